@@ -1,0 +1,10 @@
+//! Words everybody uses: identities, quantities, secrets, diagnostics with spans, conditions. Knows nothing of manifests
+//! or of Proxmox's wire; does no I/O.
+
+pub mod clock;
+pub mod condition;
+pub mod diagnostic;
+pub mod id;
+pub mod quantity;
+pub mod secret;
+pub mod source;

@@ -1,0 +1,64 @@
+//! pvectl: a Kubernetes-style declarative reconciler for Proxmox VE.
+//!
+//! One way for everything: **manifests → desired → observed → plan → steps → verified**. Kinds speak in values, the
+//! planner is pure, one small interpreter talks; everything else is a thin shell.
+//!
+//! ```text
+//! text ──parse──▶ Document ──decode──▶ Desired ─┐                          (pure)
+//!                                               ├─identify─▶ Identity       (pure)
+//! GET /cluster/resources, … ───────▶ Index ─────┘     │
+//!                                                     ▼ reads (values)
+//! GETs ────────────────────────────▶ Observation ──decode──▶ Observed       (I/O, then pure)
+//!                                                     │
+//!        Desired × last applied × Observed ──plan──▶ Plan { Delta { changes, steps }, notes }   (pure)
+//!                                                     ▼
+//!                   Step ──send──▶ answer | UPID ──follow──▶ Outcome        (I/O, one place)
+//!                                                     ▼
+//!                   Report ──render──▶ text | json                          (pure)
+//! ```
+//!
+//! Promises, each held by a test:
+//!
+//! 1. **Kinds never do I/O.** They return queries as values and decode answers.
+//! 2. **A plan contains the calls.** VMIDs and nodes are allotted by the planner in a fixed order; every write that can
+//!    carries what it expects (PVE's `digest`).
+//! 3. **Observe is two rounds**: the index (a fixed handful of GETs shared by all kinds), then each kind's reads.
+//! 4. **apply = diff + interpreter.**
+//! 5. **Position is derived from observation, never from memory.**
+//!
+//! # Arrows: what each room may name
+//!
+//! `tests/` reads this table (`room: may use …`) and holds every `use crate::…` against it.
+//!
+//! ```arrows
+//! base:
+//! manifest: base
+//! config: base pve
+//! pve: base
+//! resource: base pve manifest
+//! kinds: base pve resource
+//! plan: base pve resource
+//! report: base pve resource plan
+//! engine: base pve resource plan report
+//! sim: base pve
+//! cli: base manifest config pve resource kinds plan report engine sim
+//! ```
+
+pub mod base;
+pub mod manifest;
+pub mod pve;
+
+pub mod config;
+
+pub mod resource;
+
+pub mod kinds;
+pub mod plan;
+
+pub mod report;
+
+pub mod engine;
+
+pub mod sim;
+
+pub mod cli;

@@ -1,0 +1,9 @@
+//! The Proxmox wire: what is asked, how it is sent, what can go wrong, and the texts that PVE packs values into.
+//! Starts no process. Only the command line names [`http`]; everything else takes a `&dyn Api`.
+
+pub mod api;
+pub mod error;
+pub mod http;
+pub mod property;
+pub mod request;
+pub mod upid;
