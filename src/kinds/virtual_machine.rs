@@ -1,0 +1,168 @@
+//! Virtual machines.
+
+use crate::base::id::{GuestType, VmId};
+use crate::kinds::guest::desired::Collect;
+use crate::kinds::guest::observed::{self, GuestSeen};
+use crate::kinds::guest::plan::{self, GuestDesired, Source};
+use crate::kinds::guest::spec::{CloneMode, CloudInit, Disk, Hardware, Network, Options, Placement, Power, Startup, Update, VmIdRange};
+use crate::kinds::guest::{export, fit};
+use crate::pve::request::Query;
+use crate::resource::index::Index;
+use crate::resource::kind::{DecodeError, Kind, Listed, PlanContext};
+use crate::resource::marker::Marker;
+use crate::resource::observation::Observation;
+use crate::resource::reference::{Claim, Identity, Reference, ResourceRef};
+use crate::resource::step::Delta;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::Value;
+
+/// A virtual machine. What is left out is not managed and stays as it is.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct VirtualMachineSpec {
+    /// Its number. Without it one is allotted, and then remembered by the marker on the guest.
+    #[serde(default)]
+    #[schemars(range(min = 100, max = 999_999_999))]
+    pub vmid: Option<u32>,
+    /// Allot the number from this range.
+    #[serde(default)]
+    pub vmid_range: Option<VmIdRange>,
+    /// The node that it is made on. A guest is found wherever it runs: a node that changed is reported, never a reason to recreate it.
+    #[serde(default)]
+    pub node: Option<String>,
+    /// Or a choice of nodes.
+    #[serde(default)]
+    pub placement: Option<Placement>,
+    /// Where it comes from; empty when left out. Used when it is made, and not after.
+    #[serde(default)]
+    pub from: Option<VmFrom>,
+    /// The pool that it is in.
+    #[serde(default)]
+    pub pool: Option<String>,
+    /// Its tags; the tag `pvectl` is added.
+    #[serde(default)]
+    pub tags: Option<Vec<String>>,
+    /// Notes for people.
+    #[serde(default)]
+    pub description: Option<String>,
+    /// Whether it shall run.
+    #[serde(default)]
+    pub power: Option<Power>,
+    /// Processors, memory and the virtual board.
+    #[serde(default)]
+    pub hardware: Option<Hardware>,
+    /// Its disks, each by its slot.
+    #[serde(default)]
+    pub disks: Vec<Disk>,
+    /// Its network interfaces, each by its slot.
+    #[serde(default)]
+    pub networks: Vec<Network>,
+    /// What cloud-init tells it.
+    #[serde(default)]
+    pub cloud_init: Option<CloudInit>,
+    /// Start with the node.
+    #[serde(default)]
+    pub startup: Option<Startup>,
+    /// PVE's own protection against deletion.
+    #[serde(default)]
+    pub protection: Option<bool>,
+    /// How it may be changed while it runs.
+    #[serde(default)]
+    pub update: Option<Update>,
+    /// Any other option of PVE's configuration API, verbatim.
+    #[serde(default)]
+    pub options: Options,
+}
+
+/// Where a VM comes from.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct VmFrom {
+    /// The `GuestTemplate` that it is cloned from.
+    pub template: String,
+    /// Linked or full.
+    #[serde(default)]
+    pub mode: CloneMode,
+    /// Where the disks of a full clone go; beside the template's when left out.
+    #[serde(default)]
+    pub storage: Option<String>,
+}
+
+/// The kind `VirtualMachine`.
+pub struct VirtualMachineKind;
+
+impl Kind for VirtualMachineKind {
+    const NAME: &'static str = "VirtualMachine";
+    type Spec = VirtualMachineSpec;
+    type Observed = GuestSeen;
+
+    fn refs(spec: &VirtualMachineSpec) -> Vec<Reference> {
+        let from = spec.from.as_ref().map(|f| Reference { to: ResourceRef::new("GuestTemplate", &f.template), path: vec!["from".into(), "template".into()], or_on_cluster: false });
+        let pool = spec.pool.as_ref().map(|p| Reference { to: ResourceRef::new("Pool", p), path: vec!["pool".into()], or_on_cluster: true });
+        from.into_iter().chain(pool).collect()
+    }
+
+    fn claim(_name: &str, spec: &VirtualMachineSpec) -> Claim {
+        Claim::Guest {
+            guest: GuestType::Qemu,
+            vmid: spec.vmid.and_then(|v| VmId::new(v.into())),
+            range: spec.vmid_range.map(|VmIdRange(a, b)| (a, b)),
+            nodes: plan::nodes(spec.node.as_ref(), spec.placement.as_ref()),
+            takes_over: false,
+            source: spec.from.as_ref().map(|f| ResourceRef::new("GuestTemplate", &f.template)),
+            source_vmid: None,
+            memory: spec.hardware.as_ref().and_then(|h| h.memory).map_or(512 << 20, |m| m.0.0),
+        }
+    }
+
+    fn reads(identity: &Identity, spec: Option<&VirtualMachineSpec>, index: &Index) -> Vec<Query> {
+        fit::reads(identity, spec.is_some_and(|s| !s.networks.is_empty()), None, index)
+    }
+
+    fn list(seen: &Observation) -> Vec<Listed> {
+        observed::list(GuestType::Qemu, false, seen)
+    }
+
+    fn decode(identity: &Identity, seen: &Observation) -> Result<Option<GuestSeen>, DecodeError> {
+        observed::decode(identity, seen)
+    }
+
+    fn marker(observed: &GuestSeen) -> Option<&Marker> {
+        observed.marker.as_ref()
+    }
+
+    fn export(observed: &GuestSeen) -> Value {
+        export::export(observed)
+    }
+
+    fn plan(cx: &PlanContext<'_>, desired: Option<&VirtualMachineSpec>, observed: Option<&GuestSeen>) -> Delta {
+        plan::plan(cx, desired.map(|s| wanted(&cx.resource.name, s)).as_ref(), observed)
+    }
+}
+
+fn wanted(name: &str, spec: &VirtualMachineSpec) -> GuestDesired {
+    let VirtualMachineSpec { vmid: _, vmid_range: _, node: _, placement: _, from, pool, tags, description, power, hardware, disks, networks, cloud_init, startup, protection, update, options } = spec;
+    let mut collect = Collect::default();
+    collect.text("name", Some(name));
+    collect.text("pool", pool.as_ref());
+    collect.tags(tags.as_ref());
+    collect.description(description.as_ref());
+    collect.power(*power);
+    collect.hardware(hardware.as_ref());
+    collect.disks(disks);
+    collect.networks(networks);
+    collect.cloud_init(cloud_init.as_ref());
+    collect.startup(startup.as_ref());
+    collect.flag("protection", *protection);
+    collect.options(options);
+    GuestDesired {
+        guest: GuestType::Qemu,
+        fields: collect.fields,
+        source: from.as_ref().map_or(Source::Empty, |f| Source::Template { template: ResourceRef::new("GuestTemplate", &f.template), mode: f.mode, storage: f.storage.clone() }),
+        reboot: update.as_ref().map(|u| u.reboot).unwrap_or_default(),
+        cloud_init_storage: cloud_init.as_ref().and_then(|c| c.storage.clone()),
+        template: false,
+        at_creation: Vec::new(),
+    }
+}

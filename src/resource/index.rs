@@ -1,0 +1,254 @@
+//! The table of contents of a cluster: a fixed handful of GETs, shared by all kinds and asked once a pass.
+
+use crate::base::id::{GuestType, VmId};
+use crate::pve::request::Query;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A guest's row in `/cluster/resources`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GuestRow {
+    /// VM or CT.
+    pub guest: GuestType,
+    /// Its number.
+    pub vmid: VmId,
+    /// Where it is.
+    pub node: String,
+    /// Its name; PVE makes one up (`VM 101`) where there is none.
+    pub name: String,
+    /// `running`, `stopped`, or `unknown` while its node is away or newly started.
+    pub status: String,
+    /// Whether it is a template.
+    pub template: bool,
+    /// PVE's lock, such as `backup`.
+    pub lock: Option<String>,
+    /// Its pool; hidden without Pool.Audit.
+    pub pool: Option<String>,
+    /// Its tags.
+    pub tags: BTreeSet<String>,
+    /// Bytes of memory at most.
+    pub memory: u64,
+    /// Virtual processors at most.
+    pub cpus: u64,
+}
+
+/// A node's row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NodeRow {
+    /// Its name.
+    pub name: String,
+    /// Whether the cluster sees it.
+    pub online: bool,
+    /// Bytes of memory in use.
+    pub memory_used: u64,
+    /// Bytes of memory that it has.
+    pub memory: u64,
+    /// Threads that it has.
+    pub cpus: u64,
+    /// Share of processor time in use, 0 to 1.
+    pub cpu: f64,
+}
+
+/// A storage's row: one for each node that has it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StorageRow {
+    /// Its id.
+    pub storage: String,
+    /// The node that this row speaks of.
+    pub node: String,
+    /// Content types it takes, such as `images`.
+    pub content: BTreeSet<String>,
+    /// Bytes in use.
+    pub used: u64,
+    /// Bytes that it has.
+    pub size: u64,
+    /// Whether all nodes see the same volumes.
+    pub shared: bool,
+    /// Whether it answers.
+    pub available: bool,
+    /// `dir`, `lvmthin`, …
+    pub plugin: String,
+}
+
+/// A pool as `/pools` lists it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PoolRow {
+    /// Its id.
+    pub id: String,
+    /// Its comment, with our marker if it is ours.
+    pub comment: String,
+}
+
+/// The table of contents.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Index {
+    /// `/version`: such as `9.1.7`.
+    pub version: String,
+    /// Guests by number.
+    pub guests: BTreeMap<VmId, GuestRow>,
+    /// Nodes by name.
+    pub nodes: BTreeMap<String, NodeRow>,
+    /// Storages by node and id.
+    pub storages: BTreeMap<(String, String), StorageRow>,
+    /// Pools by id.
+    pub pools: BTreeMap<String, PoolRow>,
+    /// `None` on a node that is in no cluster.
+    pub quorate: Option<bool>,
+    /// Privileges by path, as `/access/permissions` tells of us.
+    pub permissions: BTreeMap<String, BTreeSet<String>>,
+}
+
+/// The requests that make an index, in the order in which [`Index::decode`] takes their answers.
+pub fn queries() -> [Query; 5] {
+    ["/version", "/cluster/resources", "/cluster/status", "/access/permissions", "/pools"].map(Query::new)
+}
+
+/// Text of a member that PVE may send as text or number.
+pub fn text(value: &Value) -> Option<String> {
+    match value {
+        Value::String(s) => Some(s.clone()),
+        Value::Number(n) => Some(n.to_string()),
+        Value::Bool(b) => Some(u8::from(*b).to_string()),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+/// A number that PVE may send as a number, as text, or in scientific notation.
+pub fn number(value: &Value) -> Option<u64> {
+    let number = match value {
+        Value::Number(n) => n.as_f64()?,
+        Value::String(s) => s.trim().parse().ok()?,
+        Value::Bool(b) => f64::from(u8::from(*b)),
+        Value::Null | Value::Array(_) | Value::Object(_) => return None,
+    };
+    (number >= 0.0 && number < 1.8e19).then_some(number as u64)
+}
+
+/// Tags as a set: PVE separates them by `;`, `,` or blanks and may turn them to lower case.
+pub fn tags(text: &str) -> BTreeSet<String> {
+    text.split([';', ',', ' ']).filter(|t| !t.is_empty()).map(str::to_lowercase).collect()
+}
+
+impl Index {
+    /// Reads the answers to [`queries`]; rows of types that we do not know are passed over.
+    pub fn decode(answers: [&Value; 5]) -> Index {
+        let [version, resources, status, permissions, pools] = answers;
+        let mut index = Index { version: member(version, "version"), ..Index::default() };
+        for row in resources.as_array().into_iter().flatten() {
+            match row["type"].as_str() {
+                Some("qemu") => index.add_guest(GuestType::Qemu, row),
+                Some("lxc") => index.add_guest(GuestType::Lxc, row),
+                Some("node") => index.add_node(row),
+                Some("storage") => index.add_storage(row),
+                Some(_) | None => {}
+            }
+        }
+        for row in status.as_array().into_iter().flatten() {
+            if row["type"] == "cluster" {
+                index.quorate = number(&row["quorate"]).map(|q| q != 0);
+            }
+            if row["type"] == "node"
+                && let (Some(node), Some(online)) = (index.nodes.get_mut(&member(row, "name")), number(&row["online"]))
+            {
+                node.online = online != 0;
+            }
+        }
+        for (path, privileges) in permissions.as_object().into_iter().flatten() {
+            let names = privileges.as_object().into_iter().flatten().map(|(name, _)| name.clone()).collect();
+            index.permissions.insert(path.clone(), names);
+        }
+        for row in pools.as_array().into_iter().flatten() {
+            let pool = PoolRow { id: member(row, "poolid"), comment: member(row, "comment") };
+            index.pools.insert(pool.id.clone(), pool);
+        }
+        index
+    }
+
+    fn add_guest(&mut self, guest: GuestType, row: &Value) {
+        let Some(vmid) = number(&row["vmid"]).and_then(VmId::new) else { return };
+        let optional = |key: &str| text(&row[key]).filter(|t| !t.is_empty());
+        let row = GuestRow {
+            guest,
+            vmid,
+            node: member(row, "node"),
+            name: member(row, "name"),
+            status: member(row, "status"),
+            template: number(&row["template"]) == Some(1),
+            lock: optional("lock"),
+            pool: optional("pool"),
+            tags: tags(&member(row, "tags")),
+            memory: number(&row["maxmem"]).unwrap_or(0),
+            cpus: number(&row["maxcpu"]).unwrap_or(0),
+        };
+        self.guests.insert(vmid, row);
+    }
+
+    fn add_node(&mut self, row: &Value) {
+        let node = NodeRow {
+            name: member(row, "node"),
+            online: row["status"] == "online",
+            memory_used: number(&row["mem"]).unwrap_or(0),
+            memory: number(&row["maxmem"]).unwrap_or(0),
+            cpus: number(&row["maxcpu"]).unwrap_or(0),
+            cpu: row["cpu"].as_f64().unwrap_or(0.0),
+        };
+        self.nodes.insert(node.name.clone(), node);
+    }
+
+    fn add_storage(&mut self, row: &Value) {
+        let storage = StorageRow {
+            storage: member(row, "storage"),
+            node: member(row, "node"),
+            content: member(row, "content").split(',').map(str::to_owned).collect(),
+            used: number(&row["disk"]).unwrap_or(0),
+            size: number(&row["maxdisk"]).unwrap_or(0),
+            shared: number(&row["shared"]) == Some(1),
+            available: row["status"] == "available",
+            plugin: member(row, "plugintype"),
+        };
+        self.storages.insert((storage.node.clone(), storage.storage.clone()), storage);
+    }
+
+    /// Whether we hold a privilege on a path: the entry of the nearest path above it decides, as PVE resolves it.
+    pub fn may(&self, path: &str, privilege: &str) -> bool {
+        let mut at = path;
+        loop {
+            if let Some(held) = self.permissions.get(at) {
+                return held.contains(privilege);
+            }
+            if at == "/" || at.is_empty() {
+                return false;
+            }
+            at = match at.rfind('/') {
+                Some(0) | None => "/",
+                Some(cut) => &at[..cut],
+            };
+        }
+    }
+}
+
+fn member(row: &Value, key: &str) -> String {
+    text(&row[key]).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_nearest_path_decides_a_privilege() {
+        let permissions = json!({"/": {"Sys.Audit": 1}, "/vms": {"VM.Audit": 1}});
+        let null = Value::Null;
+        let index = Index::decode([&null, &null, &null, &permissions, &null]);
+        assert!(index.may("/vms/100", "VM.Audit") && index.may("/nodes/pve1", "Sys.Audit"));
+        assert!(!index.may("/vms/100", "Sys.Audit"));
+    }
+
+    #[test]
+    fn numbers_come_in_every_dress() {
+        for (value, wanted) in [(json!("100"), Some(100)), (json!(1e6), Some(1_000_000)), (json!("1e+06"), Some(1_000_000)), (json!(null), None), (json!("x"), None)] {
+            assert_eq!(number(&value), wanted, "{value}");
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! What a kind is. `None` desired is deletion, `None` observed is creation: one `plan` function, four cases. Kinds never
+//! talk: they return queries as values and decode answers.
+
+use crate::pve::request::Query;
+use crate::resource::index::Index;
+use crate::resource::marker::Marker;
+use crate::resource::observation::Observation;
+use crate::resource::reference::{Claim, Identity, Reference, ResourceRef};
+use crate::resource::step::Delta;
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::marker::PhantomData;
+
+/// What a plan may look at besides the spec and the object.
+pub struct PlanContext<'a> {
+    /// Which resource is planned.
+    pub resource: &'a ResourceRef,
+    /// Which object it is, or will be.
+    pub identity: &'a Identity,
+    /// The manifest set.
+    pub set: &'a str,
+    /// Everything seen in this pass.
+    pub seen: &'a Observation,
+    /// What every other resource of the set is.
+    pub identities: &'a BTreeMap<ResourceRef, Identity>,
+    /// An object without our marker may be taken over.
+    pub adopt: bool,
+    /// We speak with a ticket of root@pam, which may set what no token may.
+    pub root_ticket: bool,
+}
+
+/// An answer that a kind could not read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DecodeError {
+    /// What was being read, and what was wrong.
+    pub message: String,
+}
+
+/// An object of a kind on the cluster, ours or not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Its name: the manifest's where it is ours, PVE's otherwise.
+    pub name: String,
+    /// Which object.
+    pub identity: Identity,
+    /// Our marker, if it was read.
+    pub marker: Option<Marker>,
+    /// Columns of `get`, after the name: header and value.
+    pub columns: Vec<(&'static str, String)>,
+}
+
+/// A type of resource with a schema.
+pub trait Kind: Send + Sync + 'static {
+    /// Its name in manifests.
+    const NAME: &'static str;
+    /// What the user writes. Its doc comments become `explain` and the schema's descriptions.
+    type Spec: DeserializeOwned + JsonSchema + Send + Sync + 'static;
+    /// What the cluster says, in the same units.
+    type Observed: Send + Sync + 'static;
+
+    /// Other resources that the spec names.
+    fn refs(spec: &Self::Spec) -> Vec<Reference>;
+    /// What it wants to be.
+    fn claim(name: &str, spec: &Self::Spec) -> Claim;
+    /// What must be read to plan it; `spec` is `None` for something that may have to be deleted.
+    fn reads(identity: &Identity, spec: Option<&Self::Spec>, index: &Index) -> Vec<Query>;
+    /// Objects of this kind on the cluster.
+    fn list(seen: &Observation) -> Vec<Listed>;
+    /// The object as it is; `None` if it is not there.
+    fn decode(identity: &Identity, seen: &Observation) -> Result<Option<Self::Observed>, DecodeError>;
+    /// The marker on it.
+    fn marker(observed: &Self::Observed) -> Option<&Marker>;
+    /// What is to be done.
+    fn plan(cx: &PlanContext<'_>, desired: Option<&Self::Spec>, observed: Option<&Self::Observed>) -> Delta;
+    /// The spec that would make the object as it is, for `get -o yaml`.
+    fn export(observed: &Self::Observed) -> Value;
+}
+
+/// A spec of some kind.
+pub type AnySpec = Box<dyn Any + Send + Sync>;
+
+/// A kind in a list of kinds.
+pub trait AnyKind: Send + Sync {
+    /// [`Kind::NAME`].
+    fn name(&self) -> &'static str;
+    /// JSON Schema (draft 2020-12) of the spec.
+    fn schema(&self) -> Value;
+    /// Reads a spec; the error carries the path of the field and what is wrong with it.
+    fn parse(&self, spec: &Value) -> Result<AnySpec, (String, String)>;
+    /// [`Kind::refs`].
+    fn refs(&self, spec: &AnySpec) -> Vec<Reference>;
+    /// [`Kind::claim`].
+    fn claim(&self, name: &str, spec: &AnySpec) -> Claim;
+    /// [`Kind::reads`].
+    fn reads(&self, identity: &Identity, spec: Option<&AnySpec>, index: &Index) -> Vec<Query>;
+    /// [`Kind::list`].
+    fn list(&self, seen: &Observation) -> Vec<Listed>;
+    /// [`Kind::decode`] and [`Kind::plan`] in one, and [`Kind::marker`] of what was decoded.
+    fn plan(&self, cx: &PlanContext<'_>, desired: Option<&AnySpec>) -> Result<(Delta, Option<Marker>), DecodeError>;
+    /// [`Kind::decode`] and [`Kind::export`] in one.
+    fn export(&self, identity: &Identity, seen: &Observation) -> Result<Option<Value>, DecodeError>;
+}
+
+/// Makes a [`Kind`] an [`AnyKind`].
+pub struct Entry<K>(pub PhantomData<fn() -> K>);
+
+fn spec<K: Kind>(spec: &AnySpec) -> &K::Spec {
+    spec.downcast_ref().expect("a spec is given back to the kind that parsed it")
+}
+
+impl<K: Kind> AnyKind for Entry<K> {
+    fn name(&self) -> &'static str {
+        K::NAME
+    }
+
+    fn schema(&self) -> Value {
+        schemars::generate::SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<K::Spec>().to_value()
+    }
+
+    fn parse(&self, value: &Value) -> Result<AnySpec, (String, String)> {
+        match serde_path_to_error::deserialize::<_, K::Spec>(value) {
+            Ok(spec) => Ok(Box::new(spec)),
+            Err(error) => Err((error.path().to_string(), error.inner().to_string())),
+        }
+    }
+
+    fn refs(&self, value: &AnySpec) -> Vec<Reference> {
+        K::refs(spec::<K>(value))
+    }
+
+    fn claim(&self, name: &str, value: &AnySpec) -> Claim {
+        K::claim(name, spec::<K>(value))
+    }
+
+    fn reads(&self, identity: &Identity, value: Option<&AnySpec>, index: &Index) -> Vec<Query> {
+        K::reads(identity, value.map(spec::<K>), index)
+    }
+
+    fn list(&self, seen: &Observation) -> Vec<Listed> {
+        K::list(seen)
+    }
+
+    fn plan(&self, cx: &PlanContext<'_>, desired: Option<&AnySpec>) -> Result<(Delta, Option<Marker>), DecodeError> {
+        let observed = K::decode(cx.identity, cx.seen)?;
+        let marker = observed.as_ref().and_then(K::marker).cloned();
+        Ok((K::plan(cx, desired.map(spec::<K>), observed.as_ref()), marker))
+    }
+
+    fn export(&self, identity: &Identity, seen: &Observation) -> Result<Option<Value>, DecodeError> {
+        Ok(K::decode(identity, seen)?.as_ref().map(K::export))
+    }
+}

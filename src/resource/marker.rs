@@ -1,0 +1,100 @@
+//! The ownership marker: an HTML comment at the end of an object's notes that says whose it is and what was last applied.
+//! Invisible in PVE's web interface, which renders notes as Markdown. It is the only memory that pvectl needs.
+
+use crate::resource::merge::Fields;
+use crate::resource::reference::ResourceRef;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+
+const OPEN: &str = "<!-- pvectl ";
+const CLOSE: &str = " -->";
+/// Longer values are kept as a hash: PVE bounds notes to 8 KiB, and equality is all that is asked of them.
+const VALUE_MAX: usize = 48;
+
+/// Who owns an object, and what was last applied to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Marker {
+    /// Kind and name in the manifests.
+    pub owner: ResourceRef,
+    /// The manifest set.
+    pub set: String,
+    /// Fields last applied, each value short or hashed ([`shorten`]).
+    pub applied: Fields,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Wire {
+    kind: String,
+    name: String,
+    set: String,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    applied: BTreeMap<String, String>,
+}
+
+/// A value as the marker keeps it: itself, or its hash when it is long.
+pub fn shorten(value: &str) -> String {
+    if value.len() <= VALUE_MAX && !value.starts_with("sha256:") {
+        return value.to_owned();
+    }
+    format!("sha256:{}", hex::encode(&Sha256::digest(value.as_bytes())[..12]))
+}
+
+impl Marker {
+    /// Splits notes into the people's text (without trailing white space) and the marker, if one stands there.
+    /// A marker that cannot be read is left in the text: it is nobody's.
+    pub fn split(notes: &str) -> (String, Option<Marker>) {
+        let Some(start) = notes.rfind(OPEN) else { return (notes.trim_end().to_owned(), None) };
+        let body = &notes[start + OPEN.len()..];
+        let Some(end) = body.find(CLOSE) else { return (notes.trim_end().to_owned(), None) };
+        let Ok(wire) = serde_json::from_str::<Wire>(&body[..end]) else { return (notes.trim_end().to_owned(), None) };
+        let mut text = notes[..start].trim_end().to_owned();
+        let rest = body[end + CLOSE.len()..].trim();
+        if !rest.is_empty() {
+            // Somebody wrote below our comment: their words are kept.
+            if !text.is_empty() {
+                text.push('\n');
+            }
+            text.push_str(rest);
+        }
+        (text, Some(Marker { owner: ResourceRef::new(wire.kind, wire.name), set: wire.set, applied: wire.applied }))
+    }
+
+    /// Notes with the marker at their end.
+    pub fn join(&self, text: &str) -> String {
+        let Marker { owner, set, applied } = self;
+        let applied = applied.iter().map(|(k, v)| (k.clone(), shorten(v))).collect();
+        let wire = Wire { kind: owner.kind.clone(), name: owner.name.clone(), set: set.clone(), applied };
+        // `>` and `-` pairs would end the comment early; JSON may write any character as \u.
+        let json = serde_json::to_string(&wire).expect("strings serialise").replace('>', "\\u003e").replace("--", "-\\u002d");
+        let text = text.trim_end();
+        let gap = if text.is_empty() { "" } else { "\n" };
+        format!("{text}{gap}{OPEN}{json}{CLOSE}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_marker_survives_notes_that_try_to_break_it() {
+        let applied = Fields::from([("options.args".into(), "--> x -- <b>".into()), ("description".into(), "y".repeat(200))]);
+        let marker = Marker { owner: ResourceRef::new("VirtualMachine", "a"), set: "home".into(), applied };
+        let notes = marker.join("front end\n");
+        assert_eq!(notes.matches("-->").count(), 1);
+        let (text, read) = Marker::split(&format!("{notes}\n"));
+        let read = read.expect("a marker");
+        assert_eq!(text, "front end");
+        assert_eq!(read.applied["options.args"], "--> x -- <b>");
+        assert_eq!(read.applied["description"], shorten(&"y".repeat(200)));
+        assert_eq!(Marker::split(&read.join(&text)).1.as_ref(), Some(&read));
+    }
+
+    #[test]
+    fn words_below_the_marker_are_kept_and_foreign_comments_are_nobodys() {
+        let marker = Marker { owner: ResourceRef::new("Pool", "a"), set: "s".into(), applied: Fields::new() };
+        assert_eq!(Marker::split(&format!("{}\nmore", marker.join("top"))).0, "top\nmore");
+        assert_eq!(Marker::split("<!-- pvectl nonsense -->"), ("<!-- pvectl nonsense -->".into(), None));
+    }
+}

@@ -1,0 +1,221 @@
+//! What a kind wants done: changes for people, steps for the machine, notes for why nothing is done, problems for why
+//! nothing may be done.
+
+use crate::pve::request::{Call, Query};
+use crate::resource::merge::Cause;
+use crate::resource::reference::{Identity, ResourceRef};
+
+/// What a step does to a running guest and its data, from nothing to the worst.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Impact {
+    /// Metadata only.
+    None,
+    /// Takes effect at once, the guest goes on.
+    Live,
+    /// Takes effect at the guest's next start.
+    AfterReboot,
+    /// The guest is started, stopped or rebooted.
+    Restart,
+    /// The guest moves to another node.
+    Migration,
+    /// Data may be lost: delete, remove a disk, roll back.
+    DataLoss,
+}
+
+impl Impact {
+    /// The word that people read.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Impact::None => "none",
+            Impact::Live => "live",
+            Impact::AfterReboot => "after reboot",
+            Impact::Restart => "restart",
+            Impact::Migration => "migration",
+            Impact::DataLoss => "data loss",
+        }
+    }
+}
+
+/// A field before and after, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The field in the manifest's words.
+    pub path: String,
+    /// What is there.
+    pub from: Option<String>,
+    /// What shall be there.
+    pub to: Option<String>,
+    /// Why it differs.
+    pub cause: Cause,
+    /// What changing it does.
+    pub impact: Impact,
+}
+
+/// What the answer to a call must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expect {
+    /// Done when answered.
+    Value,
+    /// A UPID, to be followed to its end. PVE answers some such calls with nothing: then it is done.
+    Task,
+}
+
+/// Something that few may do at once.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Limit {
+    /// Tasks on a node.
+    Node(String),
+    /// Work on a storage.
+    Storage(String),
+    /// Clones of one template: two linked clones at once time out on PVE's lock.
+    Template(u32),
+    /// Writes to the pool list (`user.cfg` has one lock).
+    UserConfig,
+}
+
+/// Looked at once more right before a destructive call: the value of `query` must still carry this marker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Guard {
+    /// What is read again: a guest's `config`.
+    pub query: Query,
+    /// Whose it must be.
+    pub owner: ResourceRef,
+    /// Of which manifest set.
+    pub set: String,
+}
+
+/// One API call with its circumstances.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// What it does, in a few words: `clone from 9000`.
+    pub title: String,
+    /// The call, complete.
+    pub call: Call,
+    /// What its answer must be.
+    pub expect: Expect,
+    /// What it does to a running guest.
+    pub impact: Impact,
+    /// What must have room before it starts.
+    pub limits: Vec<Limit>,
+    /// What is checked again right before it.
+    pub guard: Option<Guard>,
+}
+
+impl Step {
+    /// A step that is done when answered, with no limits.
+    pub fn new(title: impl Into<String>, call: Call, impact: Impact) -> Step {
+        Step { title: title.into(), call, expect: Expect::Value, impact, limits: Vec::new(), guard: None }
+    }
+
+    /// The same as a task on a node.
+    pub fn task(mut self, node: &str) -> Step {
+        self.expect = Expect::Task;
+        self.limits.push(Limit::Node(node.to_owned()));
+        self
+    }
+
+    /// The same under one more limit.
+    pub fn limit(mut self, limit: Limit) -> Step {
+        self.limits.push(limit);
+        self
+    }
+}
+
+/// Why nothing is done now, though something could be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// Another resource must be there first.
+    Waiting(ResourceRef),
+    /// PVE holds a lock on the guest.
+    Locked(String),
+    /// The node does not answer: nothing is known, so nothing is done.
+    NodeOffline(String),
+    /// The manifest says `pvectl/paused`.
+    Paused,
+    /// Changes wait for the guest's next start; the keys.
+    RebootRequired(Vec<String>),
+    /// Something to know.
+    Info(String),
+}
+
+/// Why nothing may be done: found before anything is sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The field of the spec that it is about; empty for the whole resource.
+    pub path: Vec<String>,
+    /// What is wrong.
+    pub message: String,
+    /// What to do.
+    pub help: Option<String>,
+}
+
+impl Problem {
+    /// A problem with a field, given as `a.b.c`; empty for the whole.
+    pub fn new(path: &str, message: impl Into<String>) -> Problem {
+        let path = path.split('.').filter(|p| !p.is_empty()).map(str::to_owned).collect();
+        Problem { path, message: message.into(), help: None }
+    }
+
+    /// The same with advice.
+    pub fn help(self, help: impl Into<String>) -> Problem {
+        Problem { help: Some(help.into()), ..self }
+    }
+}
+
+/// The label of a delta.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Action {
+    /// Nothing differs.
+    NoOp,
+    /// It is not there and shall be.
+    Create,
+    /// It is there and differs.
+    Update,
+    /// It is there and shall not be.
+    Delete,
+}
+
+impl Action {
+    /// The word that people read.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Action::NoOp => "unchanged",
+            Action::Create => "create",
+            Action::Update => "update",
+            Action::Delete => "delete",
+        }
+    }
+}
+
+/// All that is to be said and done about one resource. Steps run in their order, and stop at the first failure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delta {
+    /// Which resource.
+    pub resource: ResourceRef,
+    /// Which object of the cluster; `None` while nothing is allotted.
+    pub identity: Option<Identity>,
+    /// The label.
+    pub action: Action,
+    /// For people.
+    pub changes: Vec<Change>,
+    /// For the machine.
+    pub steps: Vec<Step>,
+    /// Why nothing is done now.
+    pub notes: Vec<Note>,
+    /// Why nothing may be done.
+    pub problems: Vec<Problem>,
+    /// Resources whose steps come first.
+    pub after: Vec<ResourceRef>,
+}
+
+impl Delta {
+    /// A delta that does nothing.
+    pub fn none(resource: ResourceRef, identity: Option<Identity>) -> Delta {
+        Delta { resource, identity, action: Action::NoOp, changes: Vec::new(), steps: Vec::new(), notes: Vec::new(), problems: Vec::new(), after: Vec::new() }
+    }
+
+    /// The worst impact of its steps.
+    pub fn impact(&self) -> Impact {
+        self.steps.iter().map(|s| s.impact).max().unwrap_or(Impact::None)
+    }
+}
