@@ -26,7 +26,6 @@ pub struct PoolSpec {
 pub struct PoolSeen {
     comment: String,
     marker: Option<Marker>,
-    guests: usize,
 }
 
 /// The kind `Pool`.
@@ -74,8 +73,7 @@ impl Kind for PoolKind {
         let id = id_of(identity);
         Ok(seen.index.pools.get(id).map(|row| {
             let (comment, marker) = Marker::split(&row.comment);
-            let guests = seen.index.guests.values().filter(|g| g.pool.as_deref() == Some(id)).count();
-            PoolSeen { comment, marker, guests }
+            PoolSeen { comment, marker }
         }))
     }
 
@@ -91,10 +89,11 @@ impl Kind for PoolKind {
         let id = id_of(cx.identity);
         let mut delta = Delta::none(cx.resource.clone(), Some(cx.identity.clone()));
         let Some(spec) = desired else {
-            if let Some(seen) = observed {
+            if observed.is_some() {
                 delta.action = Action::Delete;
-                if seen.guests > 0 {
-                    let strangers = seen.guests;
+                let staying = cx.seen.index.guests.values().filter(|g| g.pool.as_deref() == Some(id) && !cx.leaving.contains(&g.vmid));
+                let strangers = staying.count();
+                if strangers > 0 {
                     delta.problems.push(Problem::new("", format!("pool `{id}` still has {strangers} guests")).help("PVE deletes only empty pools: move or delete its guests first"));
                 }
                 let call = Call::new(Method::Delete, "/pools").with("poolid", id);
@@ -102,11 +101,15 @@ impl Kind for PoolKind {
             }
             return delta;
         };
+        if let Some(problem) = observed.and_then(|seen| ownership(cx, id, seen.marker.as_ref())) {
+            delta.problems.push(problem);
+            return delta;
+        }
         let mut fields = Fields::new();
         if let Some(comment) = &spec.comment {
             fields.insert("comment".into(), comment.trim_end().to_owned());
         }
-        let marker = Marker { owner: cx.resource.clone(), set: cx.set.to_owned(), applied: fields.clone() };
+        let marker = Marker { owner: cx.resource.clone(), set: cx.set.to_owned(), vmid: None, retain: cx.retain, applied: fields.clone() };
         let current = observed.map(|o| Fields::from([("comment".to_owned(), o.comment.clone())])).unwrap_or_default();
         let applied = observed.and_then(|o| o.marker.as_ref()).map(|m| m.applied.clone()).unwrap_or_default();
         let differences = merge(&fields, &applied, &current, |_| Some(String::new()));
@@ -136,5 +139,20 @@ impl Kind for PoolKind {
             }
         }
         delta
+    }
+}
+
+/// Why a pool that is there may not be touched, if so.
+fn ownership(cx: &PlanContext<'_>, id: &str, marker: Option<&Marker>) -> Option<Problem> {
+    match marker {
+        None if cx.adopt => None,
+        None => Some(
+            Problem::new("", format!("there is a pool `{id}` already, which pvectl does not own"))
+                .help(format!("take it over with: pvectl adopt {} -f …, or choose another name", cx.resource)),
+        ),
+        Some(marker) if marker.owner != *cx.resource || marker.set != cx.set => Some(
+            Problem::new("", format!("pool `{id}` belongs to {} of the manifest set `{}`", marker.owner, marker.set)).help("one object has one owner: take it out of the other set first"),
+        ),
+        Some(_) => None,
     }
 }

@@ -1,6 +1,7 @@
 //! What a kind is. `None` desired is deletion, `None` observed is creation: one `plan` function, four cases. Kinds never
 //! talk: they return queries as values and decode answers.
 
+use crate::base::id::VmId;
 use crate::pve::request::Query;
 use crate::resource::index::Index;
 use crate::resource::marker::Marker;
@@ -11,7 +12,7 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::any::Any;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::marker::PhantomData;
 
 /// What a plan may look at besides the spec and the object.
@@ -26,6 +27,10 @@ pub struct PlanContext<'a> {
     pub seen: &'a Observation,
     /// What every other resource of the set is.
     pub identities: &'a BTreeMap<ResourceRef, Identity>,
+    /// Guests that the same plan deletes.
+    pub leaving: &'a BTreeSet<VmId>,
+    /// The manifest says `pvectl/deletion-policy: Retain`.
+    pub retain: bool,
     /// An object without our marker may be taken over.
     pub adopt: bool,
     /// We speak with a ticket of root@pam, which may set what no token may.

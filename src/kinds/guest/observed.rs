@@ -78,7 +78,7 @@ fn read(row: &GuestRow, value: &Value) -> Result<GuestSeen, DecodeError> {
         }
     }
     let (notes, marker) = Marker::split(seen.config.get("description").map_or("", String::as_str));
-    seen.marker = marker;
+    seen.marker = marker.filter(|m| m.vmid.is_none_or(|v| v == row.vmid.get()));
     if seen.config.contains_key("description") {
         seen.config.insert("description".into(), notes);
     }

@@ -104,7 +104,8 @@ fn delete(cx: &PlanContext<'_>, seen: &GuestSeen, delta: &mut Delta) {
     if seen.config.get("protection").is_some_and(|p| p == "1") {
         delta.problems.push(Problem::new("protection", format!("guest {vmid} is protected")).help("set `protection: false` in its manifest and apply that first"));
     }
-    let clones = fit::linked_clones(cx.seen, vmid);
+    let mut clones = fit::linked_clones(cx.seen, vmid);
+    clones.retain(|c| !cx.leaving.contains(c));
     if seen.row.template && !clones.is_empty() {
         let list = clones.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         delta.problems.push(Problem::new("", format!("template {vmid} still has linked clones: {list}")).help("delete the clones first, or keep the template"));
@@ -149,7 +150,7 @@ fn create(cx: &PlanContext<'_>, want: &GuestDesired, delta: &mut Delta) {
     }).collect();
     fit::check_create(cx, want, template_config.as_ref(), delta);
     let pool = want.fields.get("pool");
-    let marker = |applied: Fields| Marker { owner: cx.resource.clone(), set: cx.set.to_owned(), applied };
+    let marker = |applied: Fields| Marker { owner: cx.resource.clone(), set: cx.set.to_owned(), vmid: Some(vmid.get()), retain: cx.retain, applied };
     let text = want.fields.get("description").cloned();
     match &want.source {
         Source::Existing => {
@@ -325,7 +326,7 @@ fn write_steps(cx: &PlanContext<'_>, want: &GuestDesired, seen: &GuestSeen, diff
     }
     // The marker says what is applied once this write is done; power, pool and sizes follow in the same run, and are
     // looked at again in the next.
-    let marker = Marker { owner: cx.resource.clone(), set: cx.set.to_owned(), applied: want.fields.clone() };
+    let marker = Marker { owner: cx.resource.clone(), set: cx.set.to_owned(), vmid: Some(vmid.get()), retain: cx.retain, applied: want.fields.clone() };
     let text = want.fields.get("description").cloned().or_else(|| if applied.contains_key("description") && differences.iter().any(|d| d.path == "description") { None } else { seen.config.get("description").cloned() });
     let notes = marker.join(text.as_deref().unwrap_or(""));
     let marker_moves = Marker::split(&notes).1 != seen.marker;

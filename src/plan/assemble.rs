@@ -1,0 +1,180 @@
+//! The plan of a whole set: one delta a resource, orphans of the set, and an order that respects who needs whom.
+
+use crate::base::id::VmId;
+use crate::plan::desired::{Desired, DesiredSet};
+use crate::plan::identify::{Identities, identify};
+use crate::resource::kind::{AnyKind, PlanContext};
+use crate::resource::observation::Observation;
+use crate::resource::reference::{Identity, ResourceRef};
+use crate::resource::step::{Action, Delta, Note, Problem};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// How to plan.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// Delete what the set owns and no longer declares.
+    pub prune: bool,
+    /// Delete these, though they are declared (`pvectl delete`).
+    pub delete: BTreeSet<ResourceRef>,
+    /// Take over these, though they carry no marker (`pvectl adopt`).
+    pub adopt: BTreeSet<ResourceRef>,
+    /// We speak with a ticket of root@pam.
+    pub root_ticket: bool,
+}
+
+/// An object that the set owns and no longer declares, left alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Orphan {
+    /// Its name in the manifests that once declared it.
+    pub resource: ResourceRef,
+    /// Which object.
+    pub identity: Identity,
+    /// It is kept on purpose (`deletion-policy: Retain`).
+    pub retained: bool,
+}
+
+/// What is to be done about a whole set.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// The manifest set.
+    pub set: String,
+    /// One a resource, in an order in which they can run one after the other.
+    pub deltas: Vec<Delta>,
+    /// What is left alone though nobody declares it.
+    pub orphans: Vec<Orphan>,
+}
+
+impl Plan {
+    /// Whether no delta has a step and nothing is to be created or deleted.
+    pub fn is_empty(&self) -> bool {
+        self.deltas.iter().all(|d| d.action == Action::NoOp && d.steps.is_empty())
+    }
+}
+
+/// Plans a set against what was seen. Pure: the same input gives the same plan, byte for byte.
+pub fn plan(desired: &DesiredSet, seen: &Observation, kinds: &[&'static dyn AnyKind], settings: &Settings) -> Plan {
+    let bound = identify(desired, seen);
+    let mut plan = Plan { set: desired.set.clone(), ..Plan::default() };
+    let mut gone: Vec<(&'static dyn AnyKind, ResourceRef, Identity)> = Vec::new();
+    let bound_identities: BTreeSet<&Identity> = bound.known.values().collect();
+    for kind in kinds {
+        for listed in kind.list(seen) {
+            let Some(marker) = listed.marker.filter(|m| m.set == desired.set && m.owner.kind == kind.name()) else { continue };
+            let declared = desired.resources.contains_key(&marker.owner);
+            let doomed = settings.delete.contains(&marker.owner);
+            if declared && !doomed || !declared && bound_identities.contains(&listed.identity) {
+                continue;
+            }
+            if doomed || settings.prune && !marker.retain {
+                gone.push((*kind, marker.owner, listed.identity));
+            } else {
+                plan.orphans.push(Orphan { resource: marker.owner, identity: listed.identity, retained: marker.retain });
+            }
+        }
+    }
+    // A template that is made of a guest of ours changes kinds: whoever declares the identity keeps it.
+    gone.retain(|(_, resource, identity)| settings.delete.contains(resource) || !bound_identities.contains(identity));
+    let leaving: BTreeSet<VmId> = gone.iter().filter_map(|(_, _, i)| match i {
+        Identity::Guest { vmid, .. } => Some(*vmid),
+        Identity::Pool(_) => None,
+    }).collect();
+    let mut deltas: BTreeMap<ResourceRef, Delta> = BTreeMap::new();
+    for want in desired.resources.values().filter(|w| !settings.delete.contains(&w.resource)) {
+        let delta = one(desired, want, &bound, seen, settings, &leaving);
+        deltas.insert(want.resource.clone(), delta);
+    }
+    plan.deltas = order(deltas);
+    plan.deltas.extend(deletions(desired, &gone, &bound, seen, settings, &leaving));
+    plan
+}
+
+fn one(desired: &DesiredSet, want: &Desired, bound: &Identities, seen: &Observation, settings: &Settings, leaving: &BTreeSet<VmId>) -> Delta {
+    let resource = &want.resource;
+    if let Some(problems) = bound.problems.get(resource) {
+        return Delta { problems: problems.clone(), ..Delta::none(resource.clone(), bound.known.get(resource).cloned()) };
+    }
+    let Some(identity) = bound.known.get(resource) else {
+        let why = bound.waiting.get(resource).cloned().unwrap_or_else(|| "its number is not known yet".to_owned());
+        return Delta { action: Action::Create, notes: vec![Note::Info(why), Note::Locked("create".into())], ..Delta::none(resource.clone(), None) };
+    };
+    let adopt = settings.adopt.contains(resource);
+    let cx = PlanContext { resource, identity, set: &desired.set, seen, identities: &bound.known, leaving, retain: want.retain, adopt, root_ticket: settings.root_ticket };
+    let mut delta = match want.kind.plan(&cx, Some(&want.spec)) {
+        Ok((delta, _)) => delta,
+        Err(error) => {
+            let mut delta = Delta::none(resource.clone(), Some(identity.clone()));
+            delta.problems.push(Problem::new("", format!("it could not be read: {}", error.message)).help("nothing is known of it, so nothing is done; try again when the cluster answers"));
+            delta
+        }
+    };
+    for reference in want.kind.refs(&want.spec) {
+        if desired.resources.contains_key(&reference.to) && !delta.after.contains(&reference.to) {
+            delta.after.push(reference.to);
+        }
+    }
+    if want.paused && !(delta.steps.is_empty() && delta.changes.is_empty()) {
+        delta.steps.clear();
+        delta.problems.clear();
+        delta.action = Action::NoOp;
+        delta.notes.push(Note::Paused);
+    }
+    if !delta.problems.is_empty() {
+        delta.steps.clear();
+    }
+    delta
+}
+
+fn deletions(desired: &DesiredSet, gone: &[(&'static dyn AnyKind, ResourceRef, Identity)], bound: &Identities, seen: &Observation, settings: &Settings, leaving: &BTreeSet<VmId>) -> Vec<Delta> {
+    let mut out: Vec<Delta> = Vec::new();
+    // Ordinary guests first, then templates, then what holds them: the reverse of how they were made.
+    let mut sorted: Vec<_> = gone.iter().collect();
+    sorted.sort_by_key(|(_, resource, identity)| {
+        let rank = match identity {
+            Identity::Guest { vmid, .. } => u8::from(seen.index.guests.get(vmid).is_some_and(|r| r.template)),
+            Identity::Pool(_) => 2,
+        };
+        (rank, resource.clone(), identity.clone())
+    });
+    for (kind, resource, identity) in sorted {
+        let cx = PlanContext { resource, identity, set: &desired.set, seen, identities: &bound.known, leaving, retain: false, adopt: false, root_ticket: settings.root_ticket };
+        let mut delta = match kind.plan(&cx, None) {
+            Ok((delta, _)) => delta,
+            Err(error) => Delta { action: Action::Delete, problems: vec![Problem::new("", format!("it could not be read: {}", error.message))], ..Delta::none(resource.clone(), Some(identity.clone())) },
+        };
+        if !delta.problems.is_empty() {
+            delta.steps.clear();
+        }
+        let rank = |i: &Option<Identity>| match i {
+            Some(Identity::Guest { vmid, .. }) => u8::from(seen.index.guests.get(vmid).is_some_and(|r| r.template)),
+            Some(Identity::Pool(_)) | None => 2,
+        };
+        let mine = rank(&delta.identity);
+        delta.after = out.iter().filter(|d| rank(&d.identity) < mine).map(|d| d.resource.clone()).collect();
+        out.push(delta);
+    }
+    out
+}
+
+/// Deltas so that every one comes after those that it names; a cycle is a problem of its members.
+fn order(mut deltas: BTreeMap<ResourceRef, Delta>) -> Vec<Delta> {
+    let mut out: Vec<Delta> = Vec::new();
+    let mut done: BTreeSet<ResourceRef> = BTreeSet::new();
+    while !deltas.is_empty() {
+        let ready: Vec<ResourceRef> = deltas.values().filter(|d| d.after.iter().all(|a| done.contains(a) || !deltas.contains_key(a))).map(|d| d.resource.clone()).collect();
+        if ready.is_empty() {
+            for (_, mut delta) in std::mem::take(&mut deltas) {
+                delta.steps.clear();
+                delta.problems.push(Problem::new("", "it waits for itself: its references go in a circle"));
+                out.push(delta);
+            }
+            break;
+        }
+        for resource in ready {
+            if let Some(delta) = deltas.remove(&resource) {
+                done.insert(resource);
+                out.push(delta);
+            }
+        }
+    }
+    out
+}

@@ -1,0 +1,48 @@
+//! What may run: every refusal comes before the first request that changes anything, and all of them at once.
+
+use crate::plan::assemble::Plan;
+use crate::resource::reference::ResourceRef;
+use crate::resource::step::{Action, Impact, Problem};
+
+/// What the person at the keyboard has agreed to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Consent {
+    /// `--allow data-loss`.
+    pub data_loss: bool,
+    /// `--max-deletes`; the default is 5, or a tenth of the set, whichever is more.
+    pub max_deletes: Option<usize>,
+}
+
+/// Why a plan may not run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// A resource cannot be applied as it is written.
+    Problem(ResourceRef, Problem),
+    /// A step destroys data and nobody agreed.
+    DataLoss(ResourceRef, String),
+    /// More objects would go than the limit allows.
+    TooManyDeletes {
+        /// How many would go.
+        deletes: usize,
+        /// How many may.
+        limit: usize,
+    },
+}
+
+/// All that stands against running a plan; empty: go.
+pub fn gate(plan: &Plan, consent: Consent) -> Vec<Refusal> {
+    let mut refusals = Vec::new();
+    for delta in &plan.deltas {
+        refusals.extend(delta.problems.iter().map(|p| Refusal::Problem(delta.resource.clone(), p.clone())));
+        if !consent.data_loss {
+            let losing = delta.steps.iter().filter(|s| s.impact == Impact::DataLoss);
+            refusals.extend(losing.map(|s| Refusal::DataLoss(delta.resource.clone(), s.title.clone())));
+        }
+    }
+    let deletes = plan.deltas.iter().filter(|d| d.action == Action::Delete).count();
+    let limit = consent.max_deletes.unwrap_or_else(|| 5.max(plan.deltas.len() / 10));
+    if deletes > limit {
+        refusals.push(Refusal::TooManyDeletes { deletes, limit });
+    }
+    refusals
+}

@@ -1,0 +1,207 @@
+//! Which object of the cluster each resource is: by the VMID that the manifest gives, by our marker, or newly allotted in a
+//! fixed order. The same input gives the same numbers, whatever order the manifests came in.
+
+use crate::base::id::{GuestType, VmId};
+use crate::plan::desired::{Desired, DesiredSet};
+use crate::pve::request::Query;
+use crate::resource::index::{GuestRow, Index, text};
+use crate::resource::kind::AnyKind;
+use crate::resource::marker::Marker;
+use crate::resource::observation::Observation;
+use crate::resource::reference::{Claim, Identity, ResourceRef};
+use crate::resource::step::Problem;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The tag that shows in the index which guests carry a marker.
+const TAG: &str = "pvectl";
+
+/// What every resource is, and what stands against it.
+#[derive(Debug, Default)]
+pub struct Identities {
+    /// By resource.
+    pub known: BTreeMap<ResourceRef, Identity>,
+    /// Resources that could not be bound, with the reason.
+    pub problems: BTreeMap<ResourceRef, Vec<Problem>>,
+    /// Resources that wait because a guest is just being made whose owner cannot be read yet.
+    pub waiting: BTreeMap<ResourceRef, String>,
+}
+
+/// The read that shows a guest's configuration and marker.
+fn guest_query(row: &GuestRow) -> Query {
+    Query::new(format!("/nodes/{}/{}/{}/pending", row.node, row.guest, row.vmid))
+}
+
+/// What the second round of observation asks: every guest that is or may be ours, and what the kinds want to know.
+pub fn reads(desired: &DesiredSet, index: &Index, kinds: &[&dyn AnyKind]) -> BTreeSet<Query> {
+    let bound = identify(desired, &Observation { index: index.clone(), answers: BTreeMap::new() });
+    let mut explicit = BTreeSet::new();
+    let mut names = BTreeSet::new();
+    for want in desired.resources.values() {
+        match want.kind.claim(&want.resource.name, &want.spec) {
+            Claim::Guest { vmid: Some(vmid), .. } => {
+                explicit.insert(vmid);
+            }
+            Claim::Guest { .. } => {
+                names.insert(want.resource.name.as_str());
+            }
+            Claim::Pool(_) => {}
+        }
+    }
+    let mut queries = BTreeSet::new();
+    for row in index.guests.values().filter(|r| online(index, &r.node)) {
+        let making = row.lock.as_deref().is_some_and(|l| l == "create" || l == "clone") && !names.is_empty();
+        if explicit.contains(&row.vmid) || row.tags.contains(TAG) || names.contains(row.name.as_str()) || making {
+            queries.insert(guest_query(row));
+        }
+    }
+    for (resource, identity) in &bound.known {
+        if let Some(want) = desired.resources.get(resource) {
+            queries.extend(want.kind.reads(identity, Some(&want.spec), index));
+        }
+    }
+    // Objects that are ours and no longer wanted are read like those that are.
+    let seen = Observation { index: index.clone(), answers: BTreeMap::new() };
+    for kind in kinds {
+        for listed in kind.list(&seen).into_iter().filter(|l| l.marker.is_some()) {
+            queries.extend(kind.reads(&listed.identity, None, index));
+        }
+    }
+    queries
+}
+
+fn online(index: &Index, node: &str) -> bool {
+    index.nodes.get(node).is_none_or(|n| n.online)
+}
+
+/// The marker on a guest, if it was read and was written for this guest.
+fn marker_of(row: &GuestRow, seen: &Observation) -> Option<Marker> {
+    let list = seen.value(&guest_query(row))?.as_array()?;
+    let notes = list.iter().find(|e| e["key"] == "description")?;
+    let notes = text(&notes["pending"]).or_else(|| text(&notes["value"]))?;
+    Marker::split(&notes).1.filter(|m| m.vmid.is_none_or(|v| v == row.vmid.get()))
+}
+
+/// Binds every resource.
+pub fn identify(desired: &DesiredSet, seen: &Observation) -> Identities {
+    let mut out = Identities::default();
+    let mut owned: BTreeMap<ResourceRef, Vec<&GuestRow>> = BTreeMap::new();
+    let mut making: Option<VmId> = None;
+    for row in seen.index.guests.values() {
+        match marker_of(row, seen) {
+            Some(marker) if marker.set == desired.set => owned.entry(marker.owner).or_default().push(row),
+            Some(_) => {}
+            None if row.lock.as_deref().is_some_and(|l| l == "create" || l == "clone") => making = Some(row.vmid),
+            None => {}
+        }
+    }
+    let mut taken: BTreeSet<VmId> = seen.index.guests.keys().copied().collect();
+    let mut claimed: BTreeMap<VmId, ResourceRef> = BTreeMap::new();
+    let mut unnumbered = Vec::new();
+    for want in desired.resources.values() {
+        match want.kind.claim(&want.resource.name, &want.spec) {
+            Claim::Pool(id) => {
+                out.known.insert(want.resource.clone(), Identity::Pool(id));
+            }
+            Claim::Guest { guest, vmid: Some(vmid), .. } => {
+                if let Some(first) = claimed.insert(vmid, want.resource.clone()) {
+                    out.problem(&want.resource, Problem::new("vmid", format!("VMID {vmid} is given to {first} too")).help("a VMID is one guest of the whole cluster"));
+                }
+                taken.insert(vmid);
+                let node = seen.index.guests.get(&vmid).map(|r| r.node.clone()).unwrap_or_default();
+                out.known.insert(want.resource.clone(), Identity::Guest { guest, vmid, node });
+            }
+            Claim::Guest { guest, vmid: None, .. } => match owned.get(&want.resource).map(Vec::as_slice) {
+                Some([row]) => {
+                    claimed.insert(row.vmid, want.resource.clone());
+                    out.known.insert(want.resource.clone(), Identity::Guest { guest, vmid: row.vmid, node: row.node.clone() });
+                }
+                Some(rows) => {
+                    let list = rows.iter().map(|r| r.vmid.to_string()).collect::<Vec<_>>().join(", ");
+                    out.problem(&want.resource, Problem::new("", format!("several guests say that they are {}: {list}", want.resource)).help("give the right one's number as `vmid`"));
+                }
+                None => unnumbered.push(want),
+            },
+        }
+    }
+    allot(&unnumbered, making, seen, &mut taken, &mut out);
+    place(desired, seen, &mut out);
+    out
+}
+
+/// Numbers for those that have none, lowest first.
+fn allot(unnumbered: &[&Desired], making: Option<VmId>, seen: &Observation, taken: &mut BTreeSet<VmId>, out: &mut Identities) {
+    for want in unnumbered {
+        let Claim::Guest { guest, range, .. } = want.kind.claim(&want.resource.name, &want.spec) else { continue };
+        if let Some(vmid) = making {
+            out.waiting.insert(want.resource.clone(), format!("guest {vmid} is just being made, and may be this one"));
+            continue;
+        }
+        let (low, high) = range.map_or((VmId::MIN, VmId::MAX), |(a, b)| (a.get(), b.get()));
+        let free = (low..=high).filter_map(|n| VmId::new(n.into())).find(|v| !taken.contains(v));
+        match free {
+            Some(vmid) => {
+                taken.insert(vmid);
+                let node = seen.index.guests.get(&vmid).map(|r| r.node.clone()).unwrap_or_default();
+                out.known.insert(want.resource.clone(), Identity::Guest { guest, vmid, node });
+            }
+            None => out.problem(&want.resource, Problem::new("vmidRange", format!("no VMID is free from {low} to {high}")).help("widen the range, or delete guests in it")),
+        }
+    }
+}
+
+/// Nodes for those that are not there yet: the manifest's, the source's, or the one with the most free memory, counting
+/// what this plan puts there too.
+fn place(desired: &DesiredSet, seen: &Observation, out: &mut Identities) {
+    let mut free: BTreeMap<&str, i128> = seen.index.nodes.values().filter(|n| n.online).map(|n| (n.name.as_str(), i128::from(n.memory) - i128::from(n.memory_used))).collect();
+    // Sources first, so that what is cloned from them knows where they are.
+    for _depth in 0..8 {
+        let mut moved = false;
+        for want in desired.resources.values() {
+            let Some(Identity::Guest { guest, vmid, node }) = out.known.get(&want.resource) else { continue };
+            if !node.is_empty() {
+                continue;
+            }
+            let (guest, vmid): (GuestType, VmId) = (*guest, *vmid);
+            let Claim::Guest { nodes, source, source_vmid, memory, .. } = want.kind.claim(&want.resource.name, &want.spec) else { continue };
+            let at_source = source_vmid.and_then(|v| seen.index.guests.get(&v)).map(|r| r.node.clone());
+            let at_source = at_source.or_else(|| match source.as_ref().and_then(|s| out.known.get(s)) {
+                Some(Identity::Guest { node, .. }) => Some(node.clone()),
+                Some(Identity::Pool(_)) | None => None,
+            });
+            let chosen = match (nodes.as_slice(), at_source) {
+                ([one], _) => one.clone(),
+                ([], Some(node)) if node.is_empty() => continue,
+                ([], Some(node)) => node,
+                (several, _) => {
+                    let candidates = free.iter().filter(|(n, _)| several.is_empty() || several.iter().any(|s| s == *n));
+                    // Most free memory; among equals the first by name.
+                    match candidates.max_by(|a, b| a.1.cmp(b.1).then(b.0.cmp(a.0))) {
+                        Some((node, _)) => (*node).to_owned(),
+                        None => several.first().cloned().unwrap_or_default(),
+                    }
+                }
+            };
+            if chosen.is_empty() {
+                continue;
+            }
+            if let Some(left) = free.get_mut(chosen.as_str()) {
+                *left -= i128::from(memory);
+            }
+            out.known.insert(want.resource.clone(), Identity::Guest { guest, vmid, node: chosen });
+            moved = true;
+        }
+        if !moved {
+            break;
+        }
+    }
+    let homeless: Vec<ResourceRef> = out.known.iter().filter(|(_, i)| matches!(i, Identity::Guest { node, .. } if node.is_empty())).map(|(r, _)| r.clone()).collect();
+    for resource in homeless {
+        out.problem(&resource, Problem::new("node", "no node can be chosen for it").help("give a `node`; is any node online?"));
+    }
+}
+
+impl Identities {
+    fn problem(&mut self, resource: &ResourceRef, problem: Problem) {
+        self.problems.entry(resource.clone()).or_default().push(problem);
+    }
+}
