@@ -1,1 +1,6 @@
-//! report.
+//! What happened and what is, for people and machines: events, plans as text, conditions. Pure.
+
+pub mod event;
+pub mod text;
+pub mod status;
+pub mod json;

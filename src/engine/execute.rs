@@ -1,0 +1,170 @@
+//! One plan's steps, sent within limits. A delta's steps run one after the other and stop at the first failure; deltas run
+//! side by side as their order allows.
+
+use crate::base::clock::Clock;
+use crate::engine::follow::{Ended, follow};
+use crate::plan::assemble::Plan;
+use crate::pve::api::Api;
+use crate::pve::error::PveError;
+use crate::pve::upid::Upid;
+use crate::report::event::{Event, Outcome, Watch};
+use crate::resource::index::text;
+use crate::resource::marker::Marker;
+use crate::resource::reference::ResourceRef;
+use crate::resource::step::{Delta, Expect, Guard, Limit, Step};
+use futures::StreamExt;
+use futures::future::{FutureExt, Shared};
+use futures::channel::oneshot;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use tokio::sync::Semaphore;
+
+/// Deltas in progress at once.
+const DELTAS_AT_ONCE: usize = 16;
+
+/// How many may do a thing at once.
+fn room(limit: &Limit) -> usize {
+    match limit {
+        Limit::Node(_) => 4,
+        Limit::Storage(_) => 3,
+        // Two linked clones from one template at once time out on PVE's lock.
+        Limit::Template(_) | Limit::UserConfig => 1,
+    }
+}
+
+/// Semaphores by what they guard, made as they are needed.
+#[derive(Default)]
+struct Limits(Mutex<BTreeMap<Limit, Arc<Semaphore>>>);
+
+impl Limits {
+    fn of(&self, limit: &Limit) -> Arc<Semaphore> {
+        let mut all = self.0.lock().expect("no holder of this lock panics");
+        Arc::clone(all.entry(limit.clone()).or_insert_with(|| Arc::new(Semaphore::new(room(limit)))))
+    }
+}
+
+/// Why a delta stopped before its end.
+#[derive(Clone, Debug)]
+pub enum Stop {
+    /// A step failed.
+    Failed {
+        /// Which.
+        step: String,
+        /// Why.
+        error: PveError,
+    },
+    /// The object is not what it was when the plan was made.
+    Guarded(String),
+    /// Something that it needs failed.
+    Skipped(ResourceRef),
+}
+
+/// What became of a delta.
+#[derive(Clone, Debug)]
+pub struct Done {
+    /// Which resource.
+    pub resource: ResourceRef,
+    /// Steps that ended well.
+    pub steps: usize,
+    /// `None`: all of them.
+    pub stop: Option<Stop>,
+}
+
+type Finished = Shared<oneshot::Receiver<bool>>;
+
+/// Runs all steps of a plan and says what became of each delta that had any.
+pub async fn execute(api: &dyn Api, clock: &dyn Clock, plan: &Plan, watch: &dyn Watch) -> Vec<Done> {
+    let limits = Limits::default();
+    let mut finished: BTreeMap<ResourceRef, Finished> = BTreeMap::new();
+    let mut jobs = Vec::new();
+    for delta in plan.deltas.iter().filter(|d| !d.steps.is_empty()) {
+        let needs: Vec<(ResourceRef, Finished)> = delta.after.iter().filter_map(|r| Some((r.clone(), finished.get(r)?.clone()))).collect();
+        let (sender, receiver) = oneshot::channel();
+        finished.insert(delta.resource.clone(), receiver.shared());
+        jobs.push((delta, needs, sender));
+    }
+    // In the plan's order, so that what others wait for is started first and the bound cannot deadlock.
+    let runs = jobs.into_iter().map(|(delta, needs, sender)| {
+        let limits = &limits;
+        async move {
+            let mut missing = None;
+            for (resource, receiver) in needs {
+                if receiver.await != Ok(true) {
+                    missing = Some(resource);
+                    break;
+                }
+            }
+            let done = match missing {
+                Some(resource) => Done { resource: delta.resource.clone(), steps: 0, stop: Some(Stop::Skipped(resource)) },
+                None => run(api, clock, delta, limits, watch).await,
+            };
+            let _ = sender.send(done.stop.is_none());
+            done
+        }
+    });
+    futures::stream::iter(runs).buffered(DELTAS_AT_ONCE).collect().await
+}
+
+async fn run(api: &dyn Api, clock: &dyn Clock, delta: &Delta, limits: &Limits, watch: &dyn Watch) -> Done {
+    let mut done = Done { resource: delta.resource.clone(), steps: 0, stop: None };
+    for step in &delta.steps {
+        let started = clock.now_ms();
+        watch.event(Event::StepStarted { resource: &delta.resource, step, at_ms: started });
+        let result = one(api, clock, delta, step, limits, watch).await;
+        let outcome = match &result {
+            Ok(Ended::Ok) => Outcome::Done,
+            Ok(Ended::Warnings(lines)) => Outcome::Warned(lines.clone()),
+            Err(Stop::Failed { error, .. }) => Outcome::Failed(error.clone()),
+            Err(Stop::Guarded(why)) => Outcome::Guarded(why.clone()),
+            Err(Stop::Skipped(_)) => unreachable!("a step in progress is not skipped"),
+        };
+        watch.event(Event::StepEnded { resource: &delta.resource, step, outcome, took_ms: clock.now_ms().saturating_sub(started) });
+        match result {
+            Ok(_) => done.steps += 1,
+            Err(stop) => {
+                done.stop = Some(stop);
+                break;
+            }
+        }
+    }
+    done
+}
+
+async fn one(api: &dyn Api, clock: &dyn Clock, delta: &Delta, step: &Step, limits: &Limits, watch: &dyn Watch) -> Result<Ended, Stop> {
+    let mut wanted: Vec<&Limit> = step.limits.iter().collect();
+    // One order for everybody, or two could wait for each other.
+    wanted.sort();
+    let mut permits = Vec::with_capacity(wanted.len());
+    for limit in wanted {
+        permits.push(limits.of(limit).acquire_owned().await.expect("these semaphores are never closed"));
+    }
+    if let Some(guard) = &step.guard {
+        check(api, guard).await?;
+    }
+    let request = step.call.to_string();
+    let failed = |error: PveError| Stop::Failed { step: step.title.clone(), error };
+    let answer = api.send(&step.call).await.map_err(failed)?;
+    match (step.expect, answer.as_str()) {
+        (Expect::Task, Some(text)) => {
+            let upid = Upid::parse(text).ok_or_else(|| failed(PveError::Garbled { request: request.clone(), cause: format!("`{text}` is no task id") }))?;
+            let progress = |percent: u8| watch.event(Event::Progress { resource: &delta.resource, step, percent });
+            follow(api, clock, &request, &upid, &progress).await.map_err(failed)
+        }
+        // Some calls start a task only where there is work (a template of a CT answers null).
+        (Expect::Task | Expect::Value, _) => Ok(Ended::Ok),
+    }
+}
+
+/// The object as it is this moment, right before something is destroyed: it must still be ours.
+async fn check(api: &dyn Api, guard: &Guard) -> Result<(), Stop> {
+    let value = match api.get(&guard.query).await {
+        Ok(value) => value,
+        Err(error) => return Err(Stop::Failed { step: "look once more before deleting".into(), error }),
+    };
+    let marker = text(&value["description"]).and_then(|notes| Marker::split(&notes).1);
+    match marker {
+        Some(marker) if marker.owner == guard.owner && marker.set == guard.set => Ok(()),
+        Some(marker) => Err(Stop::Guarded(format!("it now belongs to {} of the set `{}`; left alone", marker.owner, marker.set))),
+        None => Err(Stop::Guarded("it no longer carries our marker; left alone".into())),
+    }
+}

@@ -1,0 +1,89 @@
+//! Two rounds of reads: the index, then what the planner and the kinds ask for. Nothing is asked twice in a pass.
+
+use crate::base::clock::Clock;
+use crate::plan::desired::DesiredSet;
+use crate::plan::identify;
+use crate::pve::api::Api;
+use crate::pve::error::{PveError, Refusal};
+use crate::pve::request::Query;
+use crate::resource::index::{self, Index};
+use crate::resource::kind::AnyKind;
+use crate::resource::observation::Observation;
+use futures::StreamExt;
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Reads in flight at once: pveproxy has three workers a node, more than a few gain nothing (facts.md, Transport).
+const READS_AT_ONCE: usize = 16;
+/// How often a read is tried before its failure is believed.
+const ATTEMPTS_MAX: u32 = 4;
+
+/// A read, repeated while its failure may pass.
+pub async fn get(api: &dyn Api, clock: &dyn Clock, query: &Query) -> Result<Value, PveError> {
+    let mut wait = Duration::from_millis(200);
+    let mut attempt = 1;
+    loop {
+        match api.get(query).await {
+            Err(error) if attempt < ATTEMPTS_MAX && may_pass(&error) => {
+                clock.sleep(wait).await;
+                wait *= 2;
+                attempt += 1;
+            }
+            answer => return answer,
+        }
+    }
+}
+
+/// Whether the same read may succeed a moment later.
+fn may_pass(error: &PveError) -> bool {
+    match error {
+        PveError::Lost { .. } | PveError::Garbled { .. } => true,
+        // The client has tried already, on every endpoint.
+        PveError::Unsent { .. } | PveError::TaskFailed { .. } => false,
+        PveError::Refused { .. } => matches!(error.refusal(), Some(Refusal::Unavailable | Refusal::Busy | Refusal::NodeOffline | Refusal::Unauthenticated) ) || matches!(error, PveError::Refused { status: 500, .. } if error.refusal() == Some(Refusal::Other)),
+    }
+}
+
+/// The table of contents.
+pub async fn index(api: &dyn Api, clock: &dyn Clock) -> Result<Index, PveError> {
+    let queries = index::queries();
+    let answers = futures::future::join_all(queries.iter().map(|q| get(api, clock, q))).await;
+    let mut values = Vec::with_capacity(answers.len());
+    for (query, answer) in queries.iter().zip(answers) {
+        match answer {
+            Ok(value) => values.push(value),
+            // Only the first three are indispensable; a token may be forbidden to list pools.
+            Err(error) if query.path == "/pools" && error.refusal() == Some(Refusal::Forbidden) => values.push(Value::Null),
+            Err(error) => return Err(error),
+        }
+    }
+    let [a, b, c, d, e] = &values[..] else { unreachable!("five queries, five answers") };
+    Ok(Index::decode([a, b, c, d, e]))
+}
+
+/// Everything that a plan of the set needs.
+pub async fn observe(api: &dyn Api, clock: &dyn Clock, desired: &DesiredSet, kinds: &[&'static dyn AnyKind]) -> Result<Observation, PveError> {
+    let index = index(api, clock).await?;
+    let reads = identify::reads(desired, &index, kinds);
+    read_all(api, clock, index, reads).await
+}
+
+/// Answers to many reads. Failures that concern one object are kept as its answer; those that concern the whole connection
+/// end the pass.
+pub async fn read_all(api: &dyn Api, clock: &dyn Clock, index: Index, reads: BTreeSet<Query>) -> Result<Observation, PveError> {
+    let mut seen = Observation { index, ..Observation::default() };
+    let mut answers = futures::stream::iter(reads.into_iter().map(|query| async move {
+        let answer = get(api, clock, &query).await;
+        (query, answer)
+    }))
+    .buffer_unordered(READS_AT_ONCE);
+    while let Some((query, answer)) = answers.next().await {
+        if let Err(error @ PveError::Unsent { .. }) = answer {
+            return Err(error);
+        }
+        seen.answers.insert(query, answer.map(Arc::new));
+    }
+    Ok(seen)
+}

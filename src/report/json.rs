@@ -1,0 +1,39 @@
+//! A plan for machines. The shape is documented by this file and held by golden tests.
+
+use crate::plan::assemble::Plan;
+use crate::report::status::conditions;
+use crate::resource::step::{Delta, Note};
+use serde_json::{Value, json};
+
+/// One resource of a plan.
+pub fn delta(delta: &Delta) -> Value {
+    let notes: Vec<Value> = delta.notes.iter().map(|n| match n {
+        Note::Waiting(resource) => json!({"type": "Waiting", "for": resource.to_string()}),
+        Note::Locked(lock) => json!({"type": "Locked", "lock": lock}),
+        Note::NodeOffline(node) => json!({"type": "NodeOffline", "node": node}),
+        Note::Paused => json!({"type": "Paused"}),
+        Note::RebootRequired(keys) => json!({"type": "RebootRequired", "fields": keys}),
+        Note::Info(text) => json!({"type": "Info", "text": text}),
+    }).collect();
+    json!({
+        "kind": delta.resource.kind,
+        "name": delta.resource.name,
+        "identity": delta.identity.as_ref().map(ToString::to_string),
+        "action": delta.action.as_str(),
+        "impact": delta.impact().as_str(),
+        "changes": delta.changes.iter().map(|c| json!({"path": c.path, "from": c.from, "to": c.to, "cause": c.cause.as_str(), "impact": c.impact.as_str()})).collect::<Vec<_>>(),
+        "steps": delta.steps.iter().map(|s| json!({"title": s.title, "request": s.call.to_string(), "impact": s.impact.as_str()})).collect::<Vec<_>>(),
+        "notes": notes,
+        "problems": delta.problems.iter().map(|p| json!({"path": p.path.join("."), "message": p.message, "help": p.help})).collect::<Vec<_>>(),
+        "conditions": conditions(delta).iter().map(|c| json!({"type": format!("{:?}", c.condition), "status": format!("{:?}", c.status), "reason": c.reason, "message": c.message})).collect::<Vec<_>>(),
+    })
+}
+
+/// A whole plan.
+pub fn plan(plan: &Plan) -> Value {
+    json!({
+        "set": plan.set,
+        "resources": plan.deltas.iter().map(delta).collect::<Vec<_>>(),
+        "orphans": plan.orphans.iter().map(|o| json!({"resource": o.resource.to_string(), "identity": o.identity.to_string(), "retained": o.retained})).collect::<Vec<_>>(),
+    })
+}

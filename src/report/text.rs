@@ -1,0 +1,104 @@
+//! A plan for people.
+
+use crate::plan::assemble::Plan;
+use crate::resource::merge::Cause;
+use crate::resource::step::{Action, Change, Delta, Note};
+use anstyle::{AnsiColor, Style};
+use std::fmt::Write;
+
+const GREEN: Style = AnsiColor::Green.on_default();
+const RED: Style = AnsiColor::Red.on_default();
+const YELLOW: Style = AnsiColor::Yellow.on_default();
+const DIM: Style = Style::new().dimmed();
+const BOLD: Style = Style::new().bold();
+
+/// Text in a style, or bare.
+fn paint(style: Style, text: &str, colour: bool) -> String {
+    if colour { format!("{style}{text}{style:#}") } else { text.to_owned() }
+}
+
+/// One value, on one line.
+fn value(value: Option<&String>) -> String {
+    match value {
+        None => "(default)".into(),
+        Some(text) if text.is_empty() => "(empty)".into(),
+        Some(text) if text.contains('\n') => format!("{} … ({} lines)", text.lines().next().unwrap_or(""), text.lines().count()),
+        Some(text) => text.clone(),
+    }
+}
+
+fn change(change: &Change, action: Action, colour: bool) -> String {
+    let Change { path, from, to, cause, impact } = change;
+    let why = match (action, cause) {
+        (Action::Create, Cause::Change) => String::new(),
+        (_, cause) => format!("  [{}, {}]", cause.as_str(), impact.as_str()),
+    };
+    let why = paint(if *cause == Cause::Change { DIM } else { YELLOW }, &why, colour);
+    if action == Action::Create && from.is_none() {
+        return format!("    {} {path}: {}{why}", paint(GREEN, "+", colour), value(to.as_ref()));
+    }
+    let old = paint(RED, &value(from.as_ref()), colour);
+    let new = paint(GREEN, &value(to.as_ref()), colour);
+    format!("    {} {path}: {old} → {new}{why}", paint(YELLOW, "~", colour))
+}
+
+/// One resource of a plan; nothing for one that has nothing to say.
+pub fn delta(delta: &Delta, colour: bool) -> String {
+    let mut out = String::new();
+    if delta.action == Action::NoOp && delta.notes.is_empty() && delta.problems.is_empty() && delta.changes.is_empty() {
+        return out;
+    }
+    let (sign, style) = match delta.action {
+        Action::Create => ("+", GREEN),
+        Action::Update => ("~", YELLOW),
+        Action::Delete => ("-", RED),
+        Action::NoOp => ("=", DIM),
+    };
+    let identity = delta.identity.as_ref().map(|i| format!("  {i}")).unwrap_or_default();
+    let _ = writeln!(out, "  {} {}{}", paint(style, sign, colour), paint(BOLD, &delta.resource.to_string(), colour), paint(DIM, &identity, colour));
+    for c in &delta.changes {
+        let _ = writeln!(out, "{}", change(c, delta.action, colour));
+    }
+    for step in &delta.steps {
+        let _ = writeln!(out, "    {} {} {}", paint(DIM, "→", colour), step.title, paint(DIM, &format!("({})", step.impact.as_str()), colour));
+    }
+    for note in &delta.notes {
+        let text = match note {
+            Note::Waiting(resource) => format!("follows {resource}"),
+            Note::Locked(lock) => format!("waits: PVE holds the lock `{lock}`"),
+            Note::NodeOffline(node) => format!("left alone: node `{node}` does not answer"),
+            Note::Paused => "left alone: its manifest says pvectl/paused".into(),
+            Note::RebootRequired(keys) => format!("RebootRequired: takes effect at the next start: {}", keys.join(", ")),
+            Note::Info(text) => text.clone(),
+        };
+        let _ = writeln!(out, "    {} {text}", paint(DIM, "·", colour));
+    }
+    for problem in &delta.problems {
+        let _ = writeln!(out, "    {} {}", paint(RED, "!", colour), problem.message);
+    }
+    out
+}
+
+/// A whole plan, with a summary line.
+pub fn plan(plan: &Plan, colour: bool) -> String {
+    let mut out = String::new();
+    for d in &plan.deltas {
+        out.push_str(&delta(d, colour));
+    }
+    for orphan in &plan.orphans {
+        let why = if orphan.retained { "kept by its deletion policy" } else { "no manifest declares it; --prune deletes it" };
+        let _ = writeln!(out, "  {} {}  {} ({why})", paint(DIM, "?", colour), orphan.resource, orphan.identity);
+    }
+    if !out.is_empty() {
+        out.push('\n');
+    }
+    out.push_str(&summary(plan));
+    out.push('\n');
+    out
+}
+
+/// `Plan: 2 to create, 1 to update, 0 to delete, 5 unchanged.`
+pub fn summary(plan: &Plan) -> String {
+    let count = |action| plan.deltas.iter().filter(|d| d.action == action).count();
+    format!("Plan: {} to create, {} to update, {} to delete, {} unchanged.", count(Action::Create), count(Action::Update), count(Action::Delete), count(Action::NoOp))
+}
