@@ -7,7 +7,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// The longest answer that is read. A cluster of 10 000 guests lists itself in about 8 MiB.
-pub const BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
+pub(super) const BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// How reading an answer can fail.
 pub(super) enum Unread {
@@ -20,7 +20,8 @@ pub(super) enum Unread {
 /// Reads the answer to `request` (`METHOD /path`): its `data`, or what was wrong.
 pub(super) async fn read(request: &str, response: Response) -> Result<Value, Unread> {
     let status = response.status();
-    let phrase = response.extensions().get::<ReasonPhrase>().map(|p| String::from_utf8_lossy(p.as_bytes()).into_owned());
+    let phrase =
+        response.extensions().get::<ReasonPhrase>().map(|p| String::from_utf8_lossy(p.as_bytes()).into_owned());
     let location = response
         .headers()
         .get("location")

@@ -95,9 +95,9 @@ fn totp_key(text: &str) -> String {
     if !text.starts_with("otpauth://") {
         return text.to_owned();
     }
-    let secret = url::Url::parse(text).ok().and_then(|url| {
-        url.query_pairs().find(|(name, _)| name == "secret").map(|(_, value)| value.into_owned())
-    });
+    let secret = url::Url::parse(text)
+        .ok()
+        .and_then(|url| url.query_pairs().find(|(name, _)| name == "secret").map(|(_, value)| value.into_owned()));
     secret.unwrap_or_default()
 }
 

@@ -50,7 +50,10 @@ pub(super) fn unreached(endpoint: &Endpoint, error: &reqwest::Error) -> Cause {
     match io_of(&links).map(io::Error::kind) {
         Some(io::ErrorKind::ConnectionRefused) => Cause {
             text: format!("{host} refused the connection on port {}", endpoint.port()),
-            hint: Some("is the port right (8006 by default), and does pveproxy run there? systemctl status pveproxy".to_owned()),
+            hint: Some(
+                "is the port right (8006 by default), and does pveproxy run there? systemctl status pveproxy"
+                    .to_owned(),
+            ),
             lasting: false,
         },
         Some(io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable) => Cause {
@@ -68,7 +71,10 @@ pub(super) fn broken(error: &reqwest::Error) -> String {
     if error.is_timeout() {
         return "the answer did not come in time".to_owned();
     }
-    if links.iter().any(|link| link.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_incomplete_message)) {
+    let is_incomplete =
+        links.iter().any(|link| link.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_incomplete_message));
+    // rustls calls a close without its goodbye an unexpected end of file.
+    if is_incomplete || io_of(&links).is_some_and(|error| error.kind() == io::ErrorKind::UnexpectedEof) {
         return "the server closed the connection before it answered".to_owned();
     }
     chain(&links)
@@ -90,7 +96,9 @@ fn distrusted(endpoint: &Endpoint, distrust: &Distrust) -> Cause {
         ),
         Why::Expired { not_after } => (
             format!("the certificate of {endpoint} expired{}", on(*not_after)),
-            format!("renew it on the node (pvecm updatecerts --force; pveproxy must be restarted), check the clock, or {pin}"),
+            format!(
+                "renew it on the node (pvecm updatecerts --force; pveproxy must be restarted), check the clock, or {pin}"
+            ),
         ),
         Why::NotYet { not_before } => (
             format!("the certificate of {endpoint} is not valid yet{}", on(*not_before)),
@@ -106,10 +114,9 @@ fn distrusted(endpoint: &Endpoint, distrust: &Distrust) -> Cause {
                 "if the certificate was renewed, compare with `pvenode cert info` on the node and pin the new one; if not, somebody is in between".to_owned(),
             )
         }
-        Why::Other(text) => (
-            format!("the certificate of {endpoint} cannot be used: {text}; its SHA-256 fingerprint is {found}"),
-            pin,
-        ),
+        Why::Other(text) => {
+            (format!("the certificate of {endpoint} cannot be used: {text}; its SHA-256 fingerprint is {found}"), pin)
+        }
     };
     Cause { text, hint: Some(hint), lasting: true }
 }
@@ -167,6 +174,8 @@ fn tls_error<'a>(link: Link<'a>) -> Option<&'a rustls::Error> {
 }
 
 fn distrust<'a>(link: Link<'a>) -> Option<&'a Distrust> {
-    let rustls::Error::InvalidCertificate(rustls::CertificateError::Other(other)) = tls_error(link)? else { return None };
+    let rustls::Error::InvalidCertificate(rustls::CertificateError::Other(other)) = tls_error(link)? else {
+        return None;
+    };
     other.0.downcast_ref::<Distrust>()
 }

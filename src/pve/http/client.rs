@@ -252,6 +252,10 @@ impl Door {
             request = request.header(name, value);
         }
         if in_body {
+            // hyper leaves the length of an empty body out; PVE's server is to know that none comes.
+            if form.is_empty() {
+                request = request.header("content-length", "0");
+            }
             request = request.header("content-type", "application/x-www-form-urlencoded").body(form);
         }
         let response = request.send().await.map_err(|error| self.unanswered(outgoing, &error))?;
@@ -366,10 +370,9 @@ fn login_failed(outgoing: &Outgoing<'_>, failure: Failure) -> Failure {
             },
             again: Again::Later,
         },
-        PveError::Unsent { cause, hint, .. } => Failure {
-            error: PveError::Unsent { request: outgoing.label(), cause, hint },
-            again: failure.again,
-        },
+        PveError::Unsent { cause, hint, .. } => {
+            Failure { error: PveError::Unsent { request: outgoing.label(), cause, hint }, again: failure.again }
+        }
         error @ (PveError::Refused { .. } | PveError::TaskFailed { .. } | PveError::Garbled { .. }) => {
             Failure { error, again: Again::Never }
         }

@@ -103,7 +103,8 @@ mod tests {
 
     #[test]
     fn one_place_may_be_written_in_many_ways() {
-        for text in ["pve1", "pve1:8006", " https://pve1/ ", "https://PVE1:8006/api2/json", "https://pve1:8006/api2/json/"]
+        for text in
+            ["pve1", "pve1:8006", " https://pve1/ ", "https://PVE1:8006/api2/json", "https://pve1:8006/api2/json/"]
         {
             assert_eq!(Endpoint::parse(text).unwrap().to_string(), "https://pve1:8006", "{text}");
         }

@@ -44,7 +44,9 @@ impl HttpApi {
             Ticket::Half(challenge) => challenge,
         };
         let Some(key) = key else {
-            return Err(refused(format!("{user} needs a second factor; give its TOTP key (totp), or use an API token")));
+            return Err(refused(format!(
+                "{user} needs a second factor; give its TOTP key (totp), or use an API token"
+            )));
         };
         let now = u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or(0);
         let Some(digits) = totp(key, now) else {

@@ -205,11 +205,15 @@ impl Verifier {
 fn why(error: &rustls::Error, name: &ServerName<'_>) -> Why {
     let rustls::Error::InvalidCertificate(error) = error else { return Why::Other(error.to_string()) };
     // rustls' enum may grow; what has no words of ours keeps rustls'.
-    if let CertificateError::UnknownIssuer = error {
+    // A bad signature: signed by another CA of the same name.
+    if let CertificateError::UnknownIssuer | CertificateError::BadSignature = error {
         return Why::Issuer;
     }
     if let CertificateError::NotValidForNameContext { presented, .. } = error {
-        return Why::Name { expected: name.to_str().into_owned(), presented: presented.iter().map(|p| plain(p)).collect() };
+        return Why::Name {
+            expected: name.to_str().into_owned(),
+            presented: presented.iter().map(|p| plain(p)).collect(),
+        };
     }
     if let CertificateError::NotValidForName = error {
         return Why::Name { expected: name.to_str().into_owned(), presented: Vec::new() };
