@@ -10,7 +10,7 @@ use std::io;
 pub(super) struct Cause {
     pub(super) text: String,
     pub(super) hint: Option<String>,
-    /// Whether trying again cannot help (a certificate does not change by itself).
+    /// Whether trying again soon cannot help (a certificate does not change by itself; a timeout has waited enough).
     pub(super) lasting: bool,
 }
 
@@ -23,7 +23,7 @@ pub(super) fn unreached(endpoint: &Endpoint, error: &reqwest::Error) -> Cause {
     let chain = chain(&links);
     let host = endpoint.host();
     if chain.contains("dns error") || chain.contains("failed to lookup address") {
-        let detail = io_of(&links).map_or_else(|| chain.clone(), |error| io_text(error));
+        let detail = io_of(&links).map_or_else(|| chain.clone(), io_text);
         return Cause {
             text: format!("the name {host} could not be resolved ({detail})"),
             hint: Some(format!("check the endpoint's spelling and this machine's DNS: getent hosts {host}")),
@@ -37,7 +37,7 @@ pub(super) fn unreached(endpoint: &Endpoint, error: &reqwest::Error) -> Cause {
                 "the node is down, or a firewall drops packets to port {}; with several nodes, list all of them as endpoints",
                 endpoint.port()
             )),
-            lasting: false,
+            lasting: true,
         };
     }
     if links.iter().any(|link| tls_error(*link).is_some_and(|e| matches!(e, rustls::Error::InvalidMessage(_)))) {
@@ -147,7 +147,9 @@ fn links(error: &reqwest::Error) -> Vec<Link<'_>> {
 
 /// The messages of a chain, each once: a link that repeats the next one's words is left out.
 fn chain(links: &[Link<'_>]) -> String {
-    let texts: Vec<String> = links.iter().map(ToString::to_string).collect();
+    // "client error (Connect)" says nothing that our own sentence does not.
+    let texts: Vec<String> =
+        links.iter().map(ToString::to_string).filter(|text| !text.starts_with("client error (")).collect();
     let mut told: Vec<&str> = Vec::new();
     for (i, text) in texts.iter().enumerate() {
         let repeats = texts[i + 1..].iter().any(|later| text.contains(later.as_str()));

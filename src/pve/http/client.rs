@@ -3,6 +3,7 @@
 //! | what happened            | a read                      | a write                     |
 //! |--------------------------|-----------------------------|-----------------------------|
 //! | certainly not sent       | next endpoint, then again   | next endpoint, then again   |
+//! | certificate, timeout     | next endpoint               | next endpoint if not sent   |
 //! | sent, no answer          | next endpoint, then again   | `Lost`                      |
 //! | 502, 503, 504            | next endpoint, then again   | `Refused`                   |
 //! | 595, 596                 | next endpoint               | `Refused`                   |
@@ -10,10 +11,11 @@
 //! | any other answer         | that is the answer          | that is the answer          |
 
 use super::answer::{self, Unread};
-use super::auth::{Auth, Badge, Session};
+use super::auth::{Auth, Badge};
 use super::cause;
 use super::endpoint::Endpoint;
 use super::limits::{Gate, Limits};
+use super::login::Desk;
 use super::tls::{self, TlsError, Trust};
 use crate::pve::api::Api;
 use crate::pve::error::PveError;
@@ -21,7 +23,6 @@ use crate::pve::request::{Call, Method, Params, Query, segment};
 use backon::{ExponentialBuilder, Retryable};
 use futures::future::{BoxFuture, FutureExt};
 use serde_json::Value;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -83,7 +84,7 @@ pub struct HttpApi {
     /// The door that answered last.
     healthy: AtomicUsize,
     pub(super) auth: Auth,
-    pub(super) session: tokio::sync::Mutex<Option<Arc<Session>>>,
+    pub(super) desk: tokio::sync::Mutex<Desk>,
     gate: Gate,
     patience: Patience,
 }
@@ -150,7 +151,7 @@ impl HttpApi {
             doors,
             healthy: AtomicUsize::new(0),
             auth,
-            session: tokio::sync::Mutex::new(None),
+            desk: tokio::sync::Mutex::default(),
             gate: Gate::new(limits),
             patience,
         })
@@ -266,7 +267,11 @@ impl Door {
                 let again = match &error {
                     PveError::Refused { status: 502..=504, .. } if outgoing.is_read() => Again::Later,
                     PveError::Refused { status: 595 | 596, .. } if outgoing.is_read() => Again::Elsewhere,
-                    _ => Again::Never,
+                    PveError::Refused { .. }
+                    | PveError::Unsent { .. }
+                    | PveError::Lost { .. }
+                    | PveError::TaskFailed { .. }
+                    | PveError::Garbled { .. } => Again::Never,
                 };
                 Err(Failure { error, again })
             }
@@ -325,7 +330,12 @@ fn client(endpoint: &Endpoint, tls: rustls::ClientConfig, patience: &Patience) -
 }
 
 fn lost(outgoing: &Outgoing<'_>, error: &reqwest::Error) -> Failure {
-    let again = if outgoing.is_read() { Again::Later } else { Again::Never };
+    // A minute without an answer is not repeated on the same node: it would only make it busier.
+    let again = match (outgoing.is_read(), error.is_timeout()) {
+        (false, _) => Again::Never,
+        (true, true) => Again::Elsewhere,
+        (true, false) => Again::Later,
+    };
     Failure { error: PveError::Lost { request: outgoing.label(), cause: cause::broken(error) }, again }
 }
 

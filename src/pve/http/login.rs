@@ -8,9 +8,21 @@ use crate::pve::error::PveError;
 use crate::pve::request::Params;
 use serde_json::Value;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::time::Instant;
 
 const LOGIN: &str = "POST /access/ticket";
+
+/// For how long a refused password is not tried again: a run asks many things at once, and a node that bans addresses
+/// counts each attempt.
+pub(super) const REFUSAL_MEMORY: Duration = Duration::from_secs(10);
+
+/// Where logins are handed out, one at a time.
+#[derive(Default)]
+pub(super) struct Desk {
+    session: Option<Arc<Session>>,
+    refusal: Option<(Instant, PveError)>,
+}
 
 impl HttpApi {
     /// What to show: the token, or a ticket that is neither old nor the one that was just refused. Concurrent requests wait
@@ -22,20 +34,34 @@ impl HttpApi {
             }
             Auth::Password { user, password, totp } => (user, password, totp.as_ref()),
         };
-        let mut slot = self.session.lock().await;
+        let mut desk = self.desk.lock().await;
+        if let Some((at, error)) = desk.refusal.take_if(|(at, _)| at.elapsed() < REFUSAL_MEMORY) {
+            desk.refusal = Some((at, error.clone()));
+            return Err(Failure { error, again: Again::Never });
+        }
         let is_refused = |session: &Arc<Session>| refused.is_some_and(|old| Arc::ptr_eq(old, session));
-        let old = slot.take().filter(|session| !is_refused(session));
+        let old = desk.session.take().filter(|session| !is_refused(session));
         let renewed = match old {
-            Some(session) if !session.is_stale() => session,
+            Some(session) if !session.is_stale() => Ok(session),
             // PVE takes a valid ticket in place of the password, so that no second factor is needed again.
             Some(session) => match self.ask(user, &session.ticket, None).await {
-                Ok(Ticket::Whole(session)) => Arc::new(session),
-                Ok(Ticket::Half(_)) | Err(_) => Arc::new(self.log_in(user, password, key).await?),
+                Ok(Ticket::Whole(session)) => Ok(Arc::new(session)),
+                Ok(Ticket::Half(_)) | Err(_) => self.log_in(user, password, key).await.map(Arc::new),
             },
-            None => Arc::new(self.log_in(user, password, key).await?),
+            None => self.log_in(user, password, key).await.map(Arc::new),
         };
-        *slot = Some(Arc::clone(&renewed));
-        Ok(Badge::Session(renewed))
+        match renewed {
+            Ok(session) => {
+                desk.session = Some(Arc::clone(&session));
+                Ok(Badge::Session(session))
+            }
+            Err(failure) => {
+                if let PveError::Refused { status: 401, .. } = failure.error {
+                    desk.refusal = Some((Instant::now(), failure.error.clone()));
+                }
+                Err(failure)
+            }
+        }
     }
 
     async fn log_in(&self, user: &str, password: &Secret, key: Option<&Secret>) -> Result<Session, Failure> {

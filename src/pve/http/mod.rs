@@ -1,4 +1,4 @@
-//! The real Proxmox VE API over HTTPS, named by the command line only.
+//! The real Proxmox VE API over HTTPS, named by the configuration and the command line only.
 //!
 //! Reading order: [`endpoint`] (where), [`auth`] (who), [`tls`] (whom we trust), [`limits`] (how much at once),
 //! [`client`] (the [`Api`](crate::pve::api::Api) itself: fail-over, repeats), `login` (tickets), `answer` (what PVE says),

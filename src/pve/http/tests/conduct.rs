@@ -191,10 +191,12 @@ async fn a_ticket_is_shared_and_renewed_once_when_it_is_refused() {
 }
 
 #[tokio::test]
-async fn a_wrong_password_is_refused_and_tried_once_a_request() {
+async fn a_wrong_password_is_refused_and_tried_once() {
     let server = Server::start(|_| Reply::with(401, Some("authentication failure"), "")).await;
-    let error = with_password(&server, None).get(&Query::new("/version")).await.unwrap_err();
-    assert_eq!(error.to_string(), "POST /access/ticket was refused: 401 authentication failure");
+    let (api, query) = (with_password(&server, None), Query::new("/version"));
+    for answer in futures::future::join_all((0..3).map(|_| api.get(&query))).await {
+        assert_eq!(answer.unwrap_err().to_string(), "POST /access/ticket was refused: 401 authentication failure");
+    }
     assert_eq!(server.seen().len(), 1);
 }
 
@@ -213,4 +215,21 @@ async fn a_second_factor_is_answered_or_asked_for() {
     let seen = server.seen();
     let answer = &seen[seen.len() - 2];
     assert!(answer.body.contains("password=totp%3A"), "{}", answer.body);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_old_ticket_is_renewed_with_itself() {
+    let server = Server::start(|seen| if is_login(seen) { ticket(1) } else { Reply::data("1") }).await;
+    let mut settings = settings(&[address(&server)], pin(&[&server]));
+    // The virtual clock runs ahead of real sockets.
+    settings.patience.connect = Duration::from_secs(86_400);
+    settings.patience.request = Duration::from_secs(86_400);
+    settings.auth = Auth::Password { user: "root@pam".to_owned(), password: Secret::new("pass word"), totp: None };
+    let api = HttpApi::new(settings).unwrap();
+    api.get(&Query::new("/version")).await.unwrap();
+    tokio::time::advance(crate::pve::http::auth::TICKET_AGE_MAX).await;
+    api.get(&Query::new("/version")).await.unwrap();
+    let logins: Vec<Seen> = server.seen().into_iter().filter(is_login).collect();
+    assert_eq!(logins.len(), 2);
+    assert_eq!(logins[1].body, "username=root%40pam&password=PVE%3Aroot%40pam%3A1%3A%3Asig%3D%3D");
 }
