@@ -91,7 +91,7 @@ async fn a_read_is_repeated_and_a_write_that_was_sent_never() {
 async fn a_write_that_gets_no_answer_in_time_is_lost() {
     let server = Server::start(|_| Reply { delay: Duration::from_secs(5), ..Reply::data("1") }).await;
     let mut settings = settings(&[address(&server)], pin(&[&server]));
-    settings.patience.request = Duration::from_millis(300);
+    settings.patience.request = Duration::from_millis(800);
     let error = HttpApi::new(settings).unwrap().send(&post("/b")).await.unwrap_err();
     assert!(matches!(&error, PveError::Lost { cause, .. } if cause.contains("in time")), "{error}");
     assert_eq!(server.seen().len(), 1);
@@ -131,10 +131,10 @@ async fn no_more_than_the_limit_is_in_flight_for_a_node() {
         server_peak.fetch_max(at_once, Ordering::SeqCst);
         let now = Arc::clone(&server_now);
         tokio::spawn(async move {
-            tokio::time::sleep(Duration::from_millis(25)).await;
+            tokio::time::sleep(Duration::from_millis(70)).await;
             now.fetch_sub(1, Ordering::SeqCst);
         });
-        Reply { delay: Duration::from_millis(40), ..Reply::data("1") }
+        Reply { delay: Duration::from_millis(100), ..Reply::data("1") }
     })
     .await;
     let mut settings = settings(&[address(&server)], pin(&[&server]));

@@ -16,8 +16,8 @@ use std::time::Duration;
 /// Patience for tests: quick repeats.
 fn patience() -> Patience {
     Patience {
-        connect: Duration::from_millis(500),
-        request: Duration::from_millis(1500),
+        connect: Duration::from_secs(5),
+        request: Duration::from_secs(5),
         retries: 2,
         pause_min: Duration::from_millis(5),
     }
