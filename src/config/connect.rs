@@ -1,0 +1,80 @@
+//! From a connection to a client: the only place of the configuration that reads files.
+
+use super::error::ConfigError;
+use super::file::{ConfigFile, is_open_to_others, load};
+use super::resolve::{Connection, Credentials, Env, Flags, SecretSource, TlsChoice, resolve};
+use crate::base::secret::Secret;
+use crate::pve::http::auth::Auth;
+use crate::pve::http::client::{HttpApi, Patience, Settings};
+use crate::pve::http::limits::Limits;
+use crate::pve::http::tls::Trust;
+use std::path::{Path, PathBuf};
+
+/// Finds and reads the configuration file and resolves it with flags and environment.
+pub fn open(flags: &Flags, env: Env<'_>) -> Result<Connection, ConfigError> {
+    resolve(flags, env, find(flags, env)?)
+}
+
+/// The configuration file: `--config`, `PVECTL_CONFIG` (both must exist), or `$XDG_CONFIG_HOME/pvectl/config.yaml`.
+pub fn find(flags: &Flags, env: Env<'_>) -> Result<Option<ConfigFile>, ConfigError> {
+    let set = |name: &str| env(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let Some(named) = flags.config.clone().or_else(|| set("PVECTL_CONFIG")) else {
+        let folder = set("XDG_CONFIG_HOME").or_else(|| set("HOME").map(|home| home.join(".config")));
+        return folder.map_or(Ok(None), |folder| load(&folder.join("pvectl/config.yaml")));
+    };
+    let missing = || ConfigError::Unreadable {
+        what: "the configuration file",
+        path: named.clone(),
+        cause: "there is no such file".to_owned(),
+    };
+    load(&named)?.ok_or_else(missing).map(Some)
+}
+
+/// Reads the secret and CA files and makes the client. Opens no connection yet.
+pub fn connect(connection: Connection) -> Result<HttpApi, ConfigError> {
+    let Connection { context: _, endpoints, credentials, tls, warnings } = connection;
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    let auth = match credentials.value {
+        Credentials::Token { id, secret } => Auth::Token { id, secret: revealed(secret)? },
+        Credentials::Password { user, password, totp } => {
+            Auth::Password { user, password: revealed(password)?, totp: totp.map(revealed).transpose()? }
+        }
+    };
+    let trust = match tls.value {
+        TlsChoice::System => Trust::System,
+        TlsChoice::CaFile(path) => Trust::Ca { pem: read("the CA file", &path)?.into_bytes() },
+        TlsChoice::Pinned(pins) => Trust::Pinned(pins),
+        TlsChoice::Insecure => Trust::Insecure,
+    };
+    let settings =
+        Settings { endpoints: endpoints.value, auth, trust, limits: Limits::default(), patience: Patience::default() };
+    HttpApi::new(settings)
+        .map_err(|error| ConfigError::Value { origin: tls.origin.to_string(), cause: error.to_string() })
+}
+
+fn revealed(source: SecretSource) -> Result<Secret, ConfigError> {
+    match source {
+        SecretSource::Value(secret) => Ok(secret),
+        SecretSource::File(path) => {
+            let text = Secret::new(read("the secret file", &path)?);
+            if is_open_to_others(&path) {
+                tracing::warn!("other users can read {}: chmod 600 {}", path.display(), path.display());
+            }
+            let secret = text.expose().trim_end_matches(['\r', '\n']);
+            if secret.is_empty() {
+                return Err(ConfigError::Unreadable { what: "the secret file", path, cause: "it is empty".to_owned() });
+            }
+            Ok(Secret::new(secret))
+        }
+    }
+}
+
+fn read(what: &'static str, path: &Path) -> Result<String, ConfigError> {
+    std::fs::read_to_string(path).map_err(|error| ConfigError::Unreadable {
+        what,
+        path: path.to_owned(),
+        cause: error.to_string(),
+    })
+}
