@@ -18,6 +18,8 @@ pub struct Settings {
     pub delete: BTreeSet<ResourceRef>,
     /// Take over these, though they carry no marker (`pvectl adopt`).
     pub adopt: BTreeSet<ResourceRef>,
+    /// Only these (`-l`); everything else counts as declared and is left out of the plan.
+    pub only: Option<BTreeSet<ResourceRef>>,
     /// We speak with a ticket of root@pam.
     pub root_ticket: bool,
 }
@@ -82,6 +84,11 @@ pub fn plan(desired: &DesiredSet, seen: &Observation, kinds: &[&'static dyn AnyK
     for want in desired.resources.values().filter(|w| !settings.delete.contains(&w.resource)) {
         let delta = one(desired, want, &bound, seen, settings, &leaving);
         deltas.insert(want.resource.clone(), delta);
+    }
+    if let Some(only) = &settings.only {
+        deltas.retain(|resource, _| only.contains(resource));
+        gone.retain(|(_, resource, _)| only.contains(resource));
+        plan.orphans.clear();
     }
     plan.deltas = order(deltas);
     plan.deltas.extend(deletions(desired, &gone, &bound, seen, settings, &leaving));

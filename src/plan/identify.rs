@@ -123,13 +123,15 @@ pub fn identify(desired: &DesiredSet, seen: &Observation) -> Identities {
             },
         }
     }
-    allot(&unnumbered, making, seen, &mut taken, &mut out);
+    allot(&unnumbered, making, &mut taken, &mut out);
     place(desired, seen, &mut out);
     out
 }
 
 /// Numbers for those that have none, lowest first.
-fn allot(unnumbered: &[&Desired], making: Option<VmId>, seen: &Observation, taken: &mut BTreeSet<VmId>, out: &mut Identities) {
+fn allot(unnumbered: &[&Desired], making: Option<VmId>, taken: &mut BTreeSet<VmId>, out: &mut Identities) {
+    // Where the search for the next number of a range starts: what is below is taken.
+    let mut cursors: BTreeMap<(u32, u32), u32> = BTreeMap::new();
     for want in unnumbered {
         let Claim::Guest { guest, range, .. } = want.kind.claim(&want.resource.name, &want.spec) else { continue };
         if let Some(vmid) = making {
@@ -137,12 +139,13 @@ fn allot(unnumbered: &[&Desired], making: Option<VmId>, seen: &Observation, take
             continue;
         }
         let (low, high) = range.map_or((VmId::MIN, VmId::MAX), |(a, b)| (a.get(), b.get()));
-        let free = (low..=high).filter_map(|n| VmId::new(n.into())).find(|v| !taken.contains(v));
+        let from = cursors.get(&(low, high)).copied().unwrap_or(low);
+        let free = (from..=high).filter_map(|n| VmId::new(n.into())).find(|v| !taken.contains(v));
         match free {
             Some(vmid) => {
                 taken.insert(vmid);
-                let node = seen.index.guests.get(&vmid).map(|r| r.node.clone()).unwrap_or_default();
-                out.known.insert(want.resource.clone(), Identity::Guest { guest, vmid, node });
+                cursors.insert((low, high), vmid.get());
+                out.known.insert(want.resource.clone(), Identity::Guest { guest, vmid, node: String::new() });
             }
             None => out.problem(&want.resource, Problem::new("vmidRange", format!("no VMID is free from {low} to {high}")).help("widen the range, or delete guests in it")),
         }

@@ -101,6 +101,18 @@ pub fn storages(want: &GuestDesired) -> BTreeSet<String> {
     volumes.chain(want.cloud_init_storage.clone()).collect()
 }
 
+/// The pool must be there, or be made in the same run.
+fn check_pool(cx: &PlanContext<'_>, want: &GuestDesired, delta: &mut Delta) {
+    let Some(pool) = want.fields.get("pool") else { return };
+    let index = &cx.seen.index;
+    let hidden = index.pools.is_empty() && !index.may(&format!("/pool/{pool}"), "Pool.Audit");
+    if !hidden && !index.pools.contains_key(pool) && !cx.identities.contains_key(&ResourceRef::new("Pool", pool.clone())) {
+        let near = crate::base::diagnostic::nearest(pool, index.pools.keys().map(String::as_str));
+        let help = near.map_or_else(|| "declare it: `kind: Pool`".to_owned(), |n| format!("did you mean `{n}`? Or declare it: `kind: Pool`"));
+        delta.problems.push(Problem::new("pool", format!("there is no pool `{pool}`")).help(help));
+    }
+}
+
 /// Checks before a guest is made.
 pub fn check_create(cx: &PlanContext<'_>, want: &GuestDesired, source: Option<&GuestSeen>, delta: &mut Delta) {
     let Identity::Guest { guest, vmid, node } = cx.identity else { return };
@@ -114,6 +126,7 @@ pub fn check_create(cx: &PlanContext<'_>, want: &GuestDesired, source: Option<&G
         delta.problems.push(Problem::new("", "the cluster has no quorum, so nothing can be written").help("bring nodes back; pvecm status shows the votes"));
     }
     require(cx, delta, &format!("/vms/{vmid}"), "VM.Allocate");
+    check_pool(cx, want, delta);
     check_volumes(cx, want, None, delta);
     check_networks(cx, want, delta);
     check_options(cx, want, delta);
@@ -144,6 +157,7 @@ pub fn check_create(cx: &PlanContext<'_>, want: &GuestDesired, source: Option<&G
 /// Checks before a guest is changed.
 pub fn check_update(cx: &PlanContext<'_>, want: &GuestDesired, seen: &GuestSeen, differences: &[Difference], delta: &mut Delta) {
     check_shrink(want, seen, delta);
+    check_pool(cx, want, delta);
     check_volumes(cx, want, Some(seen), delta);
     check_options(cx, want, delta);
     if differences.iter().any(|d| d.path.starts_with("networks.") && d.path.ends_with(".bridge")) {

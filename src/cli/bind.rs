@@ -1,0 +1,137 @@
+//! From documents to a set of desired resources: schema, typed spec, references; all errors of all files in one run.
+
+use crate::base::diagnostic::{Diagnostic, has_errors, nearest};
+use crate::base::source::Span;
+use crate::kinds::list;
+use crate::manifest::document::Document;
+use crate::manifest::load::Loaded;
+use crate::manifest::schema;
+use crate::manifest::tree::{Node, PathSegment};
+use crate::plan::desired::{Desired, DesiredSet};
+use crate::resource::kind::AnyKind;
+use crate::resource::reference::ResourceRef;
+use std::collections::BTreeMap;
+
+/// The set where neither `--set` nor `pvectl.yaml` names one.
+pub const DEFAULT_SET: &str = "default";
+
+/// Binds every document to its kind. Diagnostics go to `loaded`; a document with errors is left out of the set.
+pub fn bind(loaded: &mut Loaded, set: Option<&str>) -> DesiredSet {
+    let from_tree = loaded.settings.as_ref().and_then(|s| s.set.as_ref()).map(|(name, _)| name.clone());
+    let set = set.map(str::to_owned).or(from_tree).unwrap_or_else(|| DEFAULT_SET.to_owned());
+    let mut resources = BTreeMap::new();
+    let mut diagnostics = Vec::new();
+    let mut schemas: BTreeMap<&str, serde_json::Value> = BTreeMap::new();
+    for document in &loaded.documents {
+        let Some(kind) = list::KINDS.iter().copied().find(|k| k.name() == document.kind.0) else { continue };
+        let schema = schemas.entry(kind.name()).or_insert_with(|| kind.schema());
+        let found = schema::check(&document.spec, schema, "spec", None);
+        let broken = has_errors(&found);
+        diagnostics.extend(found);
+        if broken {
+            continue;
+        }
+        match resource(document, kind) {
+            Ok(desired) => {
+                resources.insert(desired.resource.clone(), desired);
+            }
+            Err(diagnostic) => diagnostics.push(*diagnostic),
+        }
+    }
+    diagnostics.extend(dangling(loaded, &resources));
+    loaded.diagnostics.extend(diagnostics);
+    DesiredSet { set, resources }
+}
+
+fn resource(document: &Document, kind: &'static dyn AnyKind) -> Result<Desired, Box<Diagnostic>> {
+    let mut spec = document.spec.to_json();
+    for field in document.annotations.get("pvectl/ignore-fields").into_iter().flat_map(|f| f.split(',')) {
+        remove(&mut spec, &field.trim().split('.').collect::<Vec<_>>());
+    }
+    let spec = kind.parse(&spec).map_err(|(path, message)| {
+        let span = document.spec.place(&segments(&path));
+        Box::new(Diagnostic::error("invalid-value", message).at(span, format!("`{path}` of {}", kind.name())))
+    })?;
+    let flag = |name: &str, value: &str| document.annotations.get(name).is_some_and(|v| v == value);
+    Ok(Desired {
+        resource: ResourceRef::new(kind.name(), &document.name.0),
+        kind,
+        spec,
+        labels: document.labels.clone(),
+        paused: flag("pvectl/paused", "true"),
+        retain: flag("pvectl/deletion-policy", "Retain"),
+    })
+}
+
+/// Takes a field out, so that it is neither touched nor compared.
+fn remove(value: &mut serde_json::Value, path: &[&str]) {
+    match path {
+        [] => {}
+        [last] => {
+            if let Some(map) = value.as_object_mut() {
+                map.remove(*last);
+            }
+        }
+        [first, rest @ ..] => match value.get_mut(*first) {
+            Some(serde_json::Value::Array(items)) => {
+                for item in items.iter_mut().filter(|i| i["slot"] == rest[0]) {
+                    remove(item, &rest[1..]);
+                }
+            }
+            Some(inner) => remove(inner, rest),
+            None => {}
+        },
+    }
+}
+
+/// `disks[0].size` as segments.
+fn segments(path: &str) -> Vec<PathSegment> {
+    let words = path.split(['.', '[', ']']).filter(|w| !w.is_empty());
+    words.map(|w| w.parse().map_or_else(|_| PathSegment::Key(w.to_owned()), PathSegment::Index)).collect()
+}
+
+/// References to resources that no manifest declares.
+fn dangling(loaded: &Loaded, resources: &BTreeMap<ResourceRef, Desired>) -> Vec<Diagnostic> {
+    let declared: Vec<ResourceRef> = loaded.documents.iter().map(|d| ResourceRef::new(&d.kind.0, &d.name.0)).collect();
+    let mut out = Vec::new();
+    for desired in resources.values() {
+        for reference in desired.kind.refs(&desired.spec) {
+            if reference.or_on_cluster || declared.contains(&reference.to) {
+                continue;
+            }
+            let names = declared.iter().filter(|d| d.kind == reference.to.kind).map(|d| d.name.as_str());
+            let near = nearest(&reference.to.name, names.clone());
+            let known = names.collect::<Vec<_>>().join(", ");
+            let help = match near {
+                Some(near) => format!("did you mean `{near}`?"),
+                None if known.is_empty() => format!("declare a `kind: {}` of that name", reference.to.kind),
+                None => format!("declared: {known}"),
+            };
+            let message = format!("{} names the {} `{}`, which no manifest declares", desired.resource, reference.to.kind, reference.to.name);
+            let diagnostic = Diagnostic::error("unknown-reference", message);
+            let place = place(loaded, &desired.resource, &reference.path);
+            out.push(match place {
+                Some(span) => diagnostic.at(span, "no such resource").help(help),
+                None => diagnostic.help(help),
+            });
+        }
+    }
+    out
+}
+
+/// Where a field of a resource stands. Lists of slots are addressed by slot: `disks.scsi0.size`.
+pub fn place(loaded: &Loaded, resource: &ResourceRef, path: &[String]) -> Option<Span> {
+    let document = loaded.documents.iter().find(|d| d.kind.0 == resource.kind && d.name.0 == resource.name)?;
+    let mut node: &Node = &document.spec;
+    let mut deepest = document.name.1;
+    for word in path {
+        let next = match node.as_sequence() {
+            Some(items) => items.iter().find(|i| i.get("slot").and_then(Node::as_str) == Some(word)),
+            None => node.get(word),
+        };
+        let Some(next) = next else { break };
+        deepest = next.span;
+        node = next;
+    }
+    Some(deepest)
+}

@@ -1,0 +1,136 @@
+//! Manifests on the command line: reading, showing what is wrong with them, selecting by labels.
+
+use crate::base::diagnostic::{Diagnostic, Severity, has_errors, render};
+use crate::cli::args::{Format, Global, Sources, Validate};
+use crate::cli::bind;
+use crate::cli::exit;
+use crate::cli::run::{Ended, Failure, colour_err, print};
+use crate::kinds::list::KINDS;
+use crate::manifest::load::{Input, Loaded, load};
+use crate::plan::desired::DesiredSet;
+use crate::resource::reference::ResourceRef;
+use serde_json::json;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Read, Write};
+use std::path::Path;
+
+/// Standard input is read up to this many bytes.
+const STDIN_BYTES_MAX: u64 = 64 << 20;
+
+/// Manifests that were read and bound, with the texts that errors quote.
+pub struct Tree {
+    /// Texts and documents.
+    pub loaded: Loaded,
+    /// What they want.
+    pub desired: DesiredSet,
+    /// What `-l` selects; `None`: everything.
+    pub only: Option<BTreeSet<ResourceRef>>,
+}
+
+/// Reads and binds; prints every diagnostic; fails if one is an error.
+pub fn read(sources: &Sources) -> Result<Tree, Failure> {
+    let (tree, _) = collect(sources)?;
+    show(&tree.loaded.diagnostics, &tree.loaded);
+    if has_errors(&tree.loaded.diagnostics) {
+        let count = tree.loaded.diagnostics.iter().filter(|d| d.severity == Severity::Error).count();
+        return Err(Failure::new(exit::USAGE, format!("{count} errors in the manifests; nothing was sent")));
+    }
+    Ok(tree)
+}
+
+fn collect(sources: &Sources) -> Result<(Tree, usize), Failure> {
+    if sources.files.is_empty() {
+        return Err(Failure::new(exit::USAGE, "no manifests were named").hint("name a file or a folder: -f manifests/"));
+    }
+    let mut inputs = Vec::new();
+    for file in &sources.files {
+        if file == Path::new("-") {
+            let mut bytes = Vec::new();
+            std::io::stdin().lock().take(STDIN_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|e| Failure::new(exit::USAGE, format!("standard input cannot be read: {e}")))?;
+            inputs.push(Input::Text { name: "<stdin>".into(), bytes });
+        } else {
+            inputs.push(Input::Path(file.clone()));
+        }
+    }
+    let kinds: Vec<&str> = KINDS.iter().map(|k| k.name()).collect();
+    let mut loaded = load(&inputs, sources.recursive, &kinds);
+    let desired = bind::bind(&mut loaded, sources.set.as_deref());
+    let only = match &sources.selector {
+        None => None,
+        Some(text) => {
+            let terms = selector(text)?;
+            Some(desired.resources.values().filter(|d| selects(&terms, &d.labels)).map(|d| d.resource.clone()).collect())
+        }
+    };
+    let documents = loaded.documents.len();
+    Ok((Tree { loaded, desired, only }, documents))
+}
+
+/// Prints diagnostics to stderr, errors first as they stand in the files.
+pub fn show(diagnostics: &[Diagnostic], loaded: &Loaded) {
+    let colour = colour_err();
+    let mut err = anstream::stderr();
+    for diagnostic in diagnostics {
+        let _ = writeln!(err, "{}\n", render(diagnostic, &loaded.sources, colour));
+    }
+}
+
+/// One term of a label selector: label, wanted value (`None`: any), and whether it must match.
+pub type Term = (String, Option<String>, bool);
+
+/// Reads `app=web,tier!=db,canary,!old`.
+pub fn selector(text: &str) -> Result<Vec<Term>, Failure> {
+    let terms = text.split(',').map(str::trim).filter(|t| !t.is_empty());
+    let terms: Vec<Term> = terms.map(|term| {
+        if let Some((key, value)) = term.split_once("!=") {
+            (key.trim().to_owned(), Some(value.trim().to_owned()), false)
+        } else if let Some((key, value)) = term.split_once('=') {
+            (key.trim().to_owned(), Some(value.trim_start_matches('=').trim().to_owned()), true)
+        } else if let Some(key) = term.strip_prefix('!') {
+            (key.trim().to_owned(), None, false)
+        } else {
+            (term.to_owned(), None, true)
+        }
+    }).collect();
+    if terms.is_empty() || terms.iter().any(|(key, _, _)| key.is_empty()) {
+        return Err(Failure::new(exit::USAGE, format!("`{text}` selects nothing")).hint("write it like app=web,tier!=db"));
+    }
+    Ok(terms)
+}
+
+/// Whether labels match all terms.
+pub fn selects(terms: &[Term], labels: &BTreeMap<String, String>) -> bool {
+    terms.iter().all(|(key, value, wanted)| {
+        let matches = match value {
+            Some(value) => labels.get(key) == Some(value),
+            None => labels.contains_key(key),
+        };
+        matches == *wanted
+    })
+}
+
+/// `validate`.
+pub fn validate(global: &Global, args: &Validate) -> Ended {
+    let (tree, documents) = collect(&args.sources)?;
+    let diagnostics = &tree.loaded.diagnostics;
+    let errors = diagnostics.iter().filter(|d| d.severity == Severity::Error).count();
+    if args.format.output == Some(Format::Json) {
+        let list: Vec<_> = diagnostics.iter().map(|d| {
+            let place = d.primary.as_ref().map(|(span, label)| {
+                let (line, column) = tree.loaded.sources.line_column(*span);
+                json!({"file": tree.loaded.sources.name(span.source), "line": line, "column": column, "label": label})
+            });
+            json!({"severity": if d.severity == Severity::Error { "error" } else { "warning" }, "code": d.code, "message": d.message, "place": place, "help": d.help})
+        }).collect();
+        print(&format!("{:#}\n", json!({"documents": documents, "errors": errors, "diagnostics": list})));
+    } else {
+        show(diagnostics, &tree.loaded);
+        if errors == 0 && !global.quiet {
+            print(&format!("{documents} documents are valid\n"));
+        }
+    }
+    if errors > 0 {
+        return Err(Failure::new(exit::USAGE, format!("{errors} errors in the manifests")));
+    }
+    Ok(exit::DONE)
+}

@@ -1,0 +1,134 @@
+//! From arguments to an exit code: sets up colour and logs, calls the verb, prints what went wrong.
+
+use crate::cli::args::{Cli, Color, Global, LogFormat, Verb};
+use crate::cli::{apply, exit, manifests, raw, show, simulate, wait};
+use crate::cli::session::Unusable;
+use crate::pve::error::PveError;
+use clap::Parser;
+use std::future::Future;
+use std::io::Write;
+use std::process::ExitCode;
+use tracing_subscriber::EnvFilter;
+
+/// How a verb ends badly.
+#[derive(Debug)]
+pub struct Failure {
+    /// One of [`exit`]'s.
+    pub code: u8,
+    /// What went wrong; empty if it was said already.
+    pub message: String,
+    /// What to do.
+    pub hint: Option<String>,
+}
+
+impl Failure {
+    /// A failure with its code and words.
+    pub fn new(code: u8, message: impl Into<String>) -> Failure {
+        Failure { code, message: message.into(), hint: None }
+    }
+
+    /// The same with advice.
+    pub fn hint(self, hint: impl Into<String>) -> Failure {
+        Failure { hint: Some(hint.into()), ..self }
+    }
+
+    /// A failed request.
+    pub fn wire(code: u8, error: &PveError) -> Failure {
+        Failure { code, message: error.to_string(), hint: error.hint() }
+    }
+}
+
+impl From<Unusable> for Failure {
+    fn from(unusable: Unusable) -> Failure {
+        Failure { code: exit::USAGE, message: unusable.message, hint: unusable.hint }
+    }
+}
+
+/// A verb's end: an exit code, or a failure to print.
+pub type Ended = Result<u8, Failure>;
+
+/// Parses, runs, prints.
+pub fn main() -> ExitCode {
+    // Clap exits with 2 on wrong arguments, and 0 on --help and --version.
+    let cli = Cli::parse();
+    setup(&cli.global);
+    let code = match dispatch(&cli) {
+        Ok(code) => code,
+        Err(failure) => {
+            if !failure.message.is_empty() {
+                let _ = writeln!(anstream::stderr(), "error: {}", failure.message);
+            }
+            if let Some(hint) = failure.hint {
+                let _ = writeln!(anstream::stderr(), "hint: {hint}");
+            }
+            failure.code
+        }
+    };
+    ExitCode::from(code)
+}
+
+fn setup(global: &Global) {
+    match global.color {
+        Color::Auto => {}
+        Color::Always => anstream::ColorChoice::Always.write_global(),
+        Color::Never => anstream::ColorChoice::Never.write_global(),
+    }
+    let level = match global.verbose {
+        0 if global.quiet => "error",
+        0 => "warn",
+        1 => "pvectl=info,warn",
+        _ => "pvectl=debug,warn",
+    };
+    let filter = EnvFilter::try_from_env("PVECTL_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let set = match global.log_format {
+        LogFormat::Text => builder.without_time().try_init(),
+        LogFormat::Json => builder.json().try_init(),
+    };
+    // A second subscriber can only be a test's own.
+    drop(set);
+}
+
+/// Runs a future to its end on a runtime of its own.
+pub fn block_on<T>(future: impl Future<Output = T>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.map_err(|e| Failure::new(exit::FAILED, format!("no threads could be started: {e}")))?;
+    Ok(runtime.block_on(future))
+}
+
+fn dispatch(cli: &Cli) -> Ended {
+    let global = &cli.global;
+    match &cli.verb {
+        Verb::Apply(args) => apply::apply(global, args),
+        Verb::Diff(args) => apply::diff(global, args),
+        Verb::Plan(args) => apply::plan(global, args),
+        Verb::Delete(args) => apply::delete(global, args),
+        Verb::Drift(args) => apply::drift(global, args),
+        Verb::Validate(args) => manifests::validate(global, args),
+        Verb::Get(args) => show::get(global, args),
+        Verb::Describe(args) => show::describe(global, args),
+        Verb::Explain(args) => show::explain(args),
+        Verb::Schema(args) => show::schema(args),
+        Verb::Api(args) => raw::api(global, args),
+        Verb::Sim(args) => simulate::sim(args),
+        Verb::Wait(args) => wait::wait(global, args),
+        Verb::Completion(args) => show::completion(args),
+        Verb::Version(args) => show::version(args),
+    }
+}
+
+/// Writes to stdout; a closed pipe (`| head`) is no failure.
+pub fn print(text: &str) {
+    let _ = anstream::stdout().write_all(text.as_bytes());
+    let _ = anstream::stdout().flush();
+}
+
+/// Whether stdout takes colour.
+pub fn colour_out() -> bool {
+    anstream::AutoStream::choice(&std::io::stdout()) != anstream::ColorChoice::Never
+}
+
+/// Whether stderr takes colour.
+pub fn colour_err() -> bool {
+    anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never
+}

@@ -1,0 +1,111 @@
+//! The cluster that a command talks to: a real one from the configuration, or the embedded simulator, whose state is kept
+//! in a file between commands.
+
+use crate::base::clock::Clock;
+use crate::cli::args::Global;
+use crate::config::connect::{connect, open};
+use crate::config::resolve::{Credentials, Flags};
+use crate::engine::reconcile::Cluster;
+use crate::kinds::list::KINDS;
+use crate::pve::api::Api;
+use crate::sim::{Baseline, Sim};
+use futures::future::BoxFuture;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Real time.
+pub struct WallClock;
+
+impl Clock for WallClock {
+    fn now_ms(&self) -> u64 {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<'_, ()> {
+        Box::pin(tokio::time::sleep(duration))
+    }
+}
+
+/// What went wrong before a command could begin: text, hint.
+#[derive(Debug)]
+pub struct Unusable {
+    /// What.
+    pub message: String,
+    /// What to do.
+    pub hint: Option<String>,
+}
+
+/// A cluster to talk to.
+pub struct Session {
+    api: Box<dyn Api>,
+    clock: Box<dyn Clock>,
+    sim: Option<(Sim, PathBuf)>,
+    /// We hold a ticket of root@pam, which may set what no token may.
+    pub root_ticket: bool,
+}
+
+impl Session {
+    /// Opens what the flags name. `context` is what the manifests' `pvectl.yaml` names, where the flags name none.
+    pub fn open(global: &Global, context: Option<&str>) -> Result<Session, Unusable> {
+        if global.sim {
+            return Session::simulated(global);
+        }
+        let context = global.context.clone().or_else(|| context.map(str::to_owned));
+        let flags = Flags { context, ..Flags::default() };
+        let configured = |e: crate::config::error::ConfigError| Unusable { message: e.to_string(), hint: e.hint() };
+        let connection = open(&flags, &|name| std::env::var(name).ok()).map_err(configured)?;
+        let root_ticket = matches!(&connection.credentials.value, Credentials::Password { user, .. } if user == "root@pam");
+        let api = connect(connection).map_err(configured)?;
+        Ok(Session { api: Box::new(api), clock: Box::new(WallClock), sim: None, root_ticket })
+    }
+
+    fn simulated(global: &Global) -> Result<Session, Unusable> {
+        let path = state_path(global)?;
+        let unreadable = |why: String| Unusable {
+            message: format!("the simulator's state {} cannot be used: {why}", path.display()),
+            hint: Some("delete the file to begin anew".into()),
+        };
+        let sim = match std::fs::read_to_string(&path) {
+            Ok(text) => Sim::load(&text).map_err(|e| unreadable(e.to_string()))?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Sim::new(Baseline::Homelab),
+            Err(error) => return Err(unreadable(error.to_string())),
+        };
+        Ok(Session { api: Box::new(sim.api()), clock: Box::new(sim.clock()), sim: Some((sim, path)), root_ticket: true })
+    }
+
+    /// As the engine takes it.
+    pub fn cluster(&self) -> Cluster<'_> {
+        Cluster { api: self.api.as_ref(), clock: self.clock.as_ref(), kinds: &KINDS }
+    }
+
+    /// Keeps the simulator's state for the next command.
+    pub fn close(self) -> Result<(), Unusable> {
+        let Some((sim, path)) = self.sim else { return Ok(()) };
+        write_atomically(&path, &sim.save()).map_err(|error| Unusable {
+            message: format!("the simulator's state could not be kept in {}: {error}", path.display()),
+            hint: Some("name another file with --sim-state".into()),
+        })
+    }
+}
+
+fn state_path(global: &Global) -> Result<PathBuf, Unusable> {
+    if let Some(path) = &global.sim_state {
+        return Ok(path.clone());
+    }
+    let base = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|p| p.is_absolute());
+    let base = base.or_else(|| std::env::var_os("HOME").map(|h| PathBuf::from(h).join(".local/state")));
+    base.map(|b| b.join("pvectl/sim.json")).ok_or_else(|| Unusable { message: "there is no home folder to keep the simulator's state in".into(), hint: Some("name a file with --sim-state".into()) })
+}
+
+/// A file that is either the old one or the new one, whenever the power goes.
+pub fn write_atomically(path: &Path, text: &str) -> std::io::Result<()> {
+    if let Some(folder) = path.parent().filter(|f| !f.as_os_str().is_empty()) {
+        std::fs::create_dir_all(folder)?;
+    }
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(format!(".{}.new", std::process::id()));
+    let temporary = PathBuf::from(temporary);
+    std::fs::write(&temporary, text)?;
+    std::fs::rename(&temporary, path)
+}

@@ -1,0 +1,216 @@
+//! Verbs that only look: `get`, `describe`, `explain`, `schema`, `completion`, `version`.
+
+use crate::cli::apply::{find_kind, yaml};
+use crate::cli::args::{self, Cli, Format, FormatArgs, Global};
+use crate::cli::exit;
+use crate::cli::run::{Ended, Failure, block_on, print};
+use crate::cli::session::{Session, write_atomically};
+use crate::engine::observe::{index, read_all};
+use crate::kinds::list::KINDS;
+use crate::manifest::explain;
+use crate::pve::request::Query;
+use crate::resource::kind::{AnyKind, Listed};
+use crate::resource::observation::Observation;
+use crate::resource::reference::Identity;
+use clap::CommandFactory;
+use comfy_table::{ContentArrangement, Table, presets};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+
+/// Everything of a kind with its markers: one read a guest of that kind.
+async fn survey(session: &Session, kind: &dyn AnyKind) -> Result<(Vec<Listed>, Observation), Failure> {
+    let cluster = session.cluster();
+    let wire = |e: crate::pve::error::PveError| Failure::wire(exit::FAILED, &e);
+    let index = index(cluster.api, cluster.clock).await.map_err(wire)?;
+    let bare = Observation { index: index.clone(), ..Observation::default() };
+    let reads: BTreeSet<Query> = kind.list(&bare).iter().flat_map(|l| kind.reads(&l.identity, None, &index)).collect();
+    let seen = read_all(cluster.api, cluster.clock, index, reads).await.map_err(wire)?;
+    Ok((kind.list(&seen), seen))
+}
+
+/// `get`.
+pub fn get(global: &Global, args: &args::Get) -> Ended {
+    let kind = find_kind(&args.kind)?;
+    if args.selector.is_some() {
+        return Err(Failure::new(exit::USAGE, "labels stand in manifests, not on the cluster: get cannot select by them").hint("select with diff or apply: pvectl diff -f … -l app=web"));
+    }
+    let session = Session::open(global, None)?;
+    let (mut listed, seen) = block_on(survey(&session, kind))??;
+    session.close()?;
+    if !args.names.is_empty() {
+        for name in &args.names {
+            if !listed.iter().any(|l| l.name == *name) {
+                let near = crate::base::diagnostic::nearest(name, listed.iter().map(|l| l.name.as_str()));
+                let failure = Failure::new(exit::FAILED, format!("there is no {} `{name}`", kind.name()));
+                return Err(match near {
+                    Some(near) => failure.hint(format!("did you mean `{near}`?")),
+                    None => failure,
+                });
+            }
+        }
+        listed.retain(|l| args.names.contains(&l.name));
+    }
+    match args.format.output {
+        Some(Format::Name) => listed.iter().for_each(|l| print(&format!("{}/{}\n", kind.name(), l.name))),
+        Some(Format::Json) => {
+            let list: Vec<Value> = listed.iter().map(|l| manifest(kind, l, &seen)).collect::<Result<_, _>>()?;
+            print(&format!("{:#}\n", json!(list)));
+        }
+        Some(Format::Yaml) => {
+            for l in &listed {
+                print(&format!("---\n{}", yaml(&manifest(kind, l, &seen)?)));
+            }
+        }
+        Some(Format::Table | Format::Wide) | None => print(&table(&listed, args.format.output == Some(Format::Wide))),
+    }
+    Ok(exit::DONE)
+}
+
+/// An object as the manifest that would make it so.
+fn manifest(kind: &dyn AnyKind, listed: &Listed, seen: &Observation) -> Result<Value, Failure> {
+    let spec = kind.export(&listed.identity, seen).map_err(|e| Failure::new(exit::FAILED, format!("{} could not be read: {}", listed.name, e.message)))?;
+    Ok(json!({"apiVersion": "pvectl/v1alpha1", "kind": kind.name(), "metadata": {"name": listed.name}, "spec": spec}))
+}
+
+fn table(listed: &[Listed], wide: bool) -> String {
+    let Some(first) = listed.first() else { return "none\n".into() };
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    let mut head = vec!["NAME".to_owned(), "SET".to_owned()];
+    head.extend(first.columns.iter().map(|(h, _)| (*h).to_owned()));
+    if wide {
+        head.push("OBJECT".into());
+    }
+    table.set_header(head);
+    for l in listed {
+        let mut row = vec![l.name.clone(), l.marker.as_ref().map_or_else(|| "-".to_owned(), |m| m.set.clone())];
+        row.extend(l.columns.iter().map(|(_, v)| if v.is_empty() { "-".to_owned() } else { v.clone() }));
+        if wide {
+            row.push(l.identity.to_string());
+        }
+        table.add_row(row);
+    }
+    let lines = table.lines().map(|l| l.trim_end().to_owned()).collect::<Vec<_>>();
+    lines.join("\n") + "\n"
+}
+
+/// `describe`.
+pub fn describe(global: &Global, args: &args::Describe) -> Ended {
+    let kind = find_kind(&args.kind)?;
+    let session = Session::open(global, None)?;
+    let (listed, seen) = block_on(survey(&session, kind))??;
+    session.close()?;
+    let Some(found) = listed.iter().find(|l| l.name == args.name) else {
+        let near = crate::base::diagnostic::nearest(&args.name, listed.iter().map(|l| l.name.as_str()));
+        let failure = Failure::new(exit::FAILED, format!("there is no {} `{}`", kind.name(), args.name));
+        return Err(near.map_or_else(|| Failure { ..Failure::new(exit::FAILED, failure.message.clone()) }, |n| Failure::new(exit::FAILED, failure.message.clone()).hint(format!("did you mean `{n}`?"))));
+    };
+    print(&format!("Name:    {}\nKind:    {}\nObject:  {}\n", found.name, kind.name(), found.identity));
+    match &found.marker {
+        Some(marker) => print(&format!("Owner:   {} of the manifest set `{}`\n", marker.owner, marker.set)),
+        None => print("Owner:   nobody (pvectl does not touch it)\n"),
+    }
+    for (head, value) in found.columns.iter().filter(|(_, v)| !v.is_empty()) {
+        let head = format!("{}{}:", &head[..1], head[1..].to_lowercase());
+        print(&format!("{head:8} {value}\n"));
+    }
+    if let Some(marker) = found.marker.as_ref().filter(|m| !m.applied.is_empty()) {
+        print("Last applied:\n");
+        marker.applied.iter().for_each(|(field, value)| print(&format!("  {field}: {value}\n")));
+    }
+    if let Identity::Guest { .. } = &found.identity {
+        let spec = manifest(kind, found, &seen)?;
+        print(&format!("As it is:\n{}", yaml(&spec["spec"]).lines().map(|l| format!("  {l}\n")).collect::<String>()));
+    }
+    Ok(exit::DONE)
+}
+
+/// `explain`.
+pub fn explain(args: &args::Explain) -> Ended {
+    let mut words = args.path.split('.');
+    let kind = find_kind(words.next().unwrap_or(""))?;
+    let path: Vec<&str> = words.collect();
+    match explain::explain(&kind.schema(), kind.name(), &path) {
+        Ok(text) => {
+            print(&text);
+            Ok(exit::DONE)
+        }
+        Err(error) => Err(Failure::new(exit::USAGE, error.to_string())),
+    }
+}
+
+/// The schema of a whole manifest of a kind, as an editor wants it.
+pub fn document_schema(kind: &dyn AnyKind) -> Value {
+    let mut spec = kind.schema();
+    let definitions = spec.as_object_mut().and_then(|o| o.remove("$defs"));
+    if let Some(object) = spec.as_object_mut() {
+        object.remove("$schema");
+        object.remove("title");
+    }
+    let texts = json!({"type": "object", "additionalProperties": {"type": "string"}});
+    let mut schema = json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": kind.name(),
+        "type": "object",
+        "additionalProperties": false,
+        "required": ["apiVersion", "kind", "metadata", "spec"],
+        "properties": {
+            "apiVersion": {"const": "pvectl/v1alpha1"},
+            "kind": {"const": kind.name()},
+            "metadata": {
+                "type": "object",
+                "additionalProperties": false,
+                "required": ["name"],
+                "properties": {
+                    "name": {"type": "string", "pattern": "^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"},
+                    "labels": texts,
+                    "annotations": texts,
+                },
+            },
+            "spec": spec,
+        },
+    });
+    if let (Some(definitions), Some(object)) = (definitions, schema.as_object_mut()) {
+        object.insert("$defs".into(), definitions);
+    }
+    schema
+}
+
+/// `schema`.
+pub fn schema(args: &args::Schema) -> Ended {
+    if let Some(folder) = &args.directory {
+        for kind in KINDS {
+            let path = folder.join(format!("{}.json", kind.name()));
+            let text = format!("{:#}\n", document_schema(kind));
+            write_atomically(&path, &text).map_err(|e| Failure::new(exit::FAILED, format!("{} cannot be written: {e}", path.display())))?;
+        }
+        return Ok(exit::DONE);
+    }
+    match &args.kind {
+        Some(kind) => print(&format!("{:#}\n", document_schema(find_kind(kind)?))),
+        None => {
+            let all: serde_json::Map<String, Value> = KINDS.iter().map(|k| (k.name().to_owned(), document_schema(*k))).collect();
+            print(&format!("{:#}\n", Value::Object(all)));
+        }
+    }
+    Ok(exit::DONE)
+}
+
+/// `completion`.
+pub fn completion(args: &args::Completion) -> Ended {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "pvectl", &mut script);
+    print(&String::from_utf8_lossy(&script));
+    Ok(exit::DONE)
+}
+
+/// `version`.
+pub fn version(args: &FormatArgs) -> Ended {
+    let version = env!("CARGO_PKG_VERSION");
+    match args.output {
+        Some(Format::Json) => print(&format!("{}\n", json!({"version": version}))),
+        Some(Format::Yaml) => print(&format!("version: {version}\n")),
+        Some(Format::Table | Format::Wide | Format::Name) | None => print(&format!("pvectl {version}\n")),
+    }
+    Ok(exit::DONE)
+}
