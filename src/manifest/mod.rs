@@ -23,3 +23,9 @@ pub mod mismatch;
 pub mod decode;
 
 pub mod explain;
+
+#[cfg(test)]
+mod cases;
+
+#[cfg(test)]
+mod laws;
