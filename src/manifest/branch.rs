@@ -1,9 +1,9 @@
 //! Which branch of a `oneOf` or `anyOf` the writer meant, so that the message is about that one and not about all.
 
 use crate::base::diagnostic::Diagnostic;
-use crate::manifest::document::unknown_field;
+use crate::manifest::document::{missing, unknown_field};
 use crate::manifest::mismatch::{head, is_of, wrong_type};
-use crate::manifest::schema::{At, allowed, check_at, check_choice, list, properties, required, resolved, types};
+use crate::manifest::schema::{At, allowed, check_at, check_choice, list, plain, properties, required, resolved, types};
 use crate::manifest::tree::{Node, NodeValue};
 use serde_json::Value;
 
@@ -31,7 +31,17 @@ pub(super) fn check(node: &Node, branches: &[&Value], at: At<'_>) -> Vec<Diagnos
     }
     let choices: Vec<&Value> = fitting.iter().flat_map(|b| allowed(b)).collect();
     if fitting.iter().all(|b| !allowed(b).is_empty()) {
-        return check_choice(node, &choices, at).into_iter().collect();
+        let mappings: Vec<&str> = branches.iter().filter(|b| types_of(b) == ["object"]).flat_map(|b| required(b)).collect();
+        let choice = check_choice(node, &choices, at).map(|mut diagnostic| {
+            if let (Some(help), false) = (&mut diagnostic.help, mappings.is_empty()) {
+                help.push_str(&format!(", or a mapping with {}", mappings.join(", ")));
+            }
+            diagnostic
+        });
+        return choice.into_iter().collect();
+    }
+    if let Some(diagnostic) = no_tag(node, &fitting, at) {
+        return vec![diagnostic];
     }
     if let Some(diagnostic) = no_variant(node, &fitting, at) {
         return vec![diagnostic];
@@ -99,6 +109,24 @@ fn no_variant(node: &Node, fitting: &[&Value], at: At<'_>) -> Option<Diagnostic>
                 .at(head(node, at.key), "")
                 .help(format!("one of: {}", fields.join(", "))),
         ),
+    }
+}
+
+/// For variants told apart by the value of one field that all have (`type: A`): what is wrong if that is no variant's.
+fn no_tag(node: &Node, fitting: &[&Value], at: At<'_>) -> Option<Diagnostic> {
+    let of = |branch, name: &str| {
+        let own = properties(branch).find(|(n, _)| *n == name).map(|(_, schema)| schema);
+        own.map(|schema| allowed(resolved(schema, at.root))).unwrap_or_default()
+    };
+    let (first, rest) = fitting.split_first().filter(|(_, rest)| !rest.is_empty())?;
+    let tag = required(first).find(|name| fitting.iter().all(|b| !of(b, name).is_empty()))?;
+    let values: Vec<&Value> = std::iter::once(first).chain(rest).flat_map(|b| of(b, tag)).collect();
+    match node.entry(tag) {
+        Some((key, value)) => check_choice(value, &values, At { name: tag, key: Some(key.span), ..at }),
+        None => {
+            let all: Vec<String> = values.iter().map(|v| plain(v)).collect();
+            Some(missing(tag, head(node, at.key)).help(format!("one of: {}", all.join(", "))))
+        }
     }
 }
 

@@ -153,6 +153,8 @@ cases! {
     unknown_anchor: spec_said "node: &here a\nhardware: *her\n";
     alias_inside_its_anchor: spec_said "node: a\nhardware: &h {cores: *h}\n";
     merge_key_brings_defaults: spec_said "node: a\nhardware: &hw {cores: 2, memory: 4Gi}\ndisks:\n- {<<: {slot: scsi0, sise: 1}, size: 20Gi}\n";
+    two_merge_keys: spec_said "node: a\nhardware:\n  <<: {cores: 1}\n  <<: {memory: 1Gi}\n";
+    merge_keys_of_a_list: spec_said "node: a\nhardware:\n  <<: [{cores: 1}, {cores: x, memory: 2}]\n";
     merge_key_of_a_scalar: spec_said "node: a\nhardware: {<<: 5, cores: 2}\n";
     unknown_tag: spec_said "node: !vault secret\n";
     core_tag_makes_text: spec_said "node: !!str 5\n";
@@ -218,6 +220,31 @@ fn json_with_tabs_is_read() {
     let loaded = stdin(text);
     assert_eq!(rendered(&loaded), "\n1 documents");
     assert_eq!(loaded.documents[0].labels["x"], "😀/");
+}
+
+#[test]
+fn variants_told_apart_by_a_tag() {
+    let variant = |tag: &str, field: &str| {
+        json!({"type": "object", "required": ["type", field], "additionalProperties": false,
+            "properties": {"type": {"const": tag}, field: {"type": "integer"}}})
+    };
+    let schema = json!({"properties": {"probe": {"oneOf": [variant("Tcp", "port"), variant("Agent", "channel")]}}});
+    let mut text = Vec::new();
+    for probe in ["{type: Tcp, port: x}", "{type: Tpc, port: 1}", "{port: 1}", "{type: Agent, port: 1}"] {
+        let mut loaded = stdin(format!(
+            "{{apiVersion: pvectl/v1alpha1, kind: Pool, metadata: {{name: a}}, spec: {{\n  probe: {probe}}}}}"
+        ));
+        loaded.diagnostics = check(&loaded.documents[0].spec, &schema, "spec", None);
+        text.push(rendered(&loaded));
+    }
+    insta::assert_snapshot!(text.join("\n\n"));
+}
+
+#[test]
+fn a_quoted_merge_key_is_a_field() {
+    let (nodes, diagnostics) = crate::manifest::read::read(0, "\"<<\": {a: 1}\n<<: {b: 2}\n");
+    assert!(diagnostics.is_empty());
+    assert_eq!(nodes[0].to_json(), json!({"<<": {"a": 1}, "b": 2}));
 }
 
 #[test]

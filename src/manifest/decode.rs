@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_path_to_error::Segment;
 
 /// Decodes a tree. The schema's check comes first and reports everything; this reports what only decoding knows.
+#[expect(clippy::result_large_err, reason = "made once a document, and every caller collects diagnostics by value")]
 pub fn decode<T: DeserializeOwned>(node: &Node) -> Result<T, Diagnostic> {
     serde_path_to_error::deserialize(node.to_json()).map_err(|error| {
         let path: Vec<PathSegment> = error

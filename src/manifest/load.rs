@@ -86,9 +86,10 @@ impl Loader<'_> {
     }
 
     fn unreadable(&mut self, path: &Path, error: &std::io::Error) {
-        let (code, what) = match error.kind() {
-            std::io::ErrorKind::NotFound => ("missing-file", "there is no file or folder".to_owned()),
-            _ => ("unreadable-file", format!("cannot read ({error})")),
+        let (code, what) = if error.kind() == std::io::ErrorKind::NotFound {
+            ("missing-file", "there is no file or folder".to_owned())
+        } else {
+            ("unreadable-file", format!("cannot read ({error})"))
         };
         self.report(Diagnostic::error(code, format!("{what} `{}`", path.display())));
     }

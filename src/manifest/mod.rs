@@ -6,6 +6,8 @@ pub mod tree;
 
 pub mod scalar;
 
+mod anchors;
+
 pub mod read;
 
 pub mod document;

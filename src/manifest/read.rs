@@ -3,10 +3,11 @@
 
 use crate::base::diagnostic::{Diagnostic, nearest};
 use crate::base::source::Span;
+use crate::manifest::anchors::{Anchors, Refusal};
 use crate::manifest::scalar::{self, BadNumber};
 use crate::manifest::tree::{Key, Node, NodeValue, Style};
-use granit_parser::{Event, Parser, ScalarStyle, StructureStyle, Tag};
-use std::collections::HashMap;
+use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, StructureStyle, Tag};
+use std::collections::{HashMap, HashSet};
 
 /// The largest file that is read: a hundred thousand guests fit, and a disk image given by mistake does not.
 pub const FILE_BYTES_MAX: usize = 64 << 20;
@@ -61,16 +62,31 @@ struct Frame {
     content: Content,
 }
 
-enum Content {
-    Sequence(Vec<Node>),
-    Mapping { entries: Vec<(Key, Node)>, seen: HashMap<String, Span>, key: Option<Key>, duplicate: bool },
+/// A mapping that is still open.
+#[derive(Default)]
+struct Fields {
+    entries: Vec<(Key, Node)>,
+    seen: HashMap<String, Span>,
+    /// The key whose value comes next.
+    key: Option<Key>,
+    role: Role,
+    /// The value of `<<`.
+    merged: Option<Node>,
+    merge_key: Option<Span>,
 }
 
-/// One anchored value with what it weighs.
-struct Anchored {
-    node: Node,
-    weight: usize,
-    depth: usize,
+/// What becomes of the next value of a mapping.
+#[derive(Clone, Copy, Default)]
+enum Role {
+    #[default]
+    Field,
+    Merge,
+    Duplicate,
+}
+
+enum Content {
+    Sequence(Vec<Node>),
+    Mapping(Fields),
 }
 
 struct Reader<'a> {
@@ -79,11 +95,8 @@ struct Reader<'a> {
     documents: Vec<Node>,
     diagnostics: Vec<Diagnostic>,
     stack: Vec<Frame>,
-    anchors: HashMap<usize, Anchored>,
-    names: Vec<String>,
+    anchors: Anchors,
     root: Option<Node>,
-    document_weight: usize,
-    file_weight: usize,
 }
 
 impl<'a> Reader<'a> {
@@ -94,11 +107,8 @@ impl<'a> Reader<'a> {
             documents: Vec::new(),
             diagnostics: Vec::new(),
             stack: Vec::new(),
-            anchors: HashMap::new(),
-            names: Vec::new(),
+            anchors: Anchors::default(),
             root: None,
-            document_weight: 0,
-            file_weight: 0,
         }
     }
 
@@ -132,10 +142,8 @@ impl<'a> Reader<'a> {
 
     fn begin_document(&mut self) {
         self.stack.clear();
-        self.anchors.clear();
-        self.names.clear();
+        self.anchors.begin_document();
         self.root = None;
-        self.document_weight = 0;
     }
 
     fn span(&self, offset: usize, span: granit_parser::Span) -> Span {
@@ -174,7 +182,7 @@ impl<'a> Reader<'a> {
                     self.key(text.into_owned(), style, anchor, span);
                 } else {
                     let node = Node { span, value: self.scalar(&text, style, tag.as_deref(), span) };
-                    self.anchor(anchor, &node);
+                    self.anchors.define(anchor, &node);
                     self.place(node);
                 }
             }
@@ -184,28 +192,27 @@ impl<'a> Reader<'a> {
             }
             Event::MappingStart(style, anchor, tag) => {
                 self.collection_tag(tag.as_deref(), "map", span);
-                let content =
-                    Content::Mapping { entries: Vec::new(), seen: HashMap::new(), key: None, duplicate: false };
+                let content = Content::Mapping(Fields::default());
                 return self.open(Frame { span, style, anchor, content });
             }
             Event::SequenceEnd | Event::MappingEnd => self.close(span),
             Event::Alias(id) => return self.alias(id, span),
             Event::UnresolvedAlias(name) => {
                 let diagnostic = Diagnostic::error("unknown-anchor", format!("there is no anchor `&{name}` before this"));
-                let near = nearest(&name, self.names.iter().map(String::as_str)).map(|n| format!("did you mean `*{n}`?"));
+                let near = nearest(&name, self.anchors.names.iter().map(String::as_str)).map(|n| format!("did you mean `*{n}`?"));
                 let help = near.unwrap_or_else(|| "anchors hold within their own document only".to_owned());
                 self.report(diagnostic.at(span, "").help(help));
                 self.place(Node { span, value: NodeValue::Null });
             }
-            Event::Anchor(_, name) => self.names.push(name.into_owned()),
+            Event::Anchor(_, name) => self.anchors.names.push(name.into_owned()),
             // Stream marks, and whatever a later parser adds as presentation.
-            _ => {}
+            Event::StreamStart | Event::StreamEnd | Event::Comment(..) | _ => {}
         }
         true
     }
 
     fn expects_key(&self) -> bool {
-        matches!(self.stack.last(), Some(Frame { content: Content::Mapping { key: None, .. }, .. }))
+        matches!(self.stack.last(), Some(Frame { content: Content::Mapping(Fields { key: None, .. }), .. }))
     }
 
     /// Whether the line of a block mapping's key begins with a tab among its blanks (the parser lets some pass).
@@ -220,26 +227,26 @@ impl<'a> Reader<'a> {
         let merge = text == "<<" && style == ScalarStyle::Plain;
         if anchor != 0 {
             let value = NodeValue::String(text.clone(), Style::Quoted);
-            self.anchor(anchor, &Node { span, value });
+            self.anchors.define(anchor, &Node { span, value });
         }
-        let Some(Frame { content: Content::Mapping { seen, key, duplicate, .. }, .. }) = self.stack.last_mut() else {
-            return;
-        };
-        // A quoted `"<<"` is a key like any other; the mark keeps the two apart.
-        let mark = if merge { "<<\0".to_owned() } else { text.clone() };
-        let first = seen.get(&mark).copied();
-        *duplicate = first.is_some();
-        *key = Some(Key { text: if merge { mark.clone() } else { text.clone() }, span });
+        let Some(Frame { content: Content::Mapping(fields), .. }) = self.stack.last_mut() else { return };
+        let first = if merge { fields.merge_key.replace(span) } else { fields.seen.get(&text).copied() };
+        fields.key = Some(Key { text: text.clone(), span });
+        fields.role = if merge { Role::Merge } else { Role::Field };
         match first {
+            None if merge => {}
             None => {
-                seen.insert(mark, span);
+                fields.seen.insert(text, span);
             }
-            Some(first) => self.report(
+            Some(first) => {
+                fields.role = Role::Duplicate;
+                self.report(
                 Diagnostic::error("duplicate-key", format!("the key `{text}` stands here twice"))
                     .at(span, "again here")
                     .also(first, "first here")
                     .help("keep one of the two"),
-            ),
+                );
+            }
         }
     }
 
@@ -335,9 +342,10 @@ impl<'a> Reader<'a> {
                 let last = items.last().map(|n| n.span.end);
                 (NodeValue::Sequence(items), last)
             }
-            Content::Mapping { entries, .. } => {
+            Content::Mapping(Fields { entries, merged, .. }) => {
                 let last = entries.last().map(|(k, n)| k.span.end.max(n.span.end));
-                (NodeValue::Mapping(self.merge(entries)), last)
+                let last = last.max(merged.as_ref().map(|n| n.span.end));
+                (NodeValue::Mapping(self.merge(entries, merged)), last)
             }
         };
         // A block ends where its last value ends; the parser's event stands at the next token.
@@ -346,26 +354,16 @@ impl<'a> Reader<'a> {
             StructureStyle::Block => last.unwrap_or(span.end),
         };
         let node = Node { span: Span { end: end.max(span.start), ..span }, value };
-        self.anchor(anchor, &node);
+        self.anchors.define(anchor, &node);
         self.place(node);
     }
 
-    /// Replaces a merge key by what it brings: keys that stand in the mapping itself win, then the first of a list.
-    fn merge(&mut self, entries: Vec<(Key, Node)>) -> Vec<(Key, Node)> {
-        let Some(at) = entries.iter().position(|(key, _)| key.text == "<<\0") else { return entries };
-        let mut entries = entries;
-        let (_, brought) = entries.remove(at);
+    /// Adds what a merge key brings: keys that stand in the mapping itself win, then the first of a list.
+    fn merge(&mut self, mut entries: Vec<(Key, Node)>, brought: Option<Node>) -> Vec<(Key, Node)> {
+        let Some(brought) = brought else { return entries };
         let span = brought.span;
-        let sources = match brought.value {
-            NodeValue::Sequence(items) => items,
-            NodeValue::Null
-            | NodeValue::Bool(_)
-            | NodeValue::Integer(_)
-            | NodeValue::Float(_)
-            | NodeValue::String(..)
-            | NodeValue::Mapping(_) => vec![brought],
-        };
-        let mut seen: std::collections::HashSet<String> = entries.iter().map(|(k, _)| k.text.clone()).collect();
+        let sources = if brought.as_sequence().is_none() { vec![brought] } else { items(brought) };
+        let mut seen: HashSet<String> = entries.iter().map(|(key, _)| key.text.clone()).collect();
         for source in sources {
             if let NodeValue::Mapping(theirs) = source.value {
                 entries.extend(theirs.into_iter().filter(|(key, _)| seen.insert(key.text.clone())));
@@ -383,84 +381,78 @@ impl<'a> Reader<'a> {
         match self.stack.last_mut() {
             None => self.root = Some(node),
             Some(Frame { content: Content::Sequence(items), .. }) => items.push(node),
-            Some(Frame { content: Content::Mapping { entries, key, duplicate, .. }, .. }) => {
-                if let Some(key) = key.take()
-                    && !*duplicate
-                {
-                    entries.push((key, node));
-                }
-            }
+            Some(Frame { content: Content::Mapping(fields), .. }) => match (fields.key.take(), fields.role) {
+                (Some(key), Role::Field) => fields.entries.push((key, node)),
+                (Some(_), Role::Merge) => fields.merged = Some(node),
+                (Some(_), Role::Duplicate) | (None, _) => {}
+            },
         }
-    }
-
-    fn anchor(&mut self, anchor: usize, node: &Node) {
-        if anchor == 0 {
-            return;
-        }
-        let (weight, depth) = (node.weight(), node.depth());
-        // A value over the budget is not kept: its first alias reports it.
-        let node = if self.spend(weight) { node.clone() } else { Node { span: node.span, value: NodeValue::Null } };
-        self.anchors.insert(anchor, Anchored { node, weight, depth });
-    }
-
-    fn spend(&mut self, weight: usize) -> bool {
-        self.document_weight = self.document_weight.saturating_add(weight);
-        self.file_weight = self.file_weight.saturating_add(weight);
-        self.document_weight <= ALIAS_WEIGHT_DOCUMENT_MAX && self.file_weight <= ALIAS_WEIGHT_FILE_MAX
     }
 
     fn alias(&mut self, id: usize, span: Span) -> bool {
-        let Some(Anchored { node, weight, depth }) = self.anchors.get(&id) else {
-            self.report(
-                Diagnostic::error("alias-loop", "an alias cannot stand inside its own anchor").at(span, "refers to itself"),
-            );
-            self.place(Node { span, value: NodeValue::Null });
-            return true;
-        };
-        let (weight, depth, origin) = (*weight, *depth, node.span);
         if self.expects_key() {
-            let text = self.anchors.get(&id).and_then(|a| a.node.as_str()).map(str::to_owned);
-            if let Some(text) = text {
+            if let Some(text) = self.anchors.text(id).map(str::to_owned) {
                 self.key(text, ScalarStyle::DoubleQuoted, 0, span);
                 return true;
             }
             self.report(Diagnostic::error("complex-key", "this alias is not a text and cannot be a key").at(span, ""));
             return false;
         }
-        if self.stack.len() + depth > DEPTH_MAX {
-            self.report(too_deep(span));
-            return false;
-        }
-        if !self.spend(weight) {
-            self.report(
-                Diagnostic::error("alias-budget", "the aliases of this document expand to too much")
+        let (value, refused) = match self.anchors.expand(id, DEPTH_MAX - self.stack.len()) {
+            Ok(value) => (value, None),
+            Err(Refusal::Loop) => {
+                let diagnostic = Diagnostic::error("alias-loop", "an alias cannot stand inside its own anchor");
+                (NodeValue::Null, Some(diagnostic.at(span, "refers to itself")))
+            }
+            Err(Refusal::TooDeep) => (NodeValue::Null, Some(too_deep(span))),
+            Err(Refusal::Budget(origin)) => {
+                let diagnostic = Diagnostic::error("alias-budget", "the aliases of this document expand to too much")
                     .at(span, format!("over the budget of {ALIAS_WEIGHT_DOCUMENT_MAX} values"))
                     .also(origin, "anchored here")
-                    .help("write the values out, or split the document"),
-            );
-            return false;
-        }
-        if let Some(anchored) = self.anchors.get(&id) {
-            let node = Node { span, value: anchored.node.value.clone() };
-            self.place(node);
-        }
-        true
+                    .help("write the values out, or split the document");
+                (NodeValue::Null, Some(diagnostic))
+            }
+        };
+        let go_on = refused.as_ref().is_none_or(|d| d.code == "alias-loop");
+        self.diagnostics.extend(refused);
+        self.place(Node { span, value });
+        go_on
     }
 
     fn syntax_error(&mut self, offset: usize, error: &granit_parser::ScanError) {
         let at = offset + error.marker().byte_offset().unwrap_or(0);
         let end = self.text.get(at..).and_then(|t| t.chars().next()).map_or(at, |c| at + c.len_utf8());
         let span = self.bytes(at, end);
-        if matches!(error.kind(), granit_parser::ErrorKind::RecursionLimitExceeded) {
+        if matches!(error.kind(), ErrorKind::RecursionLimitExceeded) {
             self.report(too_deep(span));
             return;
         }
         let info = error.info();
         let message = format!("broken YAML: {}", info.lines().next().unwrap_or("unreadable"));
+        if info.to_lowercase().contains("tab") {
+            let tab = self.tab_near(at).map_or(span, |tab| self.bytes(tab, tab + 1));
+            self.report(Diagnostic::error("tab-indentation", message).at(tab, "a tab").help(TAB_HELP));
+            return;
+        }
+        let help = match error.kind() {
+            ErrorKind::ExpectedBlockMappingKey => Some("the indentation of this line fits no line above it"),
+            ErrorKind::InvalidQuotedScalarIndent | ErrorKind::UnclosedQuotedScalar => Some("is a closing quote missing?"),
+            _ => None, // A foreign list of seventy.
+        };
         let diagnostic = Diagnostic::error("yaml-syntax", message).at(span, "");
-        let tab = info.to_lowercase().contains("tab") || self.text.as_bytes().get(at) == Some(&b'\t');
-        self.report(if tab { diagnostic.help(TAB_HELP) } else { diagnostic });
+        self.report(Diagnostic { help: help.map(str::to_owned), ..diagnostic });
     }
+
+    /// The tab that a complaint at a byte is about: the last one before it on its line, else the next one.
+    fn tab_near(&self, at: usize) -> Option<usize> {
+        let bytes = self.text.as_bytes();
+        let before = bytes.get(..at)?.iter().rposition(|b| matches!(b, b'\t' | b'\n')).filter(|i| bytes[*i] == b'\t');
+        before.or_else(|| bytes.get(at..)?.iter().position(|b| *b == b'\t').map(|i| at + i))
+    }
+}
+
+fn items(node: Node) -> Vec<Node> {
+    if let NodeValue::Sequence(items) = node.value { items } else { Vec::new() }
 }
 
 fn too_deep(span: Span) -> Diagnostic {

@@ -185,7 +185,8 @@ fn check_items(node: &Node, items: &[Node], schema: &Value, at: At<'_>) -> Vec<D
         }
     }
     if let Some(item) = schema.get("items") {
-        let at = At { key: None, hops: 0, ..at };
+        let name = format!("{}[]", at.name);
+        let at = At { name: &name, key: None, hops: 0, root: at.root };
         diagnostics.extend(items.iter().flat_map(|node| check_at(node, item, at)));
     }
     diagnostics

@@ -33,20 +33,23 @@ impl TreeSettings {
             return (settings, diagnostics);
         };
         for (key, value) in entries {
-            let text = || match (value.as_str(), &value.value) {
-                (Some(text), _) => Ok(Some((text.to_owned(), value.span))),
-                (None, NodeValue::Null) => Ok(None),
-                (None, _) => Err(wrong_type(value, Some(key.span), &["string"])),
-            };
             match key.text.as_str() {
-                "set" => text().map_or_else(|d| diagnostics.push(d), |t| settings.set = t),
-                "context" => text().map_or_else(|d| diagnostics.push(d), |t| settings.context = t),
+                "set" => settings.set = text(value, key.span, &mut diagnostics),
+                "context" => settings.context = text(value, key.span, &mut diagnostics),
                 "defaults" => settings.defaults = defaults(value, key.span, kinds, &mut diagnostics),
                 _ => diagnostics.push(unknown_field(key, &FIELDS, "`pvectl.yaml`")),
             }
         }
         (settings, diagnostics)
     }
+}
+
+fn text(node: &Node, key: Span, diagnostics: &mut Vec<Diagnostic>) -> Option<(String, Span)> {
+    let text = node.as_str().map(|text| (text.to_owned(), node.span));
+    if text.is_none() && node.value != NodeValue::Null {
+        diagnostics.push(wrong_type(node, Some(key), &["string"]));
+    }
+    text
 }
 
 fn defaults(node: &Node, key: Span, kinds: &[&str], diagnostics: &mut Vec<Diagnostic>) -> BTreeMap<String, Node> {
