@@ -1,0 +1,237 @@
+//! Files and folders to documents: the only place that opens manifests.
+
+use crate::base::diagnostic::Diagnostic;
+use crate::base::source::{Sources, Span};
+use crate::manifest::document::{Document, duplicates};
+use crate::manifest::read::{FILE_BYTES_MAX, read};
+use crate::manifest::settings::{FILE_NAME, TreeSettings};
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+/// The largest number of files of one run: more is a folder given by mistake.
+pub const FILES_MAX: usize = 20_000;
+/// How deep folders are walked.
+pub const FOLDER_DEPTH_MAX: usize = 64;
+
+/// Where manifests come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// A file, or a folder of files.
+    Path(PathBuf),
+    /// A text that somebody else read, such as standard input.
+    Text {
+        /// What diagnostics call it.
+        name: String,
+        /// The text as it came.
+        bytes: Vec<u8>,
+    },
+}
+
+/// What was read, and all that is wrong with it.
+#[derive(Clone, Debug, Default)]
+pub struct Loaded {
+    /// All texts: what spans point into.
+    pub sources: Sources,
+    /// The documents in the order of inputs, files and text, with the tree's defaults merged under their specs.
+    pub documents: Vec<Document>,
+    /// `pvectl.yaml` of a given folder.
+    pub settings: Option<TreeSettings>,
+    /// Everything found.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// Reads all inputs; folders with their subfolders if `recursive`. `kinds` are the known kinds. Nothing stops at an error.
+pub fn load(inputs: &[Input], recursive: bool, kinds: &[&str]) -> Loaded {
+    let mut loader = Loader { loaded: Loaded::default(), kinds, settings_span: None, files: 0 };
+    for input in inputs {
+        match input {
+            Input::Text { name, bytes } => {
+                let documents = loader.text(name, bytes);
+                loader.loaded.documents.extend(documents);
+            }
+            Input::Path(path) => loader.path(path, recursive),
+        }
+    }
+    let Loader { mut loaded, .. } = loader;
+    let twice = duplicates(&loaded.documents);
+    loaded.diagnostics.extend(twice);
+    loaded
+}
+
+struct Loader<'a> {
+    loaded: Loaded,
+    kinds: &'a [&'a str],
+    settings_span: Option<Span>,
+    files: usize,
+}
+
+impl Loader<'_> {
+    fn report(&mut self, diagnostic: Diagnostic) {
+        self.loaded.diagnostics.push(diagnostic);
+    }
+
+    fn path(&mut self, path: &Path, recursive: bool) {
+        match fs::metadata(path) {
+            Err(error) => self.unreadable(path, &error),
+            Ok(metadata) if metadata.is_dir() => self.folder(path, recursive),
+            Ok(_) if path.file_name().is_some_and(|name| name == FILE_NAME) => {
+                self.settings(path);
+            }
+            Ok(_) => {
+                let documents = self.file(path);
+                self.loaded.documents.extend(documents);
+            }
+        }
+    }
+
+    fn unreadable(&mut self, path: &Path, error: &std::io::Error) {
+        let (code, what) = if error.kind() == std::io::ErrorKind::NotFound {
+            ("missing-file", "there is no file or folder".to_owned())
+        } else {
+            ("unreadable-file", format!("cannot read ({error})"))
+        };
+        self.report(Diagnostic::error(code, format!("{what} `{}`", path.display())));
+    }
+
+    fn folder(&mut self, folder: &Path, recursive: bool) {
+        let mut files = Vec::new();
+        let mut trail = Vec::new();
+        self.walk(folder, recursive, &mut trail, &mut files);
+        let root_settings = folder.join(FILE_NAME);
+        let settings = if files.contains(&root_settings) { self.settings(&root_settings) } else { None };
+        files.retain(|file| *file != root_settings);
+        if files.is_empty() {
+            let message = format!("no manifests in `{}`", folder.display());
+            let depth = if recursive { "" } else { "; subfolders are read with --recursive" };
+            let help = format!("manifests are files named *.yaml, *.yml or *.json{depth}");
+            self.report(Diagnostic::error("empty-folder", message).help(help));
+        }
+        for file in files {
+            let mut documents = self.file(&file);
+            for document in &mut documents {
+                if let Some(defaults) = settings.as_ref().and_then(|s| s.defaults.get(&document.kind.0)) {
+                    document.spec.merge_defaults(defaults);
+                }
+            }
+            self.loaded.documents.extend(documents);
+        }
+    }
+
+    /// Collects the manifests of a folder, sorted by path. `trail` has the real paths of the folders above: a link that
+    /// leads back into them is a loop.
+    fn walk(&mut self, folder: &Path, recursive: bool, trail: &mut Vec<PathBuf>, files: &mut Vec<PathBuf>) {
+        let entries = match fs::canonicalize(folder).and_then(|real| fs::read_dir(folder).map(|e| (real, e))) {
+            Ok((real, _)) if trail.contains(&real) || trail.len() >= FOLDER_DEPTH_MAX => return,
+            Ok((real, entries)) => {
+                trail.push(real);
+                entries
+            }
+            Err(error) => return self.unreadable(folder, &error),
+        };
+        let mut paths: Vec<PathBuf> = entries.filter_map(|entry| entry.ok().map(|e| e.path())).collect();
+        paths.sort();
+        for path in paths {
+            let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+            if hidden {
+                continue;
+            }
+            match fs::metadata(&path) {
+                Ok(metadata) if metadata.is_dir() && recursive => self.walk(&path, recursive, trail, files),
+                Ok(metadata) if metadata.is_file() && is_manifest(&path) => {
+                    self.files += 1;
+                    match self.files.cmp(&(FILES_MAX + 1)) {
+                        std::cmp::Ordering::Less => files.push(path),
+                        std::cmp::Ordering::Equal => {
+                            let message = format!("more than {FILES_MAX} manifests; the rest is not read");
+                            self.report(Diagnostic::error("too-many-files", message));
+                        }
+                        std::cmp::Ordering::Greater => {}
+                    }
+                }
+                Err(error) if is_manifest(&path) => self.unreadable(&path, &error),
+                Ok(_) | Err(_) => {}
+            }
+        }
+        trail.pop();
+    }
+
+    fn bytes(&mut self, path: &Path) -> Option<Vec<u8>> {
+        let limit = FILE_BYTES_MAX as u64 + 1;
+        let mut bytes = Vec::new();
+        match fs::File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes)) {
+            Ok(_) => Some(bytes),
+            Err(error) => {
+                self.unreadable(path, &error);
+                None
+            }
+        }
+    }
+
+    fn file(&mut self, path: &Path) -> Vec<Document> {
+        let Some(bytes) = self.bytes(path) else { return Vec::new() };
+        let name = path.display().to_string();
+        if path.file_name().is_some_and(|n| n == FILE_NAME) {
+            let message = format!("`{name}` counts only at the root of a given folder");
+            self.report(Diagnostic::error("misplaced-settings", message));
+            return Vec::new();
+        }
+        self.text(&name, &bytes)
+    }
+
+    fn settings(&mut self, path: &Path) -> Option<TreeSettings> {
+        let bytes = self.bytes(path)?;
+        let (source, nodes) = self.nodes(&path.display().to_string(), &bytes);
+        if let Some(extra) = nodes.get(1) {
+            let message = format!("`{FILE_NAME}` has one document only");
+            self.report(Diagnostic::error("misplaced-settings", message).at(extra.span, "a second one"));
+        }
+        let place = nodes.first().map_or(Span { source, start: 0, end: 0 }, |n| n.span);
+        if let Some(first) = self.settings_span.replace(place) {
+            let message = format!("two `{FILE_NAME}` are given, and a run has one set and one context");
+            self.report(Diagnostic::error("duplicate-settings", message).at(place, "").also(first, "first here"));
+        }
+        let settings = nodes.first().map(|node| {
+            let (settings, diagnostics) = TreeSettings::from_node(node, self.kinds);
+            self.loaded.diagnostics.extend(diagnostics);
+            settings
+        });
+        if self.loaded.settings.is_none() {
+            self.loaded.settings.clone_from(&settings);
+        }
+        settings
+    }
+
+    fn text(&mut self, name: &str, bytes: &[u8]) -> Vec<Document> {
+        let (_, nodes) = self.nodes(name, bytes);
+        let mut documents = Vec::new();
+        for node in &nodes {
+            let (document, diagnostics) = Document::from_node(node, self.kinds);
+            documents.extend(document);
+            self.loaded.diagnostics.extend(diagnostics);
+        }
+        documents
+    }
+
+    fn nodes(&mut self, name: &str, bytes: &[u8]) -> (u32, Vec<crate::manifest::tree::Node>) {
+        let text = String::from_utf8_lossy(bytes);
+        let source = self.loaded.sources.add(name, if bytes.len() > FILE_BYTES_MAX { "" } else { &text });
+        if let Err(error) = std::str::from_utf8(bytes)
+            && bytes.len() <= FILE_BYTES_MAX
+        {
+            let start = u32::try_from(error.valid_up_to()).unwrap_or(u32::MAX);
+            let utf16 = bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff");
+            let help = if utf16 { "this looks like UTF-16: save it as UTF-8" } else { "save the file as UTF-8" };
+            let span = Span { source, start, end: start };
+            self.report(Diagnostic::error("not-utf8", "the file is not UTF-8").at(span, "the first such byte").help(help));
+            return (source, Vec::new());
+        }
+        let (nodes, diagnostics) = read(source, &text);
+        self.loaded.diagnostics.extend(diagnostics);
+        (source, nodes)
+    }
+}
+
+fn is_manifest(path: &Path) -> bool {
+    path.extension().and_then(|e| e.to_str()).is_some_and(|e| matches!(e, "yaml" | "yml" | "json"))
+}
