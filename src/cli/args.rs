@@ -1,0 +1,499 @@
+//! What may be typed. Doc comments are the help text. Owns shapes only: no file is opened and no environment is read but
+//! through clap.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+use crate::base::quantity::parse_seconds;
+
+/// Declarative Proxmox VE: write down what should be, see what would change, let it happen.
+#[derive(Debug, Parser)]
+#[command(name = "pvectl", version, propagate_version = false, max_term_width = 100, arg_required_else_help = true)]
+pub struct Cli {
+    /// Flags of every verb.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// Flags that every verb takes, before or after its name.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Global options")]
+pub struct Global {
+    /// Talk to a simulated Proxmox VE inside this process; its state is kept between runs
+    #[arg(long = "sim", id = "use_sim", global = true, conflicts_with = "context")]
+    pub sim: bool,
+    /// Keep the simulated cluster in this file [default: $XDG_STATE_HOME/pvectl/sim.json]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub sim_state: Option<PathBuf>,
+    /// Use this context of the configuration instead of the current one
+    #[arg(long, global = true, env = "PVECTL_CONTEXT", value_name = "NAME")]
+    pub context: Option<String>,
+    /// Say only what went wrong
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Say more; twice: every request
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub verbose: u8,
+    /// How the log is written to standard error
+    #[arg(long, global = true, value_enum, default_value_t, env = "PVECTL_LOG_FORMAT", value_name = "FORMAT")]
+    pub log_format: LogFormat,
+    /// When to use colour; `auto` also heeds NO_COLOR and CLICOLOR_FORCE
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
+    pub color: Color,
+}
+
+/// How the log is written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// Lines for people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// When to use colour.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal.
+    #[default]
+    Auto,
+    /// Also in a pipe.
+    Always,
+    /// Nowhere.
+    Never,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Make the cluster what the manifests say: show the plan, ask, do it, verify it
+    Apply(Apply),
+    /// Show what apply would change; exit 0: nothing, 1: differences, 2 and up: errors
+    Diff(Diff),
+    /// Show the steps that apply would take, and save them with -o
+    Plan(Plan),
+    /// Delete objects that pvectl owns, by name or by manifest
+    Delete(Delete),
+    /// List objects of a kind
+    Get(Get),
+    /// Show all that is known about one object
+    Describe(Describe),
+    /// Show what a kind or a field of it means
+    Explain(Explain),
+    /// Check manifests without a cluster
+    Validate(Validate),
+    /// Report what was changed on the cluster although no manifest changed
+    Drift(Drift),
+    /// Write the JSON Schemas of the kinds
+    Schema(Schema),
+    /// Send one raw request to the Proxmox VE API
+    Api(Api),
+    /// A Proxmox VE in a box
+    #[command(subcommand)]
+    Sim(Sim),
+    /// Wait until a condition of an object holds
+    Wait(Wait),
+    /// Print the completion script of a shell
+    Completion(Completion),
+    /// Print the version
+    Version(FormatArgs),
+}
+
+/// Where manifests come from.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Sources {
+    /// A file, a folder, or - for standard input; repeatable, the order does not matter
+    #[arg(short, long = "filename", value_name = "FILE|DIR|-")]
+    pub files: Vec<PathBuf>,
+    /// Also read the folders inside folders
+    #[arg(short = 'R', long)]
+    pub recursive: bool,
+    /// Only objects with these labels: `app=web,tier!=db,canary`
+    #[arg(short = 'l', long, value_name = "LABELS")]
+    pub selector: Option<String>,
+    /// The manifest set these belong to [default: `set` of pvectl.yaml, else `default`]
+    #[arg(long, value_name = "NAME")]
+    pub set: Option<String>,
+}
+
+/// What a plan may do.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Guards")]
+pub struct Guards {
+    /// Also delete what this set owns and its manifests no longer name
+    #[arg(long)]
+    pub prune: bool,
+    /// Refuse a plan that deletes more objects than this
+    #[arg(long, value_name = "N")]
+    pub max_deletes: Option<usize>,
+    /// Permit what is refused otherwise; repeatable
+    #[arg(long, value_enum, value_name = "WHAT")]
+    pub allow: Vec<Allow>,
+}
+
+/// What has to be permitted by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Allow {
+    /// Steps that destroy disks or what is on them.
+    DataLoss,
+}
+
+/// How the answer is written to standard output.
+#[derive(Debug, Clone, Default, Args)]
+pub struct FormatArgs {
+    /// How to write: table, wide, yaml, json, name
+    #[arg(short, long, value_enum, value_name = "FORMAT")]
+    pub output: Option<Format>,
+}
+
+/// A form of output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Columns for people.
+    Table,
+    /// More columns.
+    Wide,
+    /// YAML documents.
+    Yaml,
+    /// JSON; while something runs, an event a line.
+    Json,
+    /// `Kind/name`, one a line.
+    Name,
+}
+
+/// `apply`.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("what").required(true).multiple(true).args(["plan_file", "files"]))]
+pub struct Apply {
+    /// A plan saved by `plan -o`; it is done as it stands, or refused when the cluster has moved on
+    #[arg(value_name = "PLANFILE", conflicts_with_all = ["files", "recursive", "selector", "set", "prune"])]
+    pub plan_file: Option<PathBuf>,
+    /// Manifests.
+    #[command(flatten)]
+    pub sources: Sources,
+    /// Guards.
+    #[command(flatten)]
+    pub guards: Guards,
+    /// Show the plan and stop
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Form of output.
+    #[command(flatten)]
+    pub format: FormatArgs,
+}
+
+/// `diff`.
+#[derive(Debug, Args)]
+pub struct Diff {
+    /// Manifests.
+    #[command(flatten)]
+    pub sources: Sources,
+    /// Guards.
+    #[command(flatten)]
+    pub guards: Guards,
+    /// Exit with 1 when there are differences; --exit-code=false: with 0
+    #[arg(long, action = ArgAction::Set, default_value_t = true, default_missing_value = "true", num_args = 0..=1,
+          require_equals = true, value_name = "BOOL")]
+    pub exit_code: bool,
+    /// Form of output.
+    #[command(flatten)]
+    pub format: FormatArgs,
+}
+
+/// `plan`. Here -o names the file; the form of output has its long name only.
+#[derive(Debug, Args)]
+pub struct Plan {
+    /// Manifests.
+    #[command(flatten)]
+    pub sources: Sources,
+    /// Guards.
+    #[command(flatten)]
+    pub guards: Guards,
+    /// Save the plan in this file, for `apply FILE`
+    #[arg(short = 'o', long = "out", value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// How to write the plan to standard output
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub output: Option<Format>,
+}
+
+/// `delete`.
+#[derive(Debug, Args)]
+pub struct Delete {
+    /// The kind, when objects are named one by one
+    #[arg(requires = "names", conflicts_with = "files", required_unless_present = "files")]
+    pub kind: Option<String>,
+    /// Their names
+    #[arg(value_name = "NAME")]
+    pub names: Vec<String>,
+    /// Manifests: what they name is deleted.
+    #[command(flatten)]
+    pub sources: Sources,
+    /// Refuse to delete more objects than this
+    #[arg(long, value_name = "N")]
+    pub max_deletes: Option<usize>,
+    /// Permit what is refused otherwise; repeatable
+    #[arg(long, value_enum, value_name = "WHAT")]
+    pub allow: Vec<Allow>,
+    /// Show the plan and stop
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Form of output.
+    #[command(flatten)]
+    pub format: FormatArgs,
+}
+
+/// `get`.
+#[derive(Debug, Args)]
+pub struct Get {
+    /// The kind, in any case, singular or plural
+    pub kind: String,
+    /// Only these
+    #[arg(value_name = "NAME")]
+    pub names: Vec<String>,
+    /// Only objects with these labels
+    #[arg(short = 'l', long, value_name = "LABELS")]
+    pub selector: Option<String>,
+    /// Form of output.
+    #[command(flatten)]
+    pub format: FormatArgs,
+}
+
+/// `describe`.
+#[derive(Debug, Args)]
+pub struct Describe {
+    /// The kind
+    pub kind: String,
+    /// The name
+    pub name: String,
+}
+
+/// `explain`.
+#[derive(Debug, Args)]
+pub struct Explain {
+    /// A kind, or a field of it: `VirtualMachine.disks.size`
+    #[arg(value_name = "KIND[.FIELD…]")]
+    pub path: String,
+    /// Also the fields inside fields
+    #[arg(short = 'R', long)]
+    pub recursive: bool,
+}
+
+/// `validate`.
+#[derive(Debug, Args)]
+pub struct Validate {
+    /// Manifests.
+    #[command(flatten)]
+    pub sources: Sources,
+    /// Form of output.
+    #[command(flatten)]
+    pub format: FormatArgs,
+}
+
+/// `drift`.
+#[derive(Debug, Args)]
+pub struct Drift {
+    /// Manifests.
+    #[command(flatten)]
+    pub sources: Sources,
+    /// Form of output.
+    #[command(flatten)]
+    pub format: FormatArgs,
+}
+
+/// `schema`.
+#[derive(Debug, Args)]
+pub struct Schema {
+    /// Only this kind, on standard output
+    pub kind: Option<String>,
+    /// Write one file a kind into this folder
+    #[arg(short, long, value_name = "DIR", conflicts_with = "kind")]
+    pub directory: Option<PathBuf>,
+}
+
+/// `api`.
+#[derive(Debug, Args)]
+pub struct Api {
+    /// GET, POST, PUT or DELETE
+    #[arg(value_enum, ignore_case = true)]
+    pub method: Method,
+    /// The path below /api2/json
+    #[arg(value_name = "/PATH")]
+    pub path: String,
+    /// Parameters
+    #[arg(value_name = "KEY=VALUE")]
+    pub parameters: Vec<KeyValue>,
+}
+
+/// A method of HTTP that PVE's API uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "UPPER")]
+#[expect(missing_docs, reason = "they are HTTP's own words")]
+pub enum Method {
+    Get,
+    Post,
+    Put,
+    Delete,
+}
+
+/// One `key=value`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyValue {
+    /// Before the first `=`.
+    pub key: String,
+    /// After it; may be empty.
+    pub value: String,
+}
+
+impl FromStr for KeyValue {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<KeyValue, String> {
+        match text.split_once('=') {
+            Some((key, value)) if !key.is_empty() => Ok(KeyValue { key: key.to_owned(), value: value.to_owned() }),
+            Some(_) | None => Err("expected key=value".to_owned()),
+        }
+    }
+}
+
+/// `sim`.
+#[derive(Debug, Subcommand)]
+pub enum Sim {
+    /// Serve a simulated cluster over HTTPS; the first line on standard output is JSON with its address and tokens
+    Serve(SimServe),
+}
+
+/// `sim serve`.
+#[derive(Debug, Args)]
+pub struct SimServe {
+    /// Address and port; port 0: any free one
+    #[arg(long, default_value = "127.0.0.1:8006", value_name = "ADDRESS:PORT")]
+    pub listen: std::net::SocketAddr,
+    /// Keep the cluster in this file; without it all is forgotten at the end
+    #[arg(long, value_name = "FILE")]
+    pub state: Option<PathBuf>,
+    /// The cluster to begin with
+    #[arg(long, value_enum, default_value_t)]
+    pub baseline: Baseline,
+    /// How many nodes, with --baseline scale
+    #[arg(long, value_name = "N")]
+    pub nodes: Option<u32>,
+    /// How many guests, with --baseline scale
+    #[arg(long, value_name = "N")]
+    pub guests: Option<u32>,
+    /// How much faster than real time tasks run
+    #[arg(long, value_name = "FACTOR")]
+    pub speed: Option<f64>,
+}
+
+/// A cluster to begin with.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Baseline {
+    /// Three nodes as in manifests/homelab.
+    #[default]
+    Homelab,
+    /// The cluster that the recorded calls were made on.
+    Recordings,
+    /// As many nodes and guests as asked for.
+    Scale,
+}
+
+/// `wait`.
+#[derive(Debug, Args)]
+pub struct Wait {
+    /// Which object
+    #[arg(value_name = "KIND/NAME")]
+    pub object: String,
+    /// What to wait for: `condition=Ready`, `condition=Ready=False`, or `delete`
+    #[arg(long = "for", default_value = "condition=Ready", value_name = "WHAT")]
+    pub until: String,
+    /// How long: 30s, 10m, 2h
+    #[arg(long, default_value = "5m", value_parser = duration, value_name = "TIME")]
+    pub timeout: Duration,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    parse_seconds(text).map(Duration::from_secs).ok_or_else(|| "expected a time such as 30s, 10m or 2h".to_owned())
+}
+
+/// `completion`.
+#[derive(Debug, Args)]
+pub struct Completion {
+    /// The shell
+    #[arg(value_enum)]
+    pub shell: clap_complete::Shell,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split(' '))
+    }
+
+    #[test]
+    fn arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn lines_that_are_understood() {
+        for line in [
+            "pvectl --sim apply -f manifests/homelab --yes",
+            "pvectl apply -f a -f - -R -l app=web --set s --prune --max-deletes 3 --allow data-loss --dry-run --sim",
+            "pvectl apply saved.plan --yes",
+            "pvectl diff -f a --exit-code=false -o json",
+            "pvectl plan -f a -o saved.plan --output json",
+            "pvectl delete VirtualMachine web-01 --yes",
+            "pvectl delete -f a",
+            "pvectl get pools web -o yaml --context home -vv",
+            "pvectl explain VirtualMachine.disks.size",
+            "pvectl api get /nodes full=1",
+            "pvectl sim serve --listen 127.0.0.1:0 --baseline recordings",
+            "pvectl --sim sim serve --nodes 3 --guests 100 --speed 10 --baseline scale",
+            "pvectl wait VirtualMachine/web-01 --for condition=Ready --timeout 10m",
+            "pvectl --log-format json --color never version -o json",
+            "pvectl completion bash",
+        ] {
+            assert!(parse(line).is_ok(), "{line}: {}", parse(line).expect_err("is an error"));
+        }
+    }
+
+    #[test]
+    fn lines_that_are_refused() {
+        for line in [
+            "pvectl apply",
+            "pvectl apply saved.plan -f a",
+            "pvectl --sim --context home get pools",
+            "pvectl delete",
+            "pvectl delete VirtualMachine",
+            "pvectl api GET /nodes full",
+            "pvectl wait a/b --timeout soon",
+        ] {
+            assert!(parse(line).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn the_exit_code_of_diff_can_be_switched_off() {
+        for (line, wanted) in [("pvectl diff", true), ("pvectl diff --exit-code=false", false)] {
+            let Verb::Diff(diff) = parse(line).expect("is understood").verb else { panic!("not diff") };
+            assert_eq!(diff.exit_code, wanted, "{line}");
+        }
+    }
+}
