@@ -1,0 +1,1 @@
+//! Recorded answers of genuine PVE, replayed in process.

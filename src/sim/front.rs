@@ -1,0 +1,279 @@
+//! The door of the simulator: a shared world, its faults and counters, and the API in process.
+
+use crate::pve::api::Api;
+use crate::pve::error::PveError;
+use crate::pve::request::{Call, Params, Query};
+use crate::sim::baseline::{self, Baseline};
+use crate::sim::clock::SimClock;
+use crate::sim::faults::{Fault, FaultKind, Faults};
+use crate::sim::request::{Auth, Refusal, WireAnswer, WireRequest};
+use crate::sim::router;
+use crate::sim::world::World;
+use futures::future::BoxFuture;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+/// A simulated cluster; clones share it.
+#[derive(Clone, Debug)]
+pub struct Sim {
+    inside: Arc<Mutex<Inside>>,
+}
+
+#[derive(Debug)]
+struct Inside {
+    world: World,
+    faults: Faults,
+    log: Vec<(String, String)>,
+    /// Real time × speed runs the clock; `None`: only sleeping moves it.
+    speed: Option<f64>,
+    seen: Instant,
+}
+
+/// What became of a request.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Fate {
+    /// Answered.
+    Answered(WireAnswer),
+    /// Never left the caller.
+    Unsent,
+    /// Sent, and no answer comes.
+    Lost,
+}
+
+impl Sim {
+    /// A fresh cluster.
+    pub fn new(baseline: Baseline) -> Sim {
+        Sim::of(baseline::build(baseline))
+    }
+
+    /// A cluster as [`Sim::save`] wrote it.
+    pub fn load(json: &str) -> Result<Sim, serde_json::Error> {
+        serde_json::from_str(json).map(Sim::of)
+    }
+
+    fn of(world: World) -> Sim {
+        let inside = Inside { world, faults: Faults::default(), log: Vec::new(), speed: None, seen: Instant::now() };
+        Sim { inside: Arc::new(Mutex::new(inside)) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inside> {
+        self.inside.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// The whole state as JSON.
+    pub fn save(&self) -> String {
+        serde_json::to_string(&self.lock().world).unwrap_or_default()
+    }
+
+    /// The whole state, to be compared.
+    pub fn snapshot_json(&self) -> Value {
+        serde_json::to_value(&self.lock().world).unwrap_or_default()
+    }
+
+    /// The API in process, for root@pam.
+    pub fn api(&self) -> SimApi {
+        self.api_as("root@pam")
+    }
+
+    /// The API in process for a user or a token (`user@realm!name`).
+    pub fn api_as(&self, user: &str) -> SimApi {
+        SimApi { sim: self.clone(), user: user.to_owned() }
+    }
+
+    /// The virtual clock.
+    pub fn clock(&self) -> SimClock {
+        SimClock(self.clone())
+    }
+
+    /// Lets real time run the clock at a speed; `None` stops it.
+    pub fn set_speed(&self, speed: Option<f64>) {
+        let mut inside = self.lock();
+        inside.catch_up();
+        inside.speed = speed;
+    }
+
+    /// Moves virtual time forward.
+    pub fn advance(&self, duration: Duration) {
+        let mut inside = self.lock();
+        let to = inside.world.clock_ms + u64::try_from(duration.as_millis()).unwrap_or(u64::MAX / 4);
+        inside.world.advance_to(to);
+    }
+
+    /// Moves virtual time to the end of every running task.
+    pub fn finish_tasks(&self) {
+        let mut inside = self.lock();
+        let last = inside.world.tasks.iter().filter(|t| t.running()).map(|t| t.due_ms).max();
+        if let Some(last) = last {
+            inside.world.advance_to(last);
+        }
+    }
+
+    /// Looks at the world, or changes it by hand as another user would.
+    pub fn with_world<T>(&self, look: impl FnOnce(&mut World) -> T) -> T {
+        look(&mut self.lock().world)
+    }
+
+    /// Adds a fault.
+    pub fn inject(&self, fault: Fault) {
+        self.lock().faults.add(fault);
+    }
+
+    /// Takes all faults away.
+    pub fn clear_faults(&self) {
+        self.lock().faults.clear();
+    }
+
+    /// How many requests came.
+    pub fn requests(&self) -> u64 {
+        self.lock().log.len() as u64
+    }
+
+    /// Method and path of every request.
+    pub fn request_log(&self) -> Vec<(String, String)> {
+        self.lock().log.clone()
+    }
+
+    /// Answers a request, faults included.
+    pub fn meet(&self, request: &WireRequest) -> Fate {
+        let mut inside = self.lock();
+        inside.catch_up();
+        inside.log.push((request.method.clone(), request.path.clone()));
+        let faults = inside.faults.meet(&request.method, &request.path);
+        let world = &mut inside.world;
+        let (mut task_fault, mut lost) = (None, false);
+        let mut restore: Option<World> = None;
+        for fault in faults {
+            let refused = match fault {
+                FaultKind::Unsent => return Fate::Unsent,
+                FaultKind::DropBefore => return Fate::Lost,
+                FaultKind::DropAfter => {
+                    lost = true;
+                    continue;
+                }
+                FaultKind::Slow(ms) => {
+                    let to = world.clock_ms + ms;
+                    world.advance_to(to);
+                    continue;
+                }
+                FaultKind::TaskFails(text) => {
+                    task_fault = Some(("!fail".to_owned(), text));
+                    continue;
+                }
+                FaultKind::TaskWarns => {
+                    task_fault = Some(("!warn".to_owned(), String::new()));
+                    continue;
+                }
+                FaultKind::DigestRace => {
+                    if let Some(guest) = vmid_of(&request.path).and_then(|v| world.guests.get_mut(&v)) {
+                        let text = guest.config.entry("description".to_owned()).or_default();
+                        text.push_str("changed by another user");
+                    }
+                    continue;
+                }
+                FaultKind::StorageFull => {
+                    restore = Some(World { storages: world.storages.clone(), ..World::default() });
+                    world.storages.values_mut().for_each(|s| s.base_used = s.size);
+                    continue;
+                }
+                FaultKind::Status(status, text) => Refusal::new(status, text),
+                FaultKind::NodeOffline => Refusal::new(595, "No route to host"),
+                FaultKind::Locked(lock) => {
+                    let what = if request.path.contains("/lxc/") { "CT" } else { "VM" };
+                    Refusal::died(format!("{what} is locked ({lock})"))
+                }
+                FaultKind::LockTimeout => Refusal::died(format!(
+                    "can't lock file '/var/lock/qemu-server/lock-{}.conf' - got timeout",
+                    vmid_of(&request.path).unwrap_or(100)
+                )),
+                FaultKind::Expired => {
+                    let reason = "permission denied - invalid PVE ticket".to_owned();
+                    return Fate::Answered(WireAnswer { status: 401, reason, body: None });
+                }
+            };
+            return if lost { Fate::Lost } else { Fate::Answered(refused.into_answer()) };
+        }
+        let answer = router::answer(world, request, task_fault);
+        if let Some(before) = restore {
+            for (id, storage) in before.storages {
+                if let Some(now) = world.storages.get_mut(&id) {
+                    now.base_used = storage.base_used;
+                }
+            }
+        }
+        if lost { Fate::Lost } else { Fate::Answered(answer) }
+    }
+
+    /// Answers a request; a lost one is shown as 596, the proxy's word for a broken connection.
+    pub fn handle(&self, request: &WireRequest) -> WireAnswer {
+        match self.meet(request) {
+            Fate::Answered(answer) => answer,
+            Fate::Unsent | Fate::Lost => WireAnswer { status: 596, reason: "Broken pipe".to_owned(), body: None },
+        }
+    }
+}
+
+impl Inside {
+    fn catch_up(&mut self) {
+        let now = Instant::now();
+        if let Some(speed) = self.speed {
+            let passed = now.duration_since(self.seen).as_secs_f64() * 1000.0 * speed;
+            let to = self.world.clock_ms + passed.min(1e15) as u64;
+            self.world.advance_to(to);
+        }
+        self.seen = now;
+    }
+}
+
+/// The guest in a path.
+fn vmid_of(path: &str) -> Option<u32> {
+    path.split('/').skip_while(|s| *s != "qemu" && *s != "lxc").nth(1)?.parse().ok()
+}
+
+/// The API of a simulated cluster, in process.
+#[derive(Clone, Debug)]
+pub struct SimApi {
+    sim: Sim,
+    user: String,
+}
+
+impl SimApi {
+    fn ask(&self, method: &str, path: &str, params: &Params) -> Result<Value, PveError> {
+        let request = format!("{method} {path}");
+        let wire = WireRequest {
+            method: method.to_owned(),
+            path: path.to_owned(),
+            params: params.iter().map(|(k, v)| (k.clone(), Value::String(v.clone()))).collect(),
+            auth: Auth::Trusted(self.user.clone()),
+        };
+        let answer = match self.sim.meet(&wire) {
+            Fate::Unsent => {
+                let cause = "connection refused".to_owned();
+                return Err(PveError::Unsent { request, cause, hint: None });
+            }
+            Fate::Lost => {
+                return Err(PveError::Lost { request, cause: "connection closed before an answer came".to_owned() });
+            }
+            Fate::Answered(answer) => answer,
+        };
+        let WireAnswer { status, reason, body } = answer;
+        let mut body = body.unwrap_or_default();
+        if status < 400 {
+            return Ok(body.get_mut("data").map(Value::take).unwrap_or_default());
+        }
+        let errors: BTreeMap<String, String> =
+            body.get_mut("errors").map(Value::take).and_then(|e| serde_json::from_value(e).ok()).unwrap_or_default();
+        Err(PveError::Refused { request, status, reason, errors })
+    }
+}
+
+impl Api for SimApi {
+    fn get<'a>(&'a self, query: &'a Query) -> BoxFuture<'a, Result<Value, PveError>> {
+        Box::pin(async move { self.ask("GET", &query.path, &query.params) })
+    }
+
+    fn send<'a>(&'a self, call: &'a Call) -> BoxFuture<'a, Result<Value, PveError>> {
+        Box::pin(async move { self.ask(call.method.as_str(), &call.path, &call.params) })
+    }
+}
