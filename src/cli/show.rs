@@ -75,7 +75,7 @@ fn manifest(kind: &dyn AnyKind, listed: &Listed, seen: &Observation) -> Result<V
 fn table(listed: &[Listed], wide: bool) -> String {
     let Some(first) = listed.first() else { return "none\n".into() };
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     let mut head = vec!["NAME".to_owned(), "SET".to_owned()];
     head.extend(first.columns.iter().map(|(h, _)| (*h).to_owned()));
     if wide {
