@@ -3,7 +3,7 @@
 use crate::base::diagnostic::{has_errors, render};
 use crate::base::source::Sources;
 use crate::manifest::load::{Input, load};
-use crate::manifest::read::{DEPTH_MAX, DIAGNOSTICS_MAX, read};
+use crate::manifest::read::{DEPTH_MAX, DIAGNOSTICS_MAX, FILE_BYTES_MAX, read};
 use crate::manifest::schema::check;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -129,4 +129,12 @@ fn one_long_line_takes_linear_time() {
     let (nodes, diagnostics) = read(0, &text);
     assert!(diagnostics.is_empty() && nodes.len() == 1);
     assert!(begin.elapsed() < Duration::from_secs(3), "took {:?} for {} bytes", begin.elapsed(), text.len());
+}
+
+#[test]
+fn a_file_over_the_limit_is_not_read() {
+    let bytes = vec![b' '; FILE_BYTES_MAX + 1];
+    let loaded = load(&[Input::Text { name: "disk.raw".to_owned(), bytes }], false, &["Pool"]);
+    assert_eq!(loaded.diagnostics[0].code, "file-too-large");
+    assert!(render(&loaded.diagnostics[0], &loaded.sources, false).contains("disk.raw"));
 }
