@@ -3,7 +3,9 @@
 use crate::base::diagnostic::Diagnostic;
 use crate::manifest::document::{missing, unknown_field};
 use crate::manifest::mismatch::{head, is_of, wrong_type};
-use crate::manifest::schema::{At, allowed, check_at, check_choice, list, plain, properties, required, resolved, types};
+use crate::manifest::schema::{
+    At, allowed, check_at, check_choice, list, plain, properties, required, resolved, types,
+};
 use crate::manifest::tree::{Node, NodeValue};
 use serde_json::Value;
 
@@ -31,7 +33,8 @@ pub(super) fn check(node: &Node, branches: &[&Value], at: At<'_>) -> Vec<Diagnos
     }
     let choices: Vec<&Value> = fitting.iter().flat_map(|b| allowed(b)).collect();
     if fitting.iter().all(|b| !allowed(b).is_empty()) {
-        let mappings: Vec<&str> = branches.iter().filter(|b| types_of(b) == ["object"]).flat_map(|b| required(b)).collect();
+        let mappings: Vec<&str> =
+            branches.iter().filter(|b| types_of(b) == ["object"]).flat_map(|b| required(b)).collect();
         let choice = check_choice(node, &choices, at).map(|mut diagnostic| {
             if let (Some(help), false) = (&mut diagnostic.help, mappings.is_empty()) {
                 help.push_str(&format!(", or a mapping with {}", mappings.join(", ")));

@@ -270,7 +270,10 @@ fn a_tree_of_files_with_settings() {
     };
     let write = |name: &str, text: &str| fs::write(dir.path().join(name), text).unwrap();
     fs::create_dir(dir.path().join("sub")).unwrap();
-    write("pvectl.yaml", "set: homelab\ncontext: home\ndefaults:\n  Pool: {node: n0, hardware: {cores: 1, memory: 1Gi}}\n");
+    write(
+        "pvectl.yaml",
+        "set: homelab\ncontext: home\ndefaults:\n  Pool: {node: n0, hardware: {cores: 1, memory: 1Gi}}\n",
+    );
     write("b.yaml", &pool("b", "{hardware: {cores: 8}}"));
     write("a.yml", &pool("a", "{node: x}"));
     write(".hidden.yaml", "]");
@@ -297,7 +300,8 @@ fn a_tree_of_files_with_settings() {
 fn files_that_are_not_there() {
     let dir = tempfile::tempdir().unwrap();
     let shown = |input: &std::path::Path| {
-        rendered(&load(&[Input::Path(input.to_owned())], false, &KINDS)).replace(&dir.path().display().to_string(), "/tree")
+        rendered(&load(&[Input::Path(input.to_owned())], false, &KINDS))
+            .replace(&dir.path().display().to_string(), "/tree")
     };
     insta::assert_snapshot!("missing_file", shown(&dir.path().join("nope.yaml")));
     insta::assert_snapshot!("empty_folder", shown(dir.path()));
@@ -314,7 +318,10 @@ fn files_that_are_not_there() {
 fn explain_shows_a_kind_and_its_fields() {
     let schema = schema();
     insta::assert_snapshot!("explain_kind", explain(&schema, "VirtualMachine", &[]).unwrap());
-    insta::assert_snapshot!("explain_field", explain(&schema, "VirtualMachine", &["spec", "hardware", "cores"]).unwrap());
+    insta::assert_snapshot!(
+        "explain_field",
+        explain(&schema, "VirtualMachine", &["spec", "hardware", "cores"]).unwrap()
+    );
     insta::assert_snapshot!("explain_mapping", explain(&schema, "VirtualMachine", &["from"]).unwrap());
     let error = explain(&schema, "VirtualMachine", &["hardware", "corse"]).unwrap_err();
     assert_eq!(error.to_string(), "no field `corse` in hardware: did you mean `cores`?");

@@ -105,7 +105,8 @@ fn envelope(node: &Node, kinds: &[&str], diagnostics: &mut Vec<Diagnostic>) -> O
                 .help(format!("write `{API_VERSION}`")),
         );
     }
-    let kind = text_field(node, "kind", place, diagnostics).filter(|(kind, span)| known(kind, *span, kinds, diagnostics));
+    let kind =
+        text_field(node, "kind", place, diagnostics).filter(|(kind, span)| known(kind, *span, kinds, diagnostics));
     let (metadata, name, labels, annotations) = metadata(node, place, diagnostics);
     let (spec_key, spec) = match node.entry("spec") {
         None => (kind.as_ref().map_or(place, |(_, span)| *span), None),
@@ -181,7 +182,8 @@ fn unknown_fields(entries: &[(Key, Node)], fields: &[&str], of: &str, diagnostic
 /// The diagnostic for a key that is no field of `of`.
 pub(super) fn unknown_field(key: &Key, fields: &[&str], of: &str) -> Diagnostic {
     let near = nearest(&key.text, fields.iter().copied()).map(|near| format!("did you mean `{near}`? "));
-    let list = if fields.is_empty() { "there are no fields".to_owned() } else { format!("fields: {}", fields.join(", ")) };
+    let list =
+        if fields.is_empty() { "there are no fields".to_owned() } else { format!("fields: {}", fields.join(", ")) };
     Diagnostic::error("unknown-field", format!("unknown field `{}`", key.text))
         .at(key.span, format!("not a field of {of}"))
         .help(format!("{}{list}", near.unwrap_or_default()))

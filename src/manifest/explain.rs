@@ -107,7 +107,8 @@ fn gather<'a>(schema: &'a Value, root: &'a Value, sure: bool, layer: usize, foun
     for part in list(schema, "allOf") {
         gather(part, root, sure, layer + 1, found);
     }
-    let branches: Vec<&Value> = list(schema, "oneOf").chain(list(schema, "anyOf")).filter(|b| types(b) != ["null"]).collect();
+    let branches: Vec<&Value> =
+        list(schema, "oneOf").chain(list(schema, "anyOf")).filter(|b| types(b) != ["null"]).collect();
     for branch in &branches {
         gather(branch, root, sure && branches.len() == 1, layer + 1, found);
     }

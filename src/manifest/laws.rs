@@ -3,7 +3,7 @@
 use crate::base::diagnostic::{has_errors, render};
 use crate::base::source::Sources;
 use crate::manifest::load::{Input, load};
-use crate::manifest::read::{DEPTH_MAX, DIAGNOSTICS_MAX, read};
+use crate::manifest::read::{DEPTH_MAX, DIAGNOSTICS_MAX, FILE_BYTES_MAX, read};
 use crate::manifest::schema::check;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -28,8 +28,10 @@ fn value() -> impl Strategy<Value = Value> {
         any::<u64>().prop_map(Value::from),
         (-1e15..1e15f64).prop_map(Value::from),
         "[ -~äß€😀\n\t]{0,12}".prop_map(Value::from),
-        prop::sample::select(vec!["yes", "no", "0600", "1_000", "1:30", "~", "null", "true", "0x1", "1e3", ".inf", "<<", "-"])
-            .prop_map(Value::from),
+        prop::sample::select(vec![
+            "yes", "no", "0600", "1_000", "1:30", "~", "null", "true", "0x1", "1e3", ".inf", "<<", "-"
+        ])
+        .prop_map(Value::from),
     ];
     leaf.prop_recursive(4, 32, 5, |inner| {
         prop_oneof![
@@ -117,4 +119,22 @@ fn a_file_of_bombs_has_one_budget() {
 #[test]
 fn a_file_of_errors_is_given_up() {
     assert_eq!(fails_fast(&"---\n]\n".repeat(100_000)).len(), DIAGNOSTICS_MAX);
+}
+
+#[test]
+fn one_long_line_takes_linear_time() {
+    let guests: Vec<Value> = (0..10_000).map(|n| json!({"name": format!("web-{n}"), "cores": n})).collect();
+    let text = Value::from(guests).to_string();
+    let begin = Instant::now();
+    let (nodes, diagnostics) = read(0, &text);
+    assert!(diagnostics.is_empty() && nodes.len() == 1);
+    assert!(begin.elapsed() < Duration::from_secs(3), "took {:?} for {} bytes", begin.elapsed(), text.len());
+}
+
+#[test]
+fn a_file_over_the_limit_is_not_read() {
+    let bytes = vec![b' '; FILE_BYTES_MAX + 1];
+    let loaded = load(&[Input::Text { name: "disk.raw".to_owned(), bytes }], false, &["Pool"]);
+    assert_eq!(loaded.diagnostics[0].code, "file-too-large");
+    assert!(render(&loaded.diagnostics[0], &loaded.sources, false).contains("disk.raw"));
 }

@@ -223,7 +223,9 @@ impl Loader<'_> {
             let utf16 = bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff");
             let help = if utf16 { "this looks like UTF-16: save it as UTF-8" } else { "save the file as UTF-8" };
             let span = Span { source, start, end: start };
-            self.report(Diagnostic::error("not-utf8", "the file is not UTF-8").at(span, "the first such byte").help(help));
+            self.report(
+                Diagnostic::error("not-utf8", "the file is not UTF-8").at(span, "the first such byte").help(help),
+            );
             return (source, Vec::new());
         }
         let (nodes, diagnostics) = read(source, &text);

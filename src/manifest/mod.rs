@@ -6,6 +6,8 @@ pub mod tree;
 
 pub mod scalar;
 
+mod tag;
+
 mod anchors;
 
 pub mod read;

@@ -4,9 +4,9 @@
 use crate::base::diagnostic::{Diagnostic, nearest};
 use crate::base::source::Span;
 use crate::manifest::anchors::{Anchors, Refusal};
-use crate::manifest::scalar::{self, BadNumber};
+use crate::manifest::tag;
 use crate::manifest::tree::{Key, Node, NodeValue, Style};
-use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, StructureStyle, Tag};
+use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, StructureStyle};
 use std::collections::{HashMap, HashSet};
 
 /// The largest file that is read: a hundred thousand guests fit, and a disk image given by mistake does not.
@@ -181,25 +181,28 @@ impl<'a> Reader<'a> {
                 if self.expects_key() {
                     self.key(text.into_owned(), style, anchor, span);
                 } else {
-                    let node = Node { span, value: self.scalar(&text, style, tag.as_deref(), span) };
+                    let node =
+                        Node { span, value: tag::scalar(&text, style, tag.as_deref(), span, &mut self.diagnostics) };
                     self.anchors.define(anchor, &node);
                     self.place(node);
                 }
             }
             Event::SequenceStart(style, anchor, tag) => {
-                self.collection_tag(tag.as_deref(), "seq", span);
+                tag::collection(tag.as_deref(), "seq", span, &mut self.diagnostics);
                 return self.open(Frame { span, style, anchor, content: Content::Sequence(Vec::new()) });
             }
             Event::MappingStart(style, anchor, tag) => {
-                self.collection_tag(tag.as_deref(), "map", span);
+                tag::collection(tag.as_deref(), "map", span, &mut self.diagnostics);
                 let content = Content::Mapping(Fields::default());
                 return self.open(Frame { span, style, anchor, content });
             }
             Event::SequenceEnd | Event::MappingEnd => self.close(span),
             Event::Alias(id) => return self.alias(id, span),
             Event::UnresolvedAlias(name) => {
-                let diagnostic = Diagnostic::error("unknown-anchor", format!("there is no anchor `&{name}` before this"));
-                let near = nearest(&name, self.anchors.names.iter().map(String::as_str)).map(|n| format!("did you mean `*{n}`?"));
+                let diagnostic =
+                    Diagnostic::error("unknown-anchor", format!("there is no anchor `&{name}` before this"));
+                let near = nearest(&name, self.anchors.names.iter().map(String::as_str))
+                    .map(|n| format!("did you mean `*{n}`?"));
                 let help = near.unwrap_or_else(|| "anchors hold within their own document only".to_owned());
                 self.report(diagnostic.at(span, "").help(help));
                 self.place(Node { span, value: NodeValue::Null });
@@ -217,10 +220,13 @@ impl<'a> Reader<'a> {
 
     /// Whether the line of a block mapping's key begins with a tab among its blanks (the parser lets some pass).
     fn leading_tab(&self, span: Span) -> bool {
-        let block = self.stack.last().is_some_and(|f| f.style == StructureStyle::Block);
+        // In flow style a whole file may be one line: looking back at each key would take quadratic time.
+        if self.stack.last().is_some_and(|f| f.style == StructureStyle::Flow) {
+            return false;
+        }
         let before = self.text.as_bytes().get(..span.start as usize).unwrap_or(&[]);
         let line = before.iter().rposition(|b| matches!(b, b'\n' | b'\r')).map_or(0, |i| i + 1);
-        block && before[line..].iter().take_while(|b| matches!(b, b' ' | b'\t')).any(|b| *b == b'\t')
+        before[line..].iter().take_while(|b| matches!(b, b' ' | b'\t')).any(|b| *b == b'\t')
     }
 
     fn key(&mut self, text: String, style: ScalarStyle, anchor: usize, span: Span) {
@@ -241,80 +247,12 @@ impl<'a> Reader<'a> {
             Some(first) => {
                 fields.role = Role::Duplicate;
                 self.report(
-                Diagnostic::error("duplicate-key", format!("the key `{text}` stands here twice"))
-                    .at(span, "again here")
-                    .also(first, "first here")
-                    .help("keep one of the two"),
+                    Diagnostic::error("duplicate-key", format!("the key `{text}` stands here twice"))
+                        .at(span, "again here")
+                        .also(first, "first here")
+                        .help("keep one of the two"),
                 );
             }
-        }
-    }
-
-    fn scalar(&mut self, text: &str, style: ScalarStyle, tag: Option<&Tag>, span: Span) -> NodeValue {
-        let quoted = NodeValue::String(text.to_owned(), Style::Quoted);
-        let tag = tag.map(|t| (t.core_suffix(), t));
-        let wanted = match tag {
-            None if style != ScalarStyle::Plain => return quoted,
-            None => None,
-            Some((Some("str"), _)) => return quoted,
-            Some((None, tag)) if tag.original() == "!" => return quoted,
-            Some((Some(core), _)) if !matches!(core, "map" | "seq") => Some(core.to_owned()),
-            Some((_, tag)) => {
-                self.unknown_tag(tag, span);
-                return quoted;
-            }
-        };
-        let value = match scalar::resolve(text) {
-            Ok(value) => value,
-            Err(BadNumber::TooLarge) => {
-                self.report(
-                    Diagnostic::error("number-too-large", format!("the number `{text}` does not fit into 64 bits"))
-                        .at(span, "")
-                        .help("put it in quotes if it is a text"),
-                );
-                quoted
-            }
-            Err(BadNumber::NotFinite) => {
-                self.report(
-                    Diagnostic::error("number-not-finite", format!("`{text}` is not a finite number"))
-                        .at(span, "")
-                        .help("put it in quotes if it is a text"),
-                );
-                quoted
-            }
-        };
-        let value = match (wanted.as_deref(), value) {
-            (Some("float"), NodeValue::Integer(n)) => NodeValue::Float(n as f64),
-            (_, value) => value,
-        };
-        let fits = match (wanted.as_deref(), &value) {
-            (None, _) => true,
-            (Some(tag), NodeValue::Null) => tag == "null",
-            (Some(tag), NodeValue::Bool(_)) => tag == "bool",
-            (Some(tag), NodeValue::Integer(_)) => tag == "int",
-            (Some(tag), NodeValue::Float(_)) => tag == "float",
-            (Some(_), NodeValue::String(..) | NodeValue::Sequence(_) | NodeValue::Mapping(_)) => false,
-        };
-        if let (false, Some(tag)) = (fits, wanted) {
-            self.report(Diagnostic::error("tag-mismatch", format!("`{text}` is not a `!!{tag}`")).at(span, ""));
-        }
-        value
-    }
-
-    fn unknown_tag(&mut self, tag: &Tag, span: Span) {
-        self.report(
-            Diagnostic::error("unknown-tag", format!("the tag `{}` is not supported here", tag.original()))
-                .at(span, "")
-                .help("leave the tag out"),
-        );
-    }
-
-    fn collection_tag(&mut self, tag: Option<&Tag>, own: &str, span: Span) {
-        if let Some(tag) = tag
-            && tag.core_suffix() != Some(own)
-            && tag.original() != "!"
-        {
-            self.unknown_tag(tag, span);
         }
     }
 
@@ -434,10 +372,12 @@ impl<'a> Reader<'a> {
             self.report(Diagnostic::error("tab-indentation", message).at(tab, "a tab").help(TAB_HELP));
             return;
         }
-        let help = match error.kind() {
-            ErrorKind::ExpectedBlockMappingKey => Some("the indentation of this line fits no line above it"),
-            ErrorKind::InvalidQuotedScalarIndent | ErrorKind::UnclosedQuotedScalar => Some("is a closing quote missing?"),
-            _ => None, // A foreign list of seventy.
+        let quote = matches!(error.kind(), ErrorKind::InvalidQuotedScalarIndent | ErrorKind::UnclosedQuotedScalar);
+        let indentation = matches!(error.kind(), ErrorKind::ExpectedBlockMappingKey);
+        let help = match (quote, indentation) {
+            (true, _) => Some("is a closing quote missing?"),
+            (_, true) => Some("the indentation of this line fits no line above it"),
+            (false, false) => None,
         };
         let diagnostic = Diagnostic::error("yaml-syntax", message).at(span, "");
         self.report(Diagnostic { help: help.map(str::to_owned), ..diagnostic });

@@ -108,7 +108,12 @@ pub(super) fn allowed(schema: &Value) -> Vec<&Value> {
 
 /// A schema's properties.
 pub(super) fn properties(schema: &Value) -> impl Iterator<Item = (&str, &Value)> {
-    schema.get("properties").and_then(Value::as_object).into_iter().flatten().map(|(name, value)| (name.as_str(), value))
+    schema
+        .get("properties")
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten()
+        .map(|(name, value)| (name.as_str(), value))
 }
 
 /// A schema's required properties.
@@ -169,7 +174,8 @@ fn check_range(node: &Node, number: f64, schema: &Value) -> Option<Diagnostic> {
         (None, None) => return None,
     };
     outside.then(|| {
-        Diagnostic::error("out-of-range", format!("{} is out of range", found(node))).at(node.span, format!("must be {range}"))
+        Diagnostic::error("out-of-range", format!("{} is out of range", found(node)))
+            .at(node.span, format!("must be {range}"))
     })
 }
 

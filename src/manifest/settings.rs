@@ -68,7 +68,8 @@ fn defaults(node: &Node, key: Span, kinds: &[&str], diagnostics: &mut Vec<Diagno
             diagnostics.push(Diagnostic::error("unknown-kind", message).at(kind.span, "").help(help));
         } else if spec.as_mapping().is_none() {
             let message = format!("defaults are a mapping as in `spec`, found {}", found(spec));
-            diagnostics.push(Diagnostic::error("wrong-type", message).at(head(spec, Some(kind.span)), "expected a mapping"));
+            diagnostics
+                .push(Diagnostic::error("wrong-type", message).at(head(spec, Some(kind.span)), "expected a mapping"));
         } else {
             defaults.insert(kind.text.clone(), spec.clone());
         }
