@@ -2,6 +2,9 @@
 
 use crate::base::source::{Sources, Span};
 
+/// A place, and what is to be said under it.
+type Place = (Span, String);
+
 /// How bad a diagnostic is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
@@ -81,7 +84,7 @@ pub fn render(diagnostic: &Diagnostic, sources: &Sources, colour: bool) -> Strin
         .id(diagnostic.code)
         .elements(Vec::<Snippet<'_, annotate_snippets::Annotation<'_>>>::new());
     let places = diagnostic.primary.iter().map(|p| (p, true)).chain(diagnostic.related.iter().map(|r| (r, false)));
-    let mut by_source: Vec<(u32, Vec<(&(Span, String), bool)>)> = Vec::new();
+    let mut by_source: Vec<(u32, Vec<(&Place, bool)>)> = Vec::new();
     for (place, primary) in places {
         match by_source.iter_mut().find(|(source, _)| *source == place.0.source) {
             Some((_, list)) => list.push((place, primary)),

@@ -24,7 +24,7 @@ impl Bytes {
         }
         let number: f64 = number.parse().ok()?;
         let bytes = number * factor as f64;
-        (bytes.is_finite() && bytes >= 0.0 && bytes < 9e18).then_some(Bytes(bytes as u64))
+        (0.0..9e18).contains(&bytes).then_some(Bytes(bytes as u64))
     }
 
     /// Whole MiB, rounded down.

@@ -27,7 +27,12 @@ fn settings(tree: &Tree, guards: &Guards, session: &Session) -> Result<Settings,
     if guards.prune && tree.only.is_some() {
         return Err(Failure::new(exit::USAGE, "--prune and -l do not go together: what a selector hides is not gone"));
     }
-    Ok(Settings { prune: guards.prune, only: tree.only.clone(), root_ticket: session.root_ticket, ..Settings::default() })
+    Ok(Settings {
+        prune: guards.prune,
+        only: tree.only.clone(),
+        root_ticket: session.root_ticket,
+        ..Settings::default()
+    })
 }
 
 fn consent(allow: &[Allow], max_deletes: Option<usize>) -> Consent {
@@ -51,10 +56,18 @@ pub fn apply(global: &Global, args: &args::Apply) -> Ended {
         settings.prune = expected.prune;
         settings.only.clone_from(&tree.only);
     }
-    let job = Job { global, json: args.format.output == Some(Format::Json), yes: args.yes, dry_run: args.dry_run, consent: consent(&args.guards.allow, args.guards.max_deletes) };
+    let job = Job {
+        global,
+        json: args.format.output == Some(Format::Json),
+        yes: args.yes,
+        dry_run: args.dry_run,
+        consent: consent(&args.guards.allow, args.guards.max_deletes),
+    };
     let ended = block_on(async {
         if let Some(expected) = &expected {
-            let plan = preview(&session.cluster(), &tree.desired, &settings).await.map_err(|e| Failure::wire(exit::FAILED, &e))?;
+            let plan = preview(&session.cluster(), &tree.desired, &settings)
+                .await
+                .map_err(|e| Failure::wire(exit::FAILED, &e))?;
             saved::compare(expected, &plan)?;
         }
         job.run(&session, &tree.desired, &settings, Some(&tree.loaded)).await
@@ -68,12 +81,16 @@ pub fn diff(global: &Global, args: &args::Diff) -> Ended {
     let tree = manifests::read(&args.sources)?;
     let session = open(global, &tree)?;
     let settings = settings(&tree, &args.guards, &session)?;
-    let plan = block_on(preview(&session.cluster(), &tree.desired, &settings))?.map_err(|e| Failure::wire(exit::NOT_COMPARED, &e))?;
+    let plan = block_on(preview(&session.cluster(), &tree.desired, &settings))?
+        .map_err(|e| Failure::wire(exit::NOT_COMPARED, &e))?;
     session.close()?;
     show(&plan, args.format.output);
     let problems = problems(&plan, Some(&tree.loaded), &[]);
     if problems > 0 {
-        return Err(Failure::new(exit::NOT_COMPARED, format!("{problems} problems stand against this plan; nothing was sent")));
+        return Err(Failure::new(
+            exit::NOT_COMPARED,
+            format!("{problems} problems stand against this plan; nothing was sent"),
+        ));
     }
     Ok(if plan.is_empty() || !args.exit_code { exit::DONE } else { exit::DIFFERENCES })
 }
@@ -83,7 +100,8 @@ pub fn plan(global: &Global, args: &args::Plan) -> Ended {
     let tree = manifests::read(&args.sources)?;
     let session = open(global, &tree)?;
     let settings = settings(&tree, &args.guards, &session)?;
-    let plan = block_on(preview(&session.cluster(), &tree.desired, &settings))?.map_err(|e| Failure::wire(exit::FAILED, &e))?;
+    let plan = block_on(preview(&session.cluster(), &tree.desired, &settings))?
+        .map_err(|e| Failure::wire(exit::FAILED, &e))?;
     session.close()?;
     show(&plan, args.output);
     let refusals = gate(&plan, consent(&args.guards.allow, args.guards.max_deletes));
@@ -94,7 +112,12 @@ pub fn plan(global: &Global, args: &args::Plan) -> Ended {
     if let Some(path) = &args.out {
         saved::save(path, &tree, &settings, &plan)?;
         if !global.quiet {
-            let _ = writeln!(anstream::stderr(), "saved in {}; do it with: pvectl apply {}", path.display(), path.display());
+            let _ = writeln!(
+                anstream::stderr(),
+                "saved in {}; do it with: pvectl apply {}",
+                path.display(),
+                path.display()
+            );
         }
     }
     Ok(exit::DONE)
@@ -102,14 +125,26 @@ pub fn plan(global: &Global, args: &args::Plan) -> Ended {
 
 /// `delete`.
 pub fn delete(global: &Global, args: &args::Delete) -> Ended {
-    let job = Job { global, json: args.format.output == Some(Format::Json), yes: args.yes, dry_run: args.dry_run, consent: consent(&args.allow, args.max_deletes) };
+    let job = Job {
+        global,
+        json: args.format.output == Some(Format::Json),
+        yes: args.yes,
+        dry_run: args.dry_run,
+        consent: consent(&args.allow, args.max_deletes),
+    };
     if let Some(kind) = &args.kind {
         return delete_by_name(&job, kind, &args.names);
     }
     let tree = manifests::read(&args.sources)?;
     let session = open(global, &tree)?;
-    let doomed: BTreeSet<ResourceRef> = tree.only.clone().unwrap_or_else(|| tree.desired.resources.keys().cloned().collect());
-    let settings = Settings { delete: doomed.clone(), only: Some(doomed), root_ticket: session.root_ticket, ..Settings::default() };
+    let doomed: BTreeSet<ResourceRef> =
+        tree.only.clone().unwrap_or_else(|| tree.desired.resources.keys().cloned().collect());
+    let settings = Settings {
+        delete: doomed.clone(),
+        only: Some(doomed),
+        root_ticket: session.root_ticket,
+        ..Settings::default()
+    };
     let ended = block_on(job.run(&session, &tree.desired, &settings, Some(&tree.loaded)))?;
     session.close()?;
     ended
@@ -121,25 +156,41 @@ fn delete_by_name(job: &Job<'_>, kind: &str, names: &[String]) -> Ended {
     let ended = block_on(async {
         let cluster = session.cluster();
         let nothing = DesiredSet { set: String::new(), resources: BTreeMap::new() };
-        let seen = observe(cluster.api, cluster.clock, &nothing, cluster.kinds).await.map_err(|e| Failure::wire(exit::FAILED, &e))?;
+        let seen = observe(cluster.api, cluster.clock, &nothing, cluster.kinds)
+            .await
+            .map_err(|e| Failure::wire(exit::FAILED, &e))?;
         let listed = kind.list(&seen);
         let mut sets: BTreeMap<String, BTreeSet<ResourceRef>> = BTreeMap::new();
         for name in names {
             let resource = ResourceRef::new(kind.name(), name);
-            let found: Vec<_> = listed.iter().filter(|l| l.marker.as_ref().is_some_and(|m| m.owner == resource)).collect();
+            let found: Vec<_> =
+                listed.iter().filter(|l| l.marker.as_ref().is_some_and(|m| m.owner == resource)).collect();
             let Some(marker) = found.first().and_then(|l| l.marker.as_ref()) else {
                 let foreign = listed.iter().any(|l| l.name == *name);
-                let hint = if foreign { "it is there, but pvectl does not own it, so pvectl does not delete it" } else { "pvectl get lists what there is" };
+                let hint = if foreign {
+                    "it is there, but pvectl does not own it, so pvectl does not delete it"
+                } else {
+                    "pvectl get lists what there is"
+                };
                 return Err(Failure::new(exit::REFUSED, format!("pvectl owns no {resource}")).hint(hint));
             };
             if found.len() > 1 {
-                return Err(Failure::new(exit::REFUSED, format!("{} objects say that they are {resource}", found.len())).hint("delete the wrong ones in PVE first"));
+                return Err(Failure::new(
+                    exit::REFUSED,
+                    format!("{} objects say that they are {resource}", found.len()),
+                )
+                .hint("delete the wrong ones in PVE first"));
             }
             sets.entry(marker.set.clone()).or_default().insert(resource);
         }
         let mut code = exit::DONE;
         for (set, doomed) in sets {
-            let settings = Settings { delete: doomed.clone(), only: Some(doomed), root_ticket: session.root_ticket, ..Settings::default() };
+            let settings = Settings {
+                delete: doomed.clone(),
+                only: Some(doomed),
+                root_ticket: session.root_ticket,
+                ..Settings::default()
+            };
             code = code.max(job.run(&session, &DesiredSet { set, resources: BTreeMap::new() }, &settings, None).await?);
         }
         Ok(code)
@@ -153,7 +204,8 @@ pub fn drift(global: &Global, args: &args::Drift) -> Ended {
     let tree = manifests::read(&args.sources)?;
     let session = open(global, &tree)?;
     let settings = settings(&tree, &Guards::default(), &session)?;
-    let mut plan = block_on(preview(&session.cluster(), &tree.desired, &settings))?.map_err(|e| Failure::wire(exit::NOT_COMPARED, &e))?;
+    let mut plan = block_on(preview(&session.cluster(), &tree.desired, &settings))?
+        .map_err(|e| Failure::wire(exit::NOT_COMPARED, &e))?;
     session.close()?;
     let problems = problems(&plan, Some(&tree.loaded), &[]);
     for delta in &mut plan.deltas {
@@ -198,7 +250,9 @@ fn show(plan: &Plan, format: Option<Format>) {
     match format {
         Some(Format::Json) => print(&format!("{:#}\n", as_json::plan(plan))),
         Some(Format::Yaml) => print(&yaml(&as_json::plan(plan))),
-        Some(Format::Name) => plan.deltas.iter().filter(|d| d.action != Action::NoOp).for_each(|d| print(&format!("{}\n", d.resource))),
+        Some(Format::Name) => {
+            plan.deltas.iter().filter(|d| d.action != Action::NoOp).for_each(|d| print(&format!("{}\n", d.resource)))
+        }
         Some(Format::Table | Format::Wide) | None => print(&text::plan(plan, colour_out())),
     }
 }
@@ -220,8 +274,17 @@ fn problems(plan: &Plan, loaded: Option<&Loaded>, refusals: &[Refusal]) -> usize
     for refusal in refusals {
         match refusal {
             Refusal::Problem(_, _) => {}
-            Refusal::DataLoss(resource, step) => list.push(Diagnostic::error("data-loss", format!("{resource}: `{step}` destroys data")).help("if that is what you want: --allow data-loss")),
-            Refusal::TooManyDeletes { deletes, limit } => list.push(Diagnostic::error("too-many-deletes", format!("{deletes} objects would be deleted, and at most {limit} may")).help(format!("if that is what you want: --max-deletes {deletes}"))),
+            Refusal::DataLoss(resource, step) => list.push(
+                Diagnostic::error("data-loss", format!("{resource}: `{step}` destroys data"))
+                    .help("if that is what you want: --allow data-loss"),
+            ),
+            Refusal::TooManyDeletes { deletes, limit } => list.push(
+                Diagnostic::error(
+                    "too-many-deletes",
+                    format!("{deletes} objects would be deleted, and at most {limit} may"),
+                )
+                .help(format!("if that is what you want: --max-deletes {deletes}")),
+            ),
         }
     }
     let nothing = crate::base::source::Sources::default();
@@ -242,19 +305,29 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    async fn run(&self, session: &Session, desired: &DesiredSet, settings: &Settings, loaded: Option<&Loaded>) -> Ended {
+    async fn run(
+        &self,
+        session: &Session,
+        desired: &DesiredSet,
+        settings: &Settings,
+        loaded: Option<&Loaded>,
+    ) -> Ended {
         let view = match (self.json, self.global.quiet) {
             (true, _) => View::Json,
             (false, true) => View::Quiet,
             (false, false) => View::Lines,
         };
         if self.dry_run {
-            let plan = preview(&session.cluster(), desired, settings).await.map_err(|e| Failure::wire(exit::FAILED, &e))?;
+            let plan =
+                preview(&session.cluster(), desired, settings).await.map_err(|e| Failure::wire(exit::FAILED, &e))?;
             show(&plan, self.json.then_some(Format::Json));
             let refusals = gate(&plan, self.consent);
             let count = problems(&plan, loaded, &refusals);
             if count > 0 {
-                return Err(Failure::new(exit::REFUSED, format!("{count} things stand against this plan; nothing was sent")));
+                return Err(Failure::new(
+                    exit::REFUSED,
+                    format!("{count} things stand against this plan; nothing was sent"),
+                ));
             }
             return Ok(exit::DONE);
         }
@@ -268,7 +341,8 @@ impl Job<'_> {
         match reconcile(&session.cluster(), desired, settings, self.consent, &live, &agree).await {
             Ok(report) => self.finish(&report),
             Err(Halt::Unreadable(error)) => Err(Failure::wire(exit::FAILED, &error)),
-            Err(Halt::Declined(_)) => Err(Failure::new(exit::REFUSED, "not agreed to; nothing was sent").hint("on a terminal it asks; elsewhere say --yes")),
+            Err(Halt::Declined(_)) => Err(Failure::new(exit::REFUSED, "not agreed to; nothing was sent")
+                .hint("on a terminal it asks; elsewhere say --yes")),
             Err(Halt::Refused(plan, refusals)) => {
                 if view == View::Lines {
                     print(&text::plan(&plan, colour_out()));
@@ -281,16 +355,25 @@ impl Job<'_> {
 
     fn finish(&self, report: &Report) -> Ended {
         let Report { first, last, failed, hints, steps } = report;
-        let open: Vec<&ResourceRef> = last.deltas.iter().filter(|d| d.action != Action::NoOp).map(|d| &d.resource).collect();
+        let open: Vec<&ResourceRef> =
+            last.deltas.iter().filter(|d| d.action != Action::NoOp).map(|d| &d.resource).collect();
         if self.json {
             let failed: BTreeMap<String, &String> = failed.iter().map(|(r, why)| (r.to_string(), why)).collect();
-            print(&format!("{}\n", json!({"event": "Finished", "steps": steps, "failed": failed, "open": open.iter().map(ToString::to_string).collect::<Vec<_>>()})));
+            print(&format!(
+                "{}\n",
+                json!({"event": "Finished", "steps": steps, "failed": failed, "open": open.iter().map(ToString::to_string).collect::<Vec<_>>()})
+            ));
         } else if !self.global.quiet {
             let mut err = anstream::stderr();
             if first.is_empty() {
                 let _ = writeln!(err, "Nothing to do: {} objects are as their manifests say.", last.deltas.len());
             } else {
-                let _ = writeln!(err, "\n{steps} steps done; {} of {} objects are as their manifests say.", last.deltas.len() - open.len(), last.deltas.len());
+                let _ = writeln!(
+                    err,
+                    "\n{steps} steps done; {} of {} objects are as their manifests say.",
+                    last.deltas.len() - open.len(),
+                    last.deltas.len()
+                );
             }
             for delta in &last.deltas {
                 for note in &delta.notes {
@@ -310,7 +393,8 @@ impl Job<'_> {
             return Ok(exit::DONE);
         }
         let left = open.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        Err(Failure::new(exit::FAILED, format!("not everything is done; left: {left}")).hint("run the same command again: it goes on from what is there"))
+        Err(Failure::new(exit::FAILED, format!("not everything is done; left: {left}"))
+            .hint("run the same command again: it goes on from what is there"))
     }
 }
 

@@ -25,7 +25,7 @@ pub fn bind(loaded: &mut Loaded, set: Option<&str>) -> DesiredSet {
     for document in &loaded.documents {
         let Some(kind) = list::KINDS.iter().copied().find(|k| k.name() == document.kind.0) else { continue };
         let schema = schemas.entry(kind.name()).or_insert_with(|| kind.schema());
-        let found = schema::check(&document.spec, schema, "spec", None);
+        let found = schema::check(&document.spec, schema, "spec", Some(document.spec_key));
         let broken = has_errors(&found);
         diagnostics.extend(found);
         if broken {
@@ -107,7 +107,10 @@ fn dangling(loaded: &Loaded, resources: &BTreeMap<ResourceRef, Desired>) -> Vec<
                 None if known.is_empty() => format!("declare a `kind: {}` of that name", reference.to.kind),
                 None => format!("declared: {known}"),
             };
-            let message = format!("{} names the {} `{}`, which no manifest declares", desired.resource, reference.to.kind, reference.to.name);
+            let message = format!(
+                "{} names the {} `{}`, which no manifest declares",
+                desired.resource, reference.to.kind, reference.to.name
+            );
             let diagnostic = Diagnostic::error("unknown-reference", message);
             let place = place(loaded, &desired.resource, &reference.path);
             out.push(match place {

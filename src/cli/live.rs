@@ -31,7 +31,12 @@ pub struct Live {
 impl Live {
     /// A view; progress bars only on a terminal.
     pub fn new(view: View) -> Live {
-        Live { view, bars: MultiProgress::new(), running: Mutex::new(BTreeMap::new()), terminal: std::io::stderr().is_terminal() }
+        Live {
+            view,
+            bars: MultiProgress::new(),
+            running: Mutex::new(BTreeMap::new()),
+            terminal: std::io::stderr().is_terminal(),
+        }
     }
 
     fn line(&self, text: &str) {
@@ -63,7 +68,10 @@ impl Live {
             Event::StepStarted { resource, step, .. } => {
                 if self.terminal {
                     let bar = self.bars.add(ProgressBar::new(100));
-                    bar.set_style(ProgressStyle::with_template("  {spinner} {msg} {elapsed}").unwrap_or_else(|_| ProgressStyle::default_spinner()));
+                    bar.set_style(
+                        ProgressStyle::with_template("  {spinner} {msg} {elapsed}")
+                            .unwrap_or_else(|_| ProgressStyle::default_spinner()),
+                    );
                     bar.set_message(format!("{resource}: {}", step.title));
                     bar.enable_steady_tick(Duration::from_millis(120));
                     running.insert(resource.to_string(), bar);
@@ -85,7 +93,11 @@ impl Live {
                         self.line(&format!("  ✓ {resource}: {} ({took}, with warnings)", step.title));
                         lines.iter().for_each(|l| self.line(&format!("      {l}")));
                     }
-                    Outcome::Failed(error) => self.line(&format!("  ✗ {resource}: {} ({took})\n      {}", step.title, error.to_string().replace('\n', "\n      "))),
+                    Outcome::Failed(error) => self.line(&format!(
+                        "  ✗ {resource}: {} ({took})\n      {}",
+                        step.title,
+                        error.to_string().replace('\n', "\n      ")
+                    )),
                     Outcome::Guarded(why) => self.line(&format!("  ✗ {resource}: {}: {why}", step.title)),
                 }
             }
@@ -96,8 +108,12 @@ impl Live {
 fn as_json(event: &Event<'_>) -> serde_json::Value {
     match event {
         Event::RoundStarted { round, plan } => json!({"event": "RoundStarted", "round": round, "set": plan.set}),
-        Event::StepStarted { resource, step, at_ms } => json!({"event": "StepStarted", "resource": resource.to_string(), "step": step.title, "request": step.call.to_string(), "atMs": at_ms}),
-        Event::Progress { resource, step, percent } => json!({"event": "Progress", "resource": resource.to_string(), "step": step.title, "percent": percent}),
+        Event::StepStarted { resource, step, at_ms } => {
+            json!({"event": "StepStarted", "resource": resource.to_string(), "step": step.title, "request": step.call.to_string(), "atMs": at_ms})
+        }
+        Event::Progress { resource, step, percent } => {
+            json!({"event": "Progress", "resource": resource.to_string(), "step": step.title, "percent": percent})
+        }
         Event::StepEnded { resource, step, outcome, took_ms } => {
             let (word, detail) = match outcome {
                 Outcome::Done => ("Done", None),

@@ -46,7 +46,11 @@ fn collect(sources: &Sources) -> Result<(Tree, usize), Failure> {
     for file in &sources.files {
         if file == Path::new("-") {
             let mut bytes = Vec::new();
-            std::io::stdin().lock().take(STDIN_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|e| Failure::new(exit::USAGE, format!("standard input cannot be read: {e}")))?;
+            std::io::stdin()
+                .lock()
+                .take(STDIN_BYTES_MAX + 1)
+                .read_to_end(&mut bytes)
+                .map_err(|e| Failure::new(exit::USAGE, format!("standard input cannot be read: {e}")))?;
             inputs.push(Input::Text { name: "<stdin>".into(), bytes });
         } else {
             inputs.push(Input::Path(file.clone()));
@@ -59,7 +63,9 @@ fn collect(sources: &Sources) -> Result<(Tree, usize), Failure> {
         None => None,
         Some(text) => {
             let terms = selector(text)?;
-            Some(desired.resources.values().filter(|d| selects(&terms, &d.labels)).map(|d| d.resource.clone()).collect())
+            Some(
+                desired.resources.values().filter(|d| selects(&terms, &d.labels)).map(|d| d.resource.clone()).collect(),
+            )
         }
     };
     let documents = loaded.documents.len();
@@ -81,19 +87,23 @@ pub type Term = (String, Option<String>, bool);
 /// Reads `app=web,tier!=db,canary,!old`.
 pub fn selector(text: &str) -> Result<Vec<Term>, Failure> {
     let terms = text.split(',').map(str::trim).filter(|t| !t.is_empty());
-    let terms: Vec<Term> = terms.map(|term| {
-        if let Some((key, value)) = term.split_once("!=") {
-            (key.trim().to_owned(), Some(value.trim().to_owned()), false)
-        } else if let Some((key, value)) = term.split_once('=') {
-            (key.trim().to_owned(), Some(value.trim_start_matches('=').trim().to_owned()), true)
-        } else if let Some(key) = term.strip_prefix('!') {
-            (key.trim().to_owned(), None, false)
-        } else {
-            (term.to_owned(), None, true)
-        }
-    }).collect();
+    let terms: Vec<Term> = terms
+        .map(|term| {
+            if let Some((key, value)) = term.split_once("!=") {
+                (key.trim().to_owned(), Some(value.trim().to_owned()), false)
+            } else if let Some((key, value)) = term.split_once('=') {
+                (key.trim().to_owned(), Some(value.trim_start_matches('=').trim().to_owned()), true)
+            } else if let Some(key) = term.strip_prefix('!') {
+                (key.trim().to_owned(), None, false)
+            } else {
+                (term.to_owned(), None, true)
+            }
+        })
+        .collect();
     if terms.is_empty() || terms.iter().any(|(key, _, _)| key.is_empty()) {
-        return Err(Failure::new(exit::USAGE, format!("`{text}` selects nothing")).hint("write it like app=web,tier!=db"));
+        return Err(
+            Failure::new(exit::USAGE, format!("`{text}` selects nothing")).hint("write it like app=web,tier!=db")
+        );
     }
     Ok(terms)
 }

@@ -1,15 +1,15 @@
 //! The command line: one file a group of verbs. The only room that opens configuration, prints and decides exit codes.
 
-pub mod args;
-pub mod exit;
-pub mod session;
-pub mod bind;
-pub mod live;
-pub mod run;
-pub mod manifests;
 pub mod apply;
-pub mod saved;
-pub mod show;
+pub mod args;
+pub mod bind;
+pub mod exit;
+pub mod live;
+pub mod manifests;
 pub mod raw;
-pub mod wait;
+pub mod run;
+pub mod saved;
+pub mod session;
+pub mod show;
 pub mod simulate;
+pub mod wait;

@@ -9,7 +9,8 @@ use crate::pve::request::{self, Call, Query};
 /// `api METHOD /path key=value…`: prints PVE's `data` as JSON. A task's UPID is printed, not followed.
 pub fn api(global: &Global, args: &args::Api) -> Ended {
     if !args.path.starts_with('/') {
-        return Err(Failure::new(exit::USAGE, format!("`{}` is no path", args.path)).hint("write it like /cluster/resources, below /api2/json"));
+        return Err(Failure::new(exit::USAGE, format!("`{}` is no path", args.path))
+            .hint("write it like /cluster/resources, below /api2/json"));
     }
     let params: request::Params = args.parameters.iter().map(|p| (p.key.clone(), p.value.clone())).collect();
     let session = Session::open(global, None)?;

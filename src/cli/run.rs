@@ -1,8 +1,8 @@
 //! From arguments to an exit code: sets up colour and logs, calls the verb, prints what went wrong.
 
 use crate::cli::args::{Cli, Color, Global, LogFormat, Verb};
-use crate::cli::{apply, exit, manifests, raw, show, simulate, wait};
 use crate::cli::session::Unusable;
+use crate::cli::{apply, exit, manifests, raw, show, simulate, wait};
 use crate::pve::error::PveError;
 use clap::Parser;
 use std::future::Future;

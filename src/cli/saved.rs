@@ -48,16 +48,30 @@ pub fn save(path: &Path, tree: &Tree, settings: &Settings, plan: &Plan) -> Resul
         serde_json::json!({"apiVersion": d.api_version.0, "kind": d.kind.0, "metadata": d.metadata.to_json(), "spec": d.spec.to_json()})
     }).collect();
     let only = settings.only.as_ref().map(|o| o.iter().map(|r| (r.kind.clone(), r.name.clone())).collect());
-    let saved = Saved { format: FORMAT.into(), set: plan.set.clone(), prune: settings.prune, only, documents, fingerprints: fingerprints(plan) };
+    let saved = Saved {
+        format: FORMAT.into(),
+        set: plan.set.clone(),
+        prune: settings.prune,
+        only,
+        documents,
+        fingerprints: fingerprints(plan),
+    };
     let text = serde_json::to_string_pretty(&saved).expect("a plan serialises");
-    write_atomically(path, &text).map_err(|e| Failure::new(exit::FAILED, format!("the plan could not be saved in {}: {e}", path.display())))
+    write_atomically(path, &text)
+        .map_err(|e| Failure::new(exit::FAILED, format!("the plan could not be saved in {}: {e}", path.display())))
 }
 
 /// Reads a saved plan, and binds its manifests.
 pub fn load_text(name: &str, text: &str) -> Result<(Tree, Saved), Failure> {
-    let saved: Saved = serde_json::from_str(text).map_err(|e| Failure::new(exit::USAGE, format!("{name} is no saved plan: {e}")).hint("make one with: pvectl plan -f … -o FILE"))?;
+    let saved: Saved = serde_json::from_str(text).map_err(|e| {
+        Failure::new(exit::USAGE, format!("{name} is no saved plan: {e}"))
+            .hint("make one with: pvectl plan -f … -o FILE")
+    })?;
     if saved.format != FORMAT {
-        return Err(Failure::new(exit::USAGE, format!("{name} is a plan of the format `{}`, and this pvectl reads `{FORMAT}`", saved.format)));
+        return Err(Failure::new(
+            exit::USAGE,
+            format!("{name} is a plan of the format `{}`, and this pvectl reads `{FORMAT}`", saved.format),
+        ));
     }
     let mut bytes = Vec::new();
     for document in &saved.documents {
@@ -79,18 +93,23 @@ pub fn load_text(name: &str, text: &str) -> Result<(Tree, Saved), Failure> {
 /// Reads a saved plan from its file.
 pub fn load_file(path: &Path) -> Result<(Tree, Saved), Failure> {
     let name = path.display().to_string();
-    let text = std::fs::read_to_string(path).map_err(|e| Failure::new(exit::USAGE, format!("{name} cannot be read: {e}")))?;
+    let text =
+        std::fs::read_to_string(path).map_err(|e| Failure::new(exit::USAGE, format!("{name} cannot be read: {e}")))?;
     load_text(&name, &text)
 }
-
 
 /// Refuses if the plan, made again, is not the one that was saved; names what moved.
 pub fn compare(saved: &Saved, plan: &Plan) -> Result<(), Failure> {
     let now = fingerprints(plan);
     let all: BTreeSet<&String> = saved.fingerprints.keys().chain(now.keys()).collect();
-    let moved: Vec<&str> = all.into_iter().filter(|k| saved.fingerprints.get(*k) != now.get(*k)).map(String::as_str).collect();
+    let moved: Vec<&str> =
+        all.into_iter().filter(|k| saved.fingerprints.get(*k) != now.get(*k)).map(String::as_str).collect();
     if moved.is_empty() {
         return Ok(());
     }
-    Err(Failure::new(exit::REFUSED, format!("the cluster has changed since this plan was saved: {}; nothing was sent", moved.join(", "))).hint("look at the new plan: pvectl plan -f …"))
+    Err(Failure::new(
+        exit::REFUSED,
+        format!("the cluster has changed since this plan was saved: {}; nothing was sent", moved.join(", ")),
+    )
+    .hint("look at the new plan: pvectl plan -f …"))
 }

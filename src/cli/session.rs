@@ -56,7 +56,8 @@ impl Session {
         let flags = Flags { context, ..Flags::default() };
         let configured = |e: crate::config::error::ConfigError| Unusable { message: e.to_string(), hint: e.hint() };
         let connection = open(&flags, &|name| std::env::var(name).ok()).map_err(configured)?;
-        let root_ticket = matches!(&connection.credentials.value, Credentials::Password { user, .. } if user == "root@pam");
+        let root_ticket =
+            matches!(&connection.credentials.value, Credentials::Password { user, .. } if user == "root@pam");
         let api = connect(connection).map_err(configured)?;
         Ok(Session { api: Box::new(api), clock: Box::new(WallClock), sim: None, root_ticket })
     }
@@ -72,7 +73,12 @@ impl Session {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Sim::new(Baseline::Homelab),
             Err(error) => return Err(unreadable(error.to_string())),
         };
-        Ok(Session { api: Box::new(sim.api()), clock: Box::new(sim.clock()), sim: Some((sim, path)), root_ticket: true })
+        Ok(Session {
+            api: Box::new(sim.api()),
+            clock: Box::new(sim.clock()),
+            sim: Some((sim, path)),
+            root_ticket: true,
+        })
     }
 
     /// As the engine takes it.
@@ -96,7 +102,10 @@ fn state_path(global: &Global) -> Result<PathBuf, Unusable> {
     }
     let base = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|p| p.is_absolute());
     let base = base.or_else(|| std::env::var_os("HOME").map(|h| PathBuf::from(h).join(".local/state")));
-    base.map(|b| b.join("pvectl/sim.json")).ok_or_else(|| Unusable { message: "there is no home folder to keep the simulator's state in".into(), hint: Some("name a file with --sim-state".into()) })
+    base.map(|b| b.join("pvectl/sim.json")).ok_or_else(|| Unusable {
+        message: "there is no home folder to keep the simulator's state in".into(),
+        hint: Some("name a file with --sim-state".into()),
+    })
 }
 
 /// A file that is either the old one or the new one, whenever the power goes.

@@ -32,7 +32,11 @@ async fn survey(session: &Session, kind: &dyn AnyKind) -> Result<(Vec<Listed>, O
 pub fn get(global: &Global, args: &args::Get) -> Ended {
     let kind = find_kind(&args.kind)?;
     if args.selector.is_some() {
-        return Err(Failure::new(exit::USAGE, "labels stand in manifests, not on the cluster: get cannot select by them").hint("select with diff or apply: pvectl diff -f … -l app=web"));
+        return Err(Failure::new(
+            exit::USAGE,
+            "labels stand in manifests, not on the cluster: get cannot select by them",
+        )
+        .hint("select with diff or apply: pvectl diff -f … -l app=web"));
     }
     let session = Session::open(global, None)?;
     let (mut listed, seen) = block_on(survey(&session, kind))??;
@@ -68,7 +72,9 @@ pub fn get(global: &Global, args: &args::Get) -> Ended {
 
 /// An object as the manifest that would make it so.
 fn manifest(kind: &dyn AnyKind, listed: &Listed, seen: &Observation) -> Result<Value, Failure> {
-    let spec = kind.export(&listed.identity, seen).map_err(|e| Failure::new(exit::FAILED, format!("{} could not be read: {}", listed.name, e.message)))?;
+    let spec = kind
+        .export(&listed.identity, seen)
+        .map_err(|e| Failure::new(exit::FAILED, format!("{} could not be read: {}", listed.name, e.message)))?;
     Ok(json!({"apiVersion": "pvectl/v1alpha1", "kind": kind.name(), "metadata": {"name": listed.name}, "spec": spec}))
 }
 
@@ -103,7 +109,10 @@ pub fn describe(global: &Global, args: &args::Describe) -> Ended {
     let Some(found) = listed.iter().find(|l| l.name == args.name) else {
         let near = crate::base::diagnostic::nearest(&args.name, listed.iter().map(|l| l.name.as_str()));
         let failure = Failure::new(exit::FAILED, format!("there is no {} `{}`", kind.name(), args.name));
-        return Err(near.map_or_else(|| Failure { ..Failure::new(exit::FAILED, failure.message.clone()) }, |n| Failure::new(exit::FAILED, failure.message.clone()).hint(format!("did you mean `{n}`?"))));
+        return Err(near.map_or_else(
+            || Failure { ..Failure::new(exit::FAILED, failure.message.clone()) },
+            |n| Failure::new(exit::FAILED, failure.message.clone()).hint(format!("did you mean `{n}`?")),
+        ));
     };
     print(&format!("Name:    {}\nKind:    {}\nObject:  {}\n", found.name, kind.name(), found.identity));
     match &found.marker {
@@ -182,14 +191,16 @@ pub fn schema(args: &args::Schema) -> Ended {
         for kind in KINDS {
             let path = folder.join(format!("{}.json", kind.name()));
             let text = format!("{:#}\n", document_schema(kind));
-            write_atomically(&path, &text).map_err(|e| Failure::new(exit::FAILED, format!("{} cannot be written: {e}", path.display())))?;
+            write_atomically(&path, &text)
+                .map_err(|e| Failure::new(exit::FAILED, format!("{} cannot be written: {e}", path.display())))?;
         }
         return Ok(exit::DONE);
     }
     match &args.kind {
         Some(kind) => print(&format!("{:#}\n", document_schema(find_kind(kind)?))),
         None => {
-            let all: serde_json::Map<String, Value> = KINDS.iter().map(|k| (k.name().to_owned(), document_schema(*k))).collect();
+            let all: serde_json::Map<String, Value> =
+                KINDS.iter().map(|k| (k.name().to_owned(), document_schema(*k))).collect();
             print(&format!("{:#}\n", Value::Object(all)));
         }
     }

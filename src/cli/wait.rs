@@ -26,7 +26,8 @@ fn until(text: &str) -> Result<Until, Failure> {
         Some("ready" | "ready=true") => Ok(Until::Ready(true)),
         Some("ready=false") => Ok(Until::Ready(false)),
         _ if text == "delete" => Ok(Until::Gone),
-        _ => Err(Failure::new(exit::USAGE, format!("`{text}` cannot be waited for")).hint("condition=Ready, condition=Ready=False or delete")),
+        _ => Err(Failure::new(exit::USAGE, format!("`{text}` cannot be waited for"))
+            .hint("condition=Ready, condition=Ready=False or delete")),
     }
 }
 
@@ -34,7 +35,8 @@ fn until(text: &str) -> Result<Until, Failure> {
 pub fn wait(global: &Global, args: &args::Wait) -> Ended {
     let until = until(&args.until)?;
     let Some((kind, name)) = args.object.split_once('/') else {
-        return Err(Failure::new(exit::USAGE, format!("`{}` names no object", args.object)).hint("write it like VirtualMachine/web-01"));
+        return Err(Failure::new(exit::USAGE, format!("`{}` names no object", args.object))
+            .hint("write it like VirtualMachine/web-01"));
     };
     let kind = find_kind(kind)?;
     let session = Session::open(global, None)?;
@@ -51,7 +53,11 @@ pub fn wait(global: &Global, args: &args::Wait) -> Ended {
             let ready = found.as_ref().is_some_and(|l| {
                 let power = l.marker.as_ref().and_then(|m| m.applied.get("power")).map(|p| p == "Running");
                 match &l.identity {
-                    Identity::Guest { vmid, .. } => seen.index.guests.get(vmid).is_some_and(|r| r.lock.is_none() && power.is_none_or(|on| (r.status == "running") == on)),
+                    Identity::Guest { vmid, .. } => seen
+                        .index
+                        .guests
+                        .get(vmid)
+                        .is_some_and(|r| r.lock.is_none() && power.is_none_or(|on| (r.status == "running") == on)),
                     Identity::Pool(_) => true,
                 }
             });
@@ -70,5 +76,8 @@ pub fn wait(global: &Global, args: &args::Wait) -> Ended {
         print(&format!("{}: {}\n", args.object, args.until));
         return Ok(exit::DONE);
     }
-    Err(Failure::new(exit::FAILED, format!("{} did not come true for {} in {} s", args.until, args.object, args.timeout.as_secs())))
+    Err(Failure::new(
+        exit::FAILED,
+        format!("{} did not come true for {} in {} s", args.until, args.object, args.timeout.as_secs()),
+    ))
 }

@@ -13,8 +13,8 @@ use crate::resource::marker::Marker;
 use crate::resource::reference::ResourceRef;
 use crate::resource::step::{Delta, Expect, Guard, Limit, Step};
 use futures::StreamExt;
-use futures::future::{FutureExt, Shared};
 use futures::channel::oneshot;
+use futures::future::{FutureExt, Shared};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use tokio::sync::Semaphore;
@@ -78,7 +78,8 @@ pub async fn execute(api: &dyn Api, clock: &dyn Clock, plan: &Plan, watch: &dyn 
     let mut finished: BTreeMap<ResourceRef, Finished> = BTreeMap::new();
     let mut jobs = Vec::new();
     for delta in plan.deltas.iter().filter(|d| !d.steps.is_empty()) {
-        let needs: Vec<(ResourceRef, Finished)> = delta.after.iter().filter_map(|r| Some((r.clone(), finished.get(r)?.clone()))).collect();
+        let needs: Vec<(ResourceRef, Finished)> =
+            delta.after.iter().filter_map(|r| Some((r.clone(), finished.get(r)?.clone()))).collect();
         let (sender, receiver) = oneshot::channel();
         finished.insert(delta.resource.clone(), receiver.shared());
         jobs.push((delta, needs, sender));
@@ -95,7 +96,9 @@ pub async fn execute(api: &dyn Api, clock: &dyn Clock, plan: &Plan, watch: &dyn 
                 }
             }
             let done = match missing {
-                Some(resource) => Done { resource: delta.resource.clone(), steps: 0, stop: Some(Stop::Skipped(resource)) },
+                Some(resource) => {
+                    Done { resource: delta.resource.clone(), steps: 0, stop: Some(Stop::Skipped(resource)) }
+                }
                 None => run(api, clock, delta, limits, watch).await,
             };
             let _ = sender.send(done.stop.is_none());
@@ -118,7 +121,12 @@ async fn run(api: &dyn Api, clock: &dyn Clock, delta: &Delta, limits: &Limits, w
             Err(Stop::Guarded(why)) => Outcome::Guarded(why.clone()),
             Err(Stop::Skipped(_)) => unreachable!("a step in progress is not skipped"),
         };
-        watch.event(Event::StepEnded { resource: &delta.resource, step, outcome, took_ms: clock.now_ms().saturating_sub(started) });
+        watch.event(Event::StepEnded {
+            resource: &delta.resource,
+            step,
+            outcome,
+            took_ms: clock.now_ms().saturating_sub(started),
+        });
         match result {
             Ok(_) => done.steps += 1,
             Err(stop) => {
@@ -130,7 +138,14 @@ async fn run(api: &dyn Api, clock: &dyn Clock, delta: &Delta, limits: &Limits, w
     done
 }
 
-async fn one(api: &dyn Api, clock: &dyn Clock, delta: &Delta, step: &Step, limits: &Limits, watch: &dyn Watch) -> Result<Ended, Stop> {
+async fn one(
+    api: &dyn Api,
+    clock: &dyn Clock,
+    delta: &Delta,
+    step: &Step,
+    limits: &Limits,
+    watch: &dyn Watch,
+) -> Result<Ended, Stop> {
     let mut wanted: Vec<&Limit> = step.limits.iter().collect();
     // One order for everybody, or two could wait for each other.
     wanted.sort();
@@ -146,7 +161,9 @@ async fn one(api: &dyn Api, clock: &dyn Clock, delta: &Delta, step: &Step, limit
     let answer = api.send(&step.call).await.map_err(failed)?;
     match (step.expect, answer.as_str()) {
         (Expect::Task, Some(text)) => {
-            let upid = Upid::parse(text).ok_or_else(|| failed(PveError::Garbled { request: request.clone(), cause: format!("`{text}` is no task id") }))?;
+            let upid = Upid::parse(text).ok_or_else(|| {
+                failed(PveError::Garbled { request: request.clone(), cause: format!("`{text}` is no task id") })
+            })?;
             let progress = |percent: u8| watch.event(Event::Progress { resource: &delta.resource, step, percent });
             follow(api, clock, &request, &upid, &progress).await.map_err(failed)
         }
@@ -164,7 +181,9 @@ async fn check(api: &dyn Api, guard: &Guard) -> Result<(), Stop> {
     let marker = text(&value["description"]).and_then(|notes| Marker::split(&notes).1);
     match marker {
         Some(marker) if marker.owner == guard.owner && marker.set == guard.set => Ok(()),
-        Some(marker) => Err(Stop::Guarded(format!("it now belongs to {} of the set `{}`; left alone", marker.owner, marker.set))),
+        Some(marker) => {
+            Err(Stop::Guarded(format!("it now belongs to {} of the set `{}`; left alone", marker.owner, marker.set)))
+        }
         None => Err(Stop::Guarded("it no longer carries our marker; left alone".into())),
     }
 }

@@ -28,7 +28,13 @@ pub enum Ended {
 }
 
 /// Follows a task; `progress` is told per cents as the log shows them.
-pub async fn follow(api: &dyn Api, clock: &dyn Clock, request: &str, upid: &Upid, progress: &(dyn Fn(u8) + Sync)) -> Result<Ended, PveError> {
+pub async fn follow(
+    api: &dyn Api,
+    clock: &dyn Clock,
+    request: &str,
+    upid: &Upid,
+    progress: &(dyn Fn(u8) + Sync),
+) -> Result<Ended, PveError> {
     let base = format!("/nodes/{}/tasks/{}", upid.node, segment(upid.as_str()));
     let status = Query::new(format!("{base}/status"));
     let mut wait = FIRST_WAIT;
@@ -40,7 +46,10 @@ pub async fn follow(api: &dyn Api, clock: &dyn Clock, request: &str, upid: &Upid
             Err(error) => {
                 blind += 1;
                 if blind >= BLIND_LOOKS_MAX {
-                    return Err(PveError::Lost { request: request.to_owned(), cause: format!("its task {upid} could not be followed: {error}") });
+                    return Err(PveError::Lost {
+                        request: request.to_owned(),
+                        cause: format!("its task {upid} could not be followed: {error}"),
+                    });
                 }
             }
         }
@@ -61,17 +70,29 @@ async fn ended(api: &dyn Api, request: &str, upid: &Upid, base: &str, status: &V
     if exit == "OK" {
         return Ok(Ended::Ok);
     }
-    let log = api.get(&Query::new(format!("{base}/log")).with("limit", 5000)).await.map(|l| lines(&l)).unwrap_or_default();
+    let log =
+        api.get(&Query::new(format!("{base}/log")).with("limit", 5000)).await.map(|l| lines(&l)).unwrap_or_default();
     if exit.starts_with("WARNINGS:") {
         let warnings = log.into_iter().filter(|l| l.to_lowercase().contains("warn")).collect();
         return Ok(Ended::Warnings(warnings));
     }
     let tail = log.len().saturating_sub(LOG_TAIL);
-    Err(PveError::TaskFailed { request: request.to_owned(), upid: upid.to_string(), exit_status: exit, log: log[tail..].to_vec() })
+    Err(PveError::TaskFailed {
+        request: request.to_owned(),
+        upid: upid.to_string(),
+        exit_status: exit,
+        log: log[tail..].to_vec(),
+    })
 }
 
 fn lines(log: &Value) -> Vec<String> {
-    log.as_array().into_iter().flatten().filter_map(|l| l["t"].as_str()).filter(|t| !t.is_empty()).map(str::to_owned).collect()
+    log.as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|l| l["t"].as_str())
+        .filter(|t| !t.is_empty())
+        .map(str::to_owned)
+        .collect()
 }
 
 /// The last per cent that a task's log names: `transferred 2.0 GiB of 20.0 GiB (10.00%)`.

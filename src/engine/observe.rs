@@ -42,7 +42,12 @@ fn may_pass(error: &PveError) -> bool {
         PveError::Lost { .. } | PveError::Garbled { .. } => true,
         // The client has tried already, on every endpoint.
         PveError::Unsent { .. } | PveError::TaskFailed { .. } => false,
-        PveError::Refused { .. } => matches!(error.refusal(), Some(Refusal::Unavailable | Refusal::Busy | Refusal::NodeOffline | Refusal::Unauthenticated) ) || matches!(error, PveError::Refused { status: 500, .. } if error.refusal() == Some(Refusal::Other)),
+        PveError::Refused { .. } => {
+            matches!(
+                error.refusal(),
+                Some(Refusal::Unavailable | Refusal::Busy | Refusal::NodeOffline | Refusal::Unauthenticated)
+            ) || matches!(error, PveError::Refused { status: 500, .. } if error.refusal() == Some(Refusal::Other))
+        }
     }
 }
 
@@ -55,7 +60,9 @@ pub async fn index(api: &dyn Api, clock: &dyn Clock) -> Result<Index, PveError> 
         match answer {
             Ok(value) => values.push(value),
             // Only the first three are indispensable; a token may be forbidden to list pools.
-            Err(error) if query.path == "/pools" && error.refusal() == Some(Refusal::Forbidden) => values.push(Value::Null),
+            Err(error) if query.path == "/pools" && error.refusal() == Some(Refusal::Forbidden) => {
+                values.push(Value::Null)
+            }
             Err(error) => return Err(error),
         }
     }
@@ -64,7 +71,12 @@ pub async fn index(api: &dyn Api, clock: &dyn Clock) -> Result<Index, PveError> 
 }
 
 /// Everything that a plan of the set needs.
-pub async fn observe(api: &dyn Api, clock: &dyn Clock, desired: &DesiredSet, kinds: &[&'static dyn AnyKind]) -> Result<Observation, PveError> {
+pub async fn observe(
+    api: &dyn Api,
+    clock: &dyn Clock,
+    desired: &DesiredSet,
+    kinds: &[&'static dyn AnyKind],
+) -> Result<Observation, PveError> {
     let index = index(api, clock).await?;
     let reads = identify::reads(desired, &index, kinds);
     read_all(api, clock, index, reads).await
@@ -72,7 +84,12 @@ pub async fn observe(api: &dyn Api, clock: &dyn Clock, desired: &DesiredSet, kin
 
 /// Answers to many reads. Failures that concern one object are kept as its answer; those that concern the whole connection
 /// end the pass.
-pub async fn read_all(api: &dyn Api, clock: &dyn Clock, index: Index, reads: BTreeSet<Query>) -> Result<Observation, PveError> {
+pub async fn read_all(
+    api: &dyn Api,
+    clock: &dyn Clock,
+    index: Index,
+    reads: BTreeSet<Query>,
+) -> Result<Observation, PveError> {
     let mut seen = Observation { index, ..Observation::default() };
     let mut answers = futures::stream::iter(reads.into_iter().map(|query| async move {
         let answer = get(api, clock, &query).await;

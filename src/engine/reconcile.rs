@@ -74,7 +74,14 @@ pub async fn preview(cluster: &Cluster<'_>, desired: &DesiredSet, settings: &Set
 }
 
 /// Makes the cluster as the set says. `agree` is shown the first plan and decides whether it runs.
-pub async fn reconcile(cluster: &Cluster<'_>, desired: &DesiredSet, settings: &Settings, consent: Consent, watch: &dyn Watch, agree: &(dyn Fn(&Plan) -> bool + Sync)) -> Result<Report, Halt> {
+pub async fn reconcile(
+    cluster: &Cluster<'_>,
+    desired: &DesiredSet,
+    settings: &Settings,
+    consent: Consent,
+    watch: &dyn Watch,
+    agree: &(dyn Fn(&Plan) -> bool + Sync),
+) -> Result<Report, Halt> {
     let first = preview(cluster, desired, settings).await.map_err(Halt::Unreadable)?;
     let refusals = gate::gate(&first, consent);
     if !refusals.is_empty() {
@@ -87,7 +94,8 @@ pub async fn reconcile(cluster: &Cluster<'_>, desired: &DesiredSet, settings: &S
     let mut current = first.clone();
     for round in 0..ROUNDS_MAX {
         current.deltas.iter_mut().filter(|d| run.failed.contains_key(&d.resource)).for_each(|d| d.steps.clear());
-        let waiting = current.deltas.iter().any(|d| d.steps.is_empty() && d.notes.iter().any(|n| matches!(n, Note::Locked(_))));
+        let waiting =
+            current.deltas.iter().any(|d| d.steps.is_empty() && d.notes.iter().any(|n| matches!(n, Note::Locked(_))));
         if current.deltas.iter().all(|d| d.steps.is_empty()) && !(waiting && run.waits < WAITS_MAX) {
             break;
         }
@@ -104,7 +112,8 @@ pub async fn reconcile(cluster: &Cluster<'_>, desired: &DesiredSet, settings: &S
         current = preview(cluster, desired, settings).await.map_err(Halt::Unreadable)?;
         run.refuse(&gate::gate(&current, consent), &mut current);
     }
-    let last_failed: BTreeSet<ResourceRef> = current.deltas.iter().filter(|d| d.action != Action::NoOp).map(|d| d.resource.clone()).collect();
+    let last_failed: BTreeSet<ResourceRef> =
+        current.deltas.iter().filter(|d| d.action != Action::NoOp).map(|d| d.resource.clone()).collect();
     // What failed on the way and is as it shall be after all is no failure.
     run.failed.retain(|r, _| last_failed.contains(r));
     Ok(Report { first, last: current, failed: run.failed, hints: run.hints, steps: run.steps })
@@ -159,7 +168,9 @@ impl Run {
         for refusal in refusals {
             let (resource, why) = match refusal {
                 gate::Refusal::Problem(resource, problem) => (resource.clone(), problem.message.clone()),
-                gate::Refusal::DataLoss(resource, step) => (resource.clone(), format!("`{step}` destroys data and was not agreed to")),
+                gate::Refusal::DataLoss(resource, step) => {
+                    (resource.clone(), format!("`{step}` destroys data and was not agreed to"))
+                }
                 gate::Refusal::TooManyDeletes { .. } => continue,
             };
             if let Some(delta) = plan.deltas.iter_mut().find(|d| d.resource == resource) {
@@ -176,11 +187,23 @@ fn may_pass(error: &PveError) -> bool {
     match error {
         PveError::Lost { .. } | PveError::Unsent { .. } | PveError::Garbled { .. } => true,
         PveError::TaskFailed { exit_status, .. } => {
-            matches!(Refusal::classify(500, exit_status), Refusal::Busy | Refusal::Locked | Refusal::Exists | Refusal::Digest)
+            matches!(
+                Refusal::classify(500, exit_status),
+                Refusal::Busy | Refusal::Locked | Refusal::Exists | Refusal::Digest
+            )
         }
         PveError::Refused { .. } => matches!(
             error.refusal(),
-            Some(Refusal::Absent | Refusal::Exists | Refusal::Digest | Refusal::Locked | Refusal::Busy | Refusal::NodeOffline | Refusal::Unavailable | Refusal::Unauthenticated)
+            Some(
+                Refusal::Absent
+                    | Refusal::Exists
+                    | Refusal::Digest
+                    | Refusal::Locked
+                    | Refusal::Busy
+                    | Refusal::NodeOffline
+                    | Refusal::Unavailable
+                    | Refusal::Unauthenticated
+            )
         ),
     }
 }

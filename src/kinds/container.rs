@@ -209,8 +209,16 @@ impl Kind for ContainerKind {
     type Observed = GuestSeen;
 
     fn refs(spec: &ContainerSpec) -> Vec<Reference> {
-        let from = spec.from.as_ref().and_then(|f| f.template.as_ref()).map(|t| Reference { to: ResourceRef::new("GuestTemplate", t), path: vec!["from".into(), "template".into()], or_on_cluster: false });
-        let pool = spec.pool.as_ref().map(|p| Reference { to: ResourceRef::new("Pool", p), path: vec!["pool".into()], or_on_cluster: true });
+        let from = spec.from.as_ref().and_then(|f| f.template.as_ref()).map(|t| Reference {
+            to: ResourceRef::new("GuestTemplate", t),
+            path: vec!["from".into(), "template".into()],
+            or_on_cluster: false,
+        });
+        let pool = spec.pool.as_ref().map(|p| Reference {
+            to: ResourceRef::new("Pool", p),
+            path: vec!["pool".into()],
+            or_on_cluster: true,
+        });
         from.into_iter().chain(pool).collect()
     }
 
@@ -254,14 +262,39 @@ impl Kind for ContainerKind {
             && let None | Some(CtFrom { os_template: None, template: None, .. }) = &spec.from
         {
             delta.steps.clear();
-            delta.problems.push(Problem::new("from", "a container is made from something").help("give `from: {osTemplate: local:vztmpl/…}` or `from: {template: NAME}`"));
+            delta.problems.push(
+                Problem::new("from", "a container is made from something")
+                    .help("give `from: {osTemplate: local:vztmpl/…}` or `from: {template: NAME}`"),
+            );
         }
         delta
     }
 }
 
 fn wanted(name: &str, spec: &ContainerSpec) -> GuestDesired {
-    let ContainerSpec { vmid: _, vmid_range: _, node: _, placement: _, from, pool, tags, description, power, hardware, rootfs, mounts, networks, unprivileged, features, nameservers, search_domain, startup, protection, update, options } = spec;
+    let ContainerSpec {
+        vmid: _,
+        vmid_range: _,
+        node: _,
+        placement: _,
+        from,
+        pool,
+        tags,
+        description,
+        power,
+        hardware,
+        rootfs,
+        mounts,
+        networks,
+        unprivileged,
+        features,
+        nameservers,
+        search_domain,
+        startup,
+        protection,
+        update,
+        options,
+    } = spec;
     let mut collect = Collect::default();
     collect.text("name", Some(name));
     collect.text("pool", pool.as_ref());
@@ -305,7 +338,11 @@ fn wanted(name: &str, spec: &ContainerSpec) -> GuestDesired {
     collect.options(options);
     let source = match from {
         Some(CtFrom { os_template: Some(volume), .. }) => Source::OsTemplate(volume.clone()),
-        Some(CtFrom { template: Some(template), mode, storage, .. }) => Source::Template { template: ResourceRef::new("GuestTemplate", template), mode: *mode, storage: storage.clone() },
+        Some(CtFrom { template: Some(template), mode, storage, .. }) => Source::Template {
+            template: ResourceRef::new("GuestTemplate", template),
+            mode: *mode,
+            storage: storage.clone(),
+        },
         Some(_) | None => Source::Empty,
     };
     GuestDesired {

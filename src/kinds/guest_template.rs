@@ -114,8 +114,16 @@ impl Kind for GuestTemplateKind {
 
     fn refs(spec: &GuestTemplateSpec) -> Vec<Reference> {
         let template = spec.source.clone.as_ref().and_then(|c| c.template.as_ref());
-        let from = template.map(|t| Reference { to: ResourceRef::new("GuestTemplate", t), path: vec!["source".into(), "clone".into(), "template".into()], or_on_cluster: false });
-        let pool = spec.pool.as_ref().map(|p| Reference { to: ResourceRef::new("Pool", p), path: vec!["pool".into()], or_on_cluster: true });
+        let from = template.map(|t| Reference {
+            to: ResourceRef::new("GuestTemplate", t),
+            path: vec!["source".into(), "clone".into(), "template".into()],
+            or_on_cluster: false,
+        });
+        let pool = spec.pool.as_ref().map(|p| Reference {
+            to: ResourceRef::new("Pool", p),
+            path: vec!["pool".into()],
+            or_on_cluster: true,
+        });
         from.into_iter().chain(pool).collect()
     }
 
@@ -168,7 +176,9 @@ impl Kind for GuestTemplateKind {
             && spec.source.clone.is_some() == spec.source.existing.is_some()
         {
             delta.steps.clear();
-            delta.problems.push(Problem::new("source", "a template has exactly one source").help("give either `clone` or `existing`"));
+            delta.problems.push(
+                Problem::new("source", "a template has exactly one source").help("give either `clone` or `existing`"),
+            );
         }
         delta
     }
@@ -182,7 +192,8 @@ fn guest_type(spec: &GuestTemplateSpec) -> GuestType {
 }
 
 fn wanted(name: &str, spec: &GuestTemplateSpec) -> GuestDesired {
-    let GuestTemplateSpec { guest_type: _, node: _, vmid: _, vmid_range: _, source, hardware, pool, tags, description } = spec;
+    let GuestTemplateSpec { guest_type: _, node: _, vmid: _, vmid_range: _, source, hardware, pool, tags, description } =
+        spec;
     let mut collect = Collect::default();
     collect.text("name", Some(name));
     collect.text("pool", pool.as_ref());
@@ -190,9 +201,27 @@ fn wanted(name: &str, spec: &GuestTemplateSpec) -> GuestDesired {
     collect.description(description.as_ref());
     collect.hardware(hardware.as_ref());
     let source = match &source.clone {
-        Some(CloneSource { vmid: Some(vmid), mode, storage, .. }) if VmId::new((*vmid).into()).is_some() => Source::Guest { vmid: VmId::new((*vmid).into()).expect("just checked"), mode: *mode, storage: storage.clone() },
-        Some(CloneSource { template: Some(template), mode, storage, .. }) => Source::Template { template: ResourceRef::new("GuestTemplate", template), mode: *mode, storage: storage.clone() },
+        Some(CloneSource { vmid: Some(vmid), mode, storage, .. }) if VmId::new((*vmid).into()).is_some() => {
+            Source::Guest {
+                vmid: VmId::new((*vmid).into()).expect("just checked"),
+                mode: *mode,
+                storage: storage.clone(),
+            }
+        }
+        Some(CloneSource { template: Some(template), mode, storage, .. }) => Source::Template {
+            template: ResourceRef::new("GuestTemplate", template),
+            mode: *mode,
+            storage: storage.clone(),
+        },
         Some(_) | None => Source::Existing,
     };
-    GuestDesired { guest: guest_type(spec), fields: collect.fields, source, reboot: RebootPolicy::Never, cloud_init_storage: None, template: true, at_creation: Vec::new() }
+    GuestDesired {
+        guest: guest_type(spec),
+        fields: collect.fields,
+        source,
+        reboot: RebootPolicy::Never,
+        cloud_init_storage: None,
+        template: true,
+        at_creation: Vec::new(),
+    }
 }

@@ -1,6 +1,8 @@
 //! The registry of kinds.
 
-use crate::kinds::{container::ContainerKind, guest_template::GuestTemplateKind, pool::PoolKind, virtual_machine::VirtualMachineKind};
+use crate::kinds::{
+    container::ContainerKind, guest_template::GuestTemplateKind, pool::PoolKind, virtual_machine::VirtualMachineKind,
+};
 use crate::resource::kind::{AnyKind, Entry};
 use std::marker::PhantomData;
 

@@ -1,9 +1,9 @@
 //! One folder or file a kind; they do not see each other. [`guest`] is what the three kinds of guests share. [`list`] is
 //! the registry: a new kind is one module and one entry.
 
-pub mod guest;
-pub mod pool;
-pub mod virtual_machine;
 pub mod container;
+pub mod guest;
 pub mod guest_template;
 pub mod list;
+pub mod pool;
+pub mod virtual_machine;

@@ -91,10 +91,18 @@ impl Kind for PoolKind {
         let Some(spec) = desired else {
             if observed.is_some() {
                 delta.action = Action::Delete;
-                let staying = cx.seen.index.guests.values().filter(|g| g.pool.as_deref() == Some(id) && !cx.leaving.contains(&g.vmid));
+                let staying = cx
+                    .seen
+                    .index
+                    .guests
+                    .values()
+                    .filter(|g| g.pool.as_deref() == Some(id) && !cx.leaving.contains(&g.vmid));
                 let strangers = staying.count();
                 if strangers > 0 {
-                    delta.problems.push(Problem::new("", format!("pool `{id}` still has {strangers} guests")).help("PVE deletes only empty pools: move or delete its guests first"));
+                    delta.problems.push(
+                        Problem::new("", format!("pool `{id}` still has {strangers} guests"))
+                            .help("PVE deletes only empty pools: move or delete its guests first"),
+                    );
                 }
                 let call = Call::new(Method::Delete, "/pools").with("poolid", id);
                 delta.steps.push(Step::new(format!("delete pool {id}"), call, Impact::None).limit(Limit::UserConfig));
@@ -109,7 +117,13 @@ impl Kind for PoolKind {
         if let Some(comment) = &spec.comment {
             fields.insert("comment".into(), comment.trim_end().to_owned());
         }
-        let marker = Marker { owner: cx.resource.clone(), set: cx.set.to_owned(), vmid: None, retain: cx.retain, applied: fields.clone() };
+        let marker = Marker {
+            owner: cx.resource.clone(),
+            set: cx.set.to_owned(),
+            vmid: None,
+            retain: cx.retain,
+            applied: fields.clone(),
+        };
         let current = observed.map(|o| Fields::from([("comment".to_owned(), o.comment.clone())])).unwrap_or_default();
         let applied = observed.and_then(|o| o.marker.as_ref()).map(|m| m.applied.clone()).unwrap_or_default();
         let differences = merge(&fields, &applied, &current, |_| Some(String::new()));
@@ -134,7 +148,9 @@ impl Kind for PoolKind {
                 if !delta.changes.is_empty() || seen.marker != shortened {
                     delta.action = Action::Update;
                     let call = Call::new(Method::Put, format!("/pools/{}", segment(id))).with("comment", comment);
-                    delta.steps.push(Step::new(format!("update pool {id}"), call, Impact::None).limit(Limit::UserConfig));
+                    delta
+                        .steps
+                        .push(Step::new(format!("update pool {id}"), call, Impact::None).limit(Limit::UserConfig));
                 }
             }
         }
@@ -151,7 +167,8 @@ fn ownership(cx: &PlanContext<'_>, id: &str, marker: Option<&Marker>) -> Option<
                 .help(format!("take it over with: pvectl adopt {} -f …, or choose another name", cx.resource)),
         ),
         Some(marker) if marker.owner != *cx.resource || marker.set != cx.set => Some(
-            Problem::new("", format!("pool `{id}` belongs to {} of the manifest set `{}`", marker.owner, marker.set)).help("one object has one owner: take it out of the other set first"),
+            Problem::new("", format!("pool `{id}` belongs to {} of the manifest set `{}`", marker.owner, marker.set))
+                .help("one object has one owner: take it out of the other set first"),
         ),
         Some(_) => None,
     }

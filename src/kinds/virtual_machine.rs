@@ -4,7 +4,9 @@ use crate::base::id::{GuestType, VmId};
 use crate::kinds::guest::desired::Collect;
 use crate::kinds::guest::observed::{self, GuestSeen};
 use crate::kinds::guest::plan::{self, GuestDesired, Source};
-use crate::kinds::guest::spec::{CloneMode, CloudInit, Disk, Hardware, Network, Options, Placement, Power, Startup, Update, VmIdRange};
+use crate::kinds::guest::spec::{
+    CloneMode, CloudInit, Disk, Hardware, Network, Options, Placement, Power, Startup, Update, VmIdRange,
+};
 use crate::kinds::guest::{export, fit};
 use crate::pve::request::Query;
 use crate::resource::index::Index;
@@ -98,8 +100,16 @@ impl Kind for VirtualMachineKind {
     type Observed = GuestSeen;
 
     fn refs(spec: &VirtualMachineSpec) -> Vec<Reference> {
-        let from = spec.from.as_ref().map(|f| Reference { to: ResourceRef::new("GuestTemplate", &f.template), path: vec!["from".into(), "template".into()], or_on_cluster: false });
-        let pool = spec.pool.as_ref().map(|p| Reference { to: ResourceRef::new("Pool", p), path: vec!["pool".into()], or_on_cluster: true });
+        let from = spec.from.as_ref().map(|f| Reference {
+            to: ResourceRef::new("GuestTemplate", &f.template),
+            path: vec!["from".into(), "template".into()],
+            or_on_cluster: false,
+        });
+        let pool = spec.pool.as_ref().map(|p| Reference {
+            to: ResourceRef::new("Pool", p),
+            path: vec!["pool".into()],
+            or_on_cluster: true,
+        });
         from.into_iter().chain(pool).collect()
     }
 
@@ -142,7 +152,25 @@ impl Kind for VirtualMachineKind {
 }
 
 fn wanted(name: &str, spec: &VirtualMachineSpec) -> GuestDesired {
-    let VirtualMachineSpec { vmid: _, vmid_range: _, node: _, placement: _, from, pool, tags, description, power, hardware, disks, networks, cloud_init, startup, protection, update, options } = spec;
+    let VirtualMachineSpec {
+        vmid: _,
+        vmid_range: _,
+        node: _,
+        placement: _,
+        from,
+        pool,
+        tags,
+        description,
+        power,
+        hardware,
+        disks,
+        networks,
+        cloud_init,
+        startup,
+        protection,
+        update,
+        options,
+    } = spec;
     let mut collect = Collect::default();
     collect.text("name", Some(name));
     collect.text("pool", pool.as_ref());
@@ -159,7 +187,11 @@ fn wanted(name: &str, spec: &VirtualMachineSpec) -> GuestDesired {
     GuestDesired {
         guest: GuestType::Qemu,
         fields: collect.fields,
-        source: from.as_ref().map_or(Source::Empty, |f| Source::Template { template: ResourceRef::new("GuestTemplate", &f.template), mode: f.mode, storage: f.storage.clone() }),
+        source: from.as_ref().map_or(Source::Empty, |f| Source::Template {
+            template: ResourceRef::new("GuestTemplate", &f.template),
+            mode: f.mode,
+            storage: f.storage.clone(),
+        }),
         reboot: update.as_ref().map(|u| u.reboot).unwrap_or_default(),
         cloud_init_storage: cloud_init.as_ref().and_then(|c| c.storage.clone()),
         template: false,

@@ -61,7 +61,9 @@ pub fn plan(desired: &DesiredSet, seen: &Observation, kinds: &[&'static dyn AnyK
     let bound_identities: BTreeSet<&Identity> = bound.known.values().collect();
     for kind in kinds {
         for listed in kind.list(seen) {
-            let Some(marker) = listed.marker.filter(|m| m.set == desired.set && m.owner.kind == kind.name()) else { continue };
+            let Some(marker) = listed.marker.filter(|m| m.set == desired.set && m.owner.kind == kind.name()) else {
+                continue;
+            };
             let declared = desired.resources.contains_key(&marker.owner);
             let doomed = settings.delete.contains(&marker.owner);
             if declared && !doomed || !declared && bound_identities.contains(&listed.identity) {
@@ -70,16 +72,23 @@ pub fn plan(desired: &DesiredSet, seen: &Observation, kinds: &[&'static dyn AnyK
             if doomed || settings.prune && !marker.retain {
                 gone.push((*kind, marker.owner, listed.identity));
             } else {
-                plan.orphans.push(Orphan { resource: marker.owner, identity: listed.identity, retained: marker.retain });
+                plan.orphans.push(Orphan {
+                    resource: marker.owner,
+                    identity: listed.identity,
+                    retained: marker.retain,
+                });
             }
         }
     }
     // A template that is made of a guest of ours changes kinds: whoever declares the identity keeps it.
     gone.retain(|(_, resource, identity)| settings.delete.contains(resource) || !bound_identities.contains(identity));
-    let leaving: BTreeSet<VmId> = gone.iter().filter_map(|(_, _, i)| match i {
-        Identity::Guest { vmid, .. } => Some(*vmid),
-        Identity::Pool(_) => None,
-    }).collect();
+    let leaving: BTreeSet<VmId> = gone
+        .iter()
+        .filter_map(|(_, _, i)| match i {
+            Identity::Guest { vmid, .. } => Some(*vmid),
+            Identity::Pool(_) => None,
+        })
+        .collect();
     let mut deltas: BTreeMap<ResourceRef, Delta> = BTreeMap::new();
     for want in desired.resources.values().filter(|w| !settings.delete.contains(&w.resource)) {
         let delta = one(desired, want, &bound, seen, settings, &leaving);
@@ -95,22 +104,49 @@ pub fn plan(desired: &DesiredSet, seen: &Observation, kinds: &[&'static dyn AnyK
     plan
 }
 
-fn one(desired: &DesiredSet, want: &Desired, bound: &Identities, seen: &Observation, settings: &Settings, leaving: &BTreeSet<VmId>) -> Delta {
+fn one(
+    desired: &DesiredSet,
+    want: &Desired,
+    bound: &Identities,
+    seen: &Observation,
+    settings: &Settings,
+    leaving: &BTreeSet<VmId>,
+) -> Delta {
     let resource = &want.resource;
     if let Some(problems) = bound.problems.get(resource) {
-        return Delta { problems: problems.clone(), ..Delta::none(resource.clone(), bound.known.get(resource).cloned()) };
+        return Delta {
+            problems: problems.clone(),
+            ..Delta::none(resource.clone(), bound.known.get(resource).cloned())
+        };
     }
     let Some(identity) = bound.known.get(resource) else {
         let why = bound.waiting.get(resource).cloned().unwrap_or_else(|| "its number is not known yet".to_owned());
-        return Delta { action: Action::Create, notes: vec![Note::Info(why), Note::Locked("create".into())], ..Delta::none(resource.clone(), None) };
+        return Delta {
+            action: Action::Create,
+            notes: vec![Note::Info(why), Note::Locked("create".into())],
+            ..Delta::none(resource.clone(), None)
+        };
     };
     let adopt = settings.adopt.contains(resource);
-    let cx = PlanContext { resource, identity, set: &desired.set, seen, identities: &bound.known, leaving, retain: want.retain, adopt, root_ticket: settings.root_ticket };
+    let cx = PlanContext {
+        resource,
+        identity,
+        set: &desired.set,
+        seen,
+        identities: &bound.known,
+        leaving,
+        retain: want.retain,
+        adopt,
+        root_ticket: settings.root_ticket,
+    };
     let mut delta = match want.kind.plan(&cx, Some(&want.spec)) {
         Ok((delta, _)) => delta,
         Err(error) => {
             let mut delta = Delta::none(resource.clone(), Some(identity.clone()));
-            delta.problems.push(Problem::new("", format!("it could not be read: {}", error.message)).help("nothing is known of it, so nothing is done; try again when the cluster answers"));
+            delta.problems.push(
+                Problem::new("", format!("it could not be read: {}", error.message))
+                    .help("nothing is known of it, so nothing is done; try again when the cluster answers"),
+            );
             delta
         }
     };
@@ -131,7 +167,14 @@ fn one(desired: &DesiredSet, want: &Desired, bound: &Identities, seen: &Observat
     delta
 }
 
-fn deletions(desired: &DesiredSet, gone: &[(&'static dyn AnyKind, ResourceRef, Identity)], bound: &Identities, seen: &Observation, settings: &Settings, leaving: &BTreeSet<VmId>) -> Vec<Delta> {
+fn deletions(
+    desired: &DesiredSet,
+    gone: &[(&'static dyn AnyKind, ResourceRef, Identity)],
+    bound: &Identities,
+    seen: &Observation,
+    settings: &Settings,
+    leaving: &BTreeSet<VmId>,
+) -> Vec<Delta> {
     let mut out: Vec<Delta> = Vec::new();
     // Ordinary guests first, then templates, then what holds them: the reverse of how they were made.
     let mut sorted: Vec<_> = gone.iter().collect();
@@ -143,10 +186,24 @@ fn deletions(desired: &DesiredSet, gone: &[(&'static dyn AnyKind, ResourceRef, I
         (rank, resource.clone(), identity.clone())
     });
     for (kind, resource, identity) in sorted {
-        let cx = PlanContext { resource, identity, set: &desired.set, seen, identities: &bound.known, leaving, retain: false, adopt: false, root_ticket: settings.root_ticket };
+        let cx = PlanContext {
+            resource,
+            identity,
+            set: &desired.set,
+            seen,
+            identities: &bound.known,
+            leaving,
+            retain: false,
+            adopt: false,
+            root_ticket: settings.root_ticket,
+        };
         let mut delta = match kind.plan(&cx, None) {
             Ok((delta, _)) => delta,
-            Err(error) => Delta { action: Action::Delete, problems: vec![Problem::new("", format!("it could not be read: {}", error.message))], ..Delta::none(resource.clone(), Some(identity.clone())) },
+            Err(error) => Delta {
+                action: Action::Delete,
+                problems: vec![Problem::new("", format!("it could not be read: {}", error.message))],
+                ..Delta::none(resource.clone(), Some(identity.clone()))
+            },
         };
         if !delta.problems.is_empty() {
             delta.steps.clear();
@@ -167,7 +224,11 @@ fn order(mut deltas: BTreeMap<ResourceRef, Delta>) -> Vec<Delta> {
     let mut out: Vec<Delta> = Vec::new();
     let mut done: BTreeSet<ResourceRef> = BTreeSet::new();
     while !deltas.is_empty() {
-        let ready: Vec<ResourceRef> = deltas.values().filter(|d| d.after.iter().all(|a| done.contains(a) || !deltas.contains_key(a))).map(|d| d.resource.clone()).collect();
+        let ready: Vec<ResourceRef> = deltas
+            .values()
+            .filter(|d| d.after.iter().all(|a| done.contains(a) || !deltas.contains_key(a)))
+            .map(|d| d.resource.clone())
+            .collect();
         if ready.is_empty() {
             for (_, mut delta) in std::mem::take(&mut deltas) {
                 delta.steps.clear();

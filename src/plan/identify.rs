@@ -104,7 +104,11 @@ pub fn identify(desired: &DesiredSet, seen: &Observation) -> Identities {
             }
             Claim::Guest { guest, vmid: Some(vmid), .. } => {
                 if let Some(first) = claimed.insert(vmid, want.resource.clone()) {
-                    out.problem(&want.resource, Problem::new("vmid", format!("VMID {vmid} is given to {first} too")).help("a VMID is one guest of the whole cluster"));
+                    out.problem(
+                        &want.resource,
+                        Problem::new("vmid", format!("VMID {vmid} is given to {first} too"))
+                            .help("a VMID is one guest of the whole cluster"),
+                    );
                 }
                 taken.insert(vmid);
                 let node = seen.index.guests.get(&vmid).map(|r| r.node.clone()).unwrap_or_default();
@@ -113,11 +117,18 @@ pub fn identify(desired: &DesiredSet, seen: &Observation) -> Identities {
             Claim::Guest { guest, vmid: None, .. } => match owned.get(&want.resource).map(Vec::as_slice) {
                 Some([row]) => {
                     claimed.insert(row.vmid, want.resource.clone());
-                    out.known.insert(want.resource.clone(), Identity::Guest { guest, vmid: row.vmid, node: row.node.clone() });
+                    out.known.insert(
+                        want.resource.clone(),
+                        Identity::Guest { guest, vmid: row.vmid, node: row.node.clone() },
+                    );
                 }
                 Some(rows) => {
                     let list = rows.iter().map(|r| r.vmid.to_string()).collect::<Vec<_>>().join(", ");
-                    out.problem(&want.resource, Problem::new("", format!("several guests say that they are {}: {list}", want.resource)).help("give the right one's number as `vmid`"));
+                    out.problem(
+                        &want.resource,
+                        Problem::new("", format!("several guests say that they are {}: {list}", want.resource))
+                            .help("give the right one's number as `vmid`"),
+                    );
                 }
                 None => unnumbered.push(want),
             },
@@ -147,7 +158,11 @@ fn allot(unnumbered: &[&Desired], making: Option<VmId>, taken: &mut BTreeSet<VmI
                 cursors.insert((low, high), vmid.get());
                 out.known.insert(want.resource.clone(), Identity::Guest { guest, vmid, node: String::new() });
             }
-            None => out.problem(&want.resource, Problem::new("vmidRange", format!("no VMID is free from {low} to {high}")).help("widen the range, or delete guests in it")),
+            None => out.problem(
+                &want.resource,
+                Problem::new("vmidRange", format!("no VMID is free from {low} to {high}"))
+                    .help("widen the range, or delete guests in it"),
+            ),
         }
     }
 }
@@ -155,7 +170,13 @@ fn allot(unnumbered: &[&Desired], making: Option<VmId>, taken: &mut BTreeSet<VmI
 /// Nodes for those that are not there yet: the manifest's, the source's, or the one with the most free memory, counting
 /// what this plan puts there too.
 fn place(desired: &DesiredSet, seen: &Observation, out: &mut Identities) {
-    let mut free: BTreeMap<&str, i128> = seen.index.nodes.values().filter(|n| n.online).map(|n| (n.name.as_str(), i128::from(n.memory) - i128::from(n.memory_used))).collect();
+    let mut free: BTreeMap<&str, i128> = seen
+        .index
+        .nodes
+        .values()
+        .filter(|n| n.online)
+        .map(|n| (n.name.as_str(), i128::from(n.memory) - i128::from(n.memory_used)))
+        .collect();
     // Sources first, so that what is cloned from them knows where they are.
     for _depth in 0..8 {
         let mut moved = false;
@@ -165,7 +186,11 @@ fn place(desired: &DesiredSet, seen: &Observation, out: &mut Identities) {
                 continue;
             }
             let (guest, vmid): (GuestType, VmId) = (*guest, *vmid);
-            let Claim::Guest { nodes, source, source_vmid, memory, .. } = want.kind.claim(&want.resource.name, &want.spec) else { continue };
+            let Claim::Guest { nodes, source, source_vmid, memory, .. } =
+                want.kind.claim(&want.resource.name, &want.spec)
+            else {
+                continue;
+            };
             let at_source = source_vmid.and_then(|v| seen.index.guests.get(&v)).map(|r| r.node.clone());
             let at_source = at_source.or_else(|| match source.as_ref().and_then(|s| out.known.get(s)) {
                 Some(Identity::Guest { node, .. }) => Some(node.clone()),
@@ -197,9 +222,17 @@ fn place(desired: &DesiredSet, seen: &Observation, out: &mut Identities) {
             break;
         }
     }
-    let homeless: Vec<ResourceRef> = out.known.iter().filter(|(_, i)| matches!(i, Identity::Guest { node, .. } if node.is_empty())).map(|(r, _)| r.clone()).collect();
+    let homeless: Vec<ResourceRef> = out
+        .known
+        .iter()
+        .filter(|(_, i)| matches!(i, Identity::Guest { node, .. } if node.is_empty()))
+        .map(|(r, _)| r.clone())
+        .collect();
     for resource in homeless {
-        out.problem(&resource, Problem::new("node", "no node can be chosen for it").help("give a `node`; is any node online?"));
+        out.problem(
+            &resource,
+            Problem::new("node", "no node can be chosen for it").help("give a `node`; is any node online?"),
+        );
     }
 }
 

@@ -7,14 +7,18 @@ use serde_json::{Value, json};
 
 /// One resource of a plan.
 pub fn delta(delta: &Delta) -> Value {
-    let notes: Vec<Value> = delta.notes.iter().map(|n| match n {
-        Note::Waiting(resource) => json!({"type": "Waiting", "for": resource.to_string()}),
-        Note::Locked(lock) => json!({"type": "Locked", "lock": lock}),
-        Note::NodeOffline(node) => json!({"type": "NodeOffline", "node": node}),
-        Note::Paused => json!({"type": "Paused"}),
-        Note::RebootRequired(keys) => json!({"type": "RebootRequired", "fields": keys}),
-        Note::Info(text) => json!({"type": "Info", "text": text}),
-    }).collect();
+    let notes: Vec<Value> = delta
+        .notes
+        .iter()
+        .map(|n| match n {
+            Note::Waiting(resource) => json!({"type": "Waiting", "for": resource.to_string()}),
+            Note::Locked(lock) => json!({"type": "Locked", "lock": lock}),
+            Note::NodeOffline(node) => json!({"type": "NodeOffline", "node": node}),
+            Note::Paused => json!({"type": "Paused"}),
+            Note::RebootRequired(keys) => json!({"type": "RebootRequired", "fields": keys}),
+            Note::Info(text) => json!({"type": "Info", "text": text}),
+        })
+        .collect();
     json!({
         "kind": delta.resource.kind,
         "name": delta.resource.name,

@@ -1,6 +1,6 @@
 //! What happened and what is, for people and machines: events, plans as text, conditions. Pure.
 
 pub mod event;
-pub mod text;
-pub mod status;
 pub mod json;
+pub mod status;
+pub mod text;

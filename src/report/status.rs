@@ -6,7 +6,12 @@ use crate::resource::step::{Action, Delta, Note};
 
 /// The conditions of one resource, from the delta of a plan made of what was just seen.
 pub fn conditions(delta: &Delta) -> Vec<Condition> {
-    let claim = |condition, holds: bool, reason: &str, message: String| Condition { condition, status: if holds { Truth::True } else { Truth::False }, reason: reason.to_owned(), message };
+    let claim = |condition, holds: bool, reason: &str, message: String| Condition {
+        condition,
+        status: if holds { Truth::True } else { Truth::False },
+        reason: reason.to_owned(),
+        message,
+    };
     let mut out = Vec::new();
     let mut blocked: Option<(&str, String)> = None;
     for note in &delta.notes {
@@ -18,7 +23,12 @@ pub fn conditions(delta: &Delta) -> Vec<Condition> {
             }
             Note::NodeOffline(node) => blocked = Some(("NodeOffline", format!("node `{node}` does not answer"))),
             Note::Paused => out.push(claim(ConditionType::Paused, true, "Paused", "its manifest says so".into())),
-            Note::RebootRequired(keys) => out.push(claim(ConditionType::RebootRequired, true, "PendingChanges", format!("waits for the next start: {}", keys.join(", ")))),
+            Note::RebootRequired(keys) => out.push(claim(
+                ConditionType::RebootRequired,
+                true,
+                "PendingChanges",
+                format!("waits for the next start: {}", keys.join(", ")),
+            )),
             Note::Info(_) => {}
         }
     }
@@ -27,12 +37,23 @@ pub fn conditions(delta: &Delta) -> Vec<Condition> {
         out.push(claim(ConditionType::Degraded, true, "Refused", text.clone()));
         blocked = Some(("Refused", text));
     }
-    let drifted: Vec<&str> = delta.changes.iter().filter(|c| matches!(c.cause, Cause::Drift | Cause::Conflict)).map(|c| c.path.as_str()).collect();
+    let drifted: Vec<&str> = delta
+        .changes
+        .iter()
+        .filter(|c| matches!(c.cause, Cause::Drift | Cause::Conflict))
+        .map(|c| c.path.as_str())
+        .collect();
     if !drifted.is_empty() {
         out.push(claim(ConditionType::Drifted, true, "ChangedOnCluster", drifted.join(", ")));
     }
     let quiet = delta.action == Action::NoOp && blocked.is_none();
-    let (reason, message) = blocked.unwrap_or_else(|| if quiet { ("AsDeclared", "the cluster holds what the manifest says".into()) } else { ("Differs", format!("{} changes to make", delta.changes.len().max(1))) });
+    let (reason, message) = blocked.unwrap_or_else(|| {
+        if quiet {
+            ("AsDeclared", "the cluster holds what the manifest says".into())
+        } else {
+            ("Differs", format!("{} changes to make", delta.changes.len().max(1)))
+        }
+    });
     out.insert(0, claim(ConditionType::Synced, quiet, reason, message.clone()));
     out.insert(0, claim(ConditionType::Ready, quiet, reason, message));
     out

@@ -22,7 +22,9 @@ fn value(value: Option<&String>) -> String {
     match value {
         None => "(default)".into(),
         Some(text) if text.is_empty() => "(empty)".into(),
-        Some(text) if text.contains('\n') => format!("{} … ({} lines)", text.lines().next().unwrap_or(""), text.lines().count()),
+        Some(text) if text.contains('\n') => {
+            format!("{} … ({} lines)", text.lines().next().unwrap_or(""), text.lines().count())
+        }
         Some(text) => text.clone(),
     }
 }
@@ -55,12 +57,24 @@ pub fn delta(delta: &Delta, colour: bool) -> String {
         Action::NoOp => ("=", DIM),
     };
     let identity = delta.identity.as_ref().map(|i| format!("  {i}")).unwrap_or_default();
-    let _ = writeln!(out, "  {} {}{}", paint(style, sign, colour), paint(BOLD, &delta.resource.to_string(), colour), paint(DIM, &identity, colour));
+    let _ = writeln!(
+        out,
+        "  {} {}{}",
+        paint(style, sign, colour),
+        paint(BOLD, &delta.resource.to_string(), colour),
+        paint(DIM, &identity, colour)
+    );
     for c in &delta.changes {
         let _ = writeln!(out, "{}", change(c, delta.action, colour));
     }
     for step in &delta.steps {
-        let _ = writeln!(out, "    {} {} {}", paint(DIM, "→", colour), step.title, paint(DIM, &format!("({})", step.impact.as_str()), colour));
+        let _ = writeln!(
+            out,
+            "    {} {} {}",
+            paint(DIM, "→", colour),
+            step.title,
+            paint(DIM, &format!("({})", step.impact.as_str()), colour)
+        );
     }
     for note in &delta.notes {
         let text = match note {
@@ -68,7 +82,9 @@ pub fn delta(delta: &Delta, colour: bool) -> String {
             Note::Locked(lock) => format!("waits: PVE holds the lock `{lock}`"),
             Note::NodeOffline(node) => format!("left alone: node `{node}` does not answer"),
             Note::Paused => "left alone: its manifest says pvectl/paused".into(),
-            Note::RebootRequired(keys) => format!("RebootRequired: takes effect at the next start: {}", keys.join(", ")),
+            Note::RebootRequired(keys) => {
+                format!("RebootRequired: takes effect at the next start: {}", keys.join(", "))
+            }
             Note::Info(text) => text.clone(),
         };
         let _ = writeln!(out, "    {} {text}", paint(DIM, "·", colour));
@@ -86,7 +102,8 @@ pub fn plan(plan: &Plan, colour: bool) -> String {
         out.push_str(&delta(d, colour));
     }
     for orphan in &plan.orphans {
-        let why = if orphan.retained { "kept by its deletion policy" } else { "no manifest declares it; --prune deletes it" };
+        let why =
+            if orphan.retained { "kept by its deletion policy" } else { "no manifest declares it; --prune deletes it" };
         let _ = writeln!(out, "  {} {}  {} ({why})", paint(DIM, "?", colour), orphan.resource, orphan.identity);
     }
     if !out.is_empty() {
@@ -100,5 +117,11 @@ pub fn plan(plan: &Plan, colour: bool) -> String {
 /// `Plan: 2 to create, 1 to update, 0 to delete, 5 unchanged.`
 pub fn summary(plan: &Plan) -> String {
     let count = |action| plan.deltas.iter().filter(|d| d.action == action).count();
-    format!("Plan: {} to create, {} to update, {} to delete, {} unchanged.", count(Action::Create), count(Action::Update), count(Action::Delete), count(Action::NoOp))
+    format!(
+        "Plan: {} to create, {} to update, {} to delete, {} unchanged.",
+        count(Action::Create),
+        count(Action::Update),
+        count(Action::Delete),
+        count(Action::NoOp)
+    )
 }

@@ -121,7 +121,7 @@ pub fn number(value: &Value) -> Option<u64> {
         Value::Bool(b) => f64::from(u8::from(*b)),
         Value::Null | Value::Array(_) | Value::Object(_) => return None,
     };
-    (number >= 0.0 && number < 1.8e19).then_some(number as u64)
+    (0.0..1.8e19).contains(&number).then_some(number as u64)
 }
 
 /// Tags as a set: PVE separates them by `;`, `,` or blanks and may turn them to lower case.
@@ -247,7 +247,13 @@ mod tests {
 
     #[test]
     fn numbers_come_in_every_dress() {
-        for (value, wanted) in [(json!("100"), Some(100)), (json!(1e6), Some(1_000_000)), (json!("1e+06"), Some(1_000_000)), (json!(null), None), (json!("x"), None)] {
+        for (value, wanted) in [
+            (json!("100"), Some(100)),
+            (json!(1e6), Some(1_000_000)),
+            (json!("1e+06"), Some(1_000_000)),
+            (json!(null), None),
+            (json!("x"), None),
+        ] {
             assert_eq!(number(&value), wanted, "{value}");
         }
     }

@@ -65,16 +65,33 @@ impl Marker {
             }
             text.push_str(rest);
         }
-        (text, Some(Marker { owner: ResourceRef::new(wire.kind, wire.name), set: wire.set, vmid: wire.vmid, retain: wire.retain, applied: wire.applied }))
+        (
+            text,
+            Some(Marker {
+                owner: ResourceRef::new(wire.kind, wire.name),
+                set: wire.set,
+                vmid: wire.vmid,
+                retain: wire.retain,
+                applied: wire.applied,
+            }),
+        )
     }
 
     /// Notes with the marker at their end.
     pub fn join(&self, text: &str) -> String {
         let Marker { owner, set, vmid, retain, applied } = self;
         let applied = applied.iter().map(|(k, v)| (k.clone(), shorten(v))).collect();
-        let wire = Wire { kind: owner.kind.clone(), name: owner.name.clone(), set: set.clone(), vmid: *vmid, retain: *retain, applied };
+        let wire = Wire {
+            kind: owner.kind.clone(),
+            name: owner.name.clone(),
+            set: set.clone(),
+            vmid: *vmid,
+            retain: *retain,
+            applied,
+        };
         // `>` and `-` pairs would end the comment early; JSON may write any character as \u.
-        let json = serde_json::to_string(&wire).expect("strings serialise").replace('>', "\\u003e").replace("--", "-\\u002d");
+        let json =
+            serde_json::to_string(&wire).expect("strings serialise").replace('>', "\\u003e").replace("--", "-\\u002d");
         let text = text.trim_end();
         let gap = if text.is_empty() { "" } else { "\n" };
         format!("{text}{gap}{OPEN}{json}{CLOSE}")
@@ -87,8 +104,15 @@ mod tests {
 
     #[test]
     fn a_marker_survives_notes_that_try_to_break_it() {
-        let applied = Fields::from([("options.args".into(), "--> x -- <b>".into()), ("description".into(), "y".repeat(200))]);
-        let marker = Marker { owner: ResourceRef::new("VirtualMachine", "a"), set: "home".into(), vmid: Some(101), retain: false, applied };
+        let applied =
+            Fields::from([("options.args".into(), "--> x -- <b>".into()), ("description".into(), "y".repeat(200))]);
+        let marker = Marker {
+            owner: ResourceRef::new("VirtualMachine", "a"),
+            set: "home".into(),
+            vmid: Some(101),
+            retain: false,
+            applied,
+        };
         let notes = marker.join("front end\n");
         assert_eq!(notes.matches("-->").count(), 1);
         let (text, read) = Marker::split(&format!("{notes}\n"));
@@ -101,7 +125,13 @@ mod tests {
 
     #[test]
     fn words_below_the_marker_are_kept_and_foreign_comments_are_nobodys() {
-        let marker = Marker { owner: ResourceRef::new("Pool", "a"), set: "s".into(), vmid: None, retain: false, applied: Fields::new() };
+        let marker = Marker {
+            owner: ResourceRef::new("Pool", "a"),
+            set: "s".into(),
+            vmid: None,
+            retain: false,
+            applied: Fields::new(),
+        };
         assert_eq!(Marker::split(&format!("{}\nmore", marker.join("top"))).0, "top\nmore");
         assert_eq!(Marker::split("<!-- pvectl nonsense -->"), ("<!-- pvectl nonsense -->".into(), None));
     }

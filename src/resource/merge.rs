@@ -49,7 +49,12 @@ pub struct Difference {
 ///
 /// `default` gives what an absent observed value means (PVE leaves out defaults), in the same normal form. A field that
 /// left the manifest is reset only while it still holds the value that was applied: what somebody else wrote since is theirs.
-pub fn merge(desired: &Fields, applied: &Fields, observed: &Fields, default: impl Fn(&str) -> Option<String>) -> Vec<Difference> {
+pub fn merge(
+    desired: &Fields,
+    applied: &Fields,
+    observed: &Fields,
+    default: impl Fn(&str) -> Option<String>,
+) -> Vec<Difference> {
     let mut differences = Vec::new();
     for (path, want) in desired {
         let have = observed.get(path).cloned();
@@ -68,7 +73,12 @@ pub fn merge(desired: &Fields, applied: &Fields, observed: &Fields, default: imp
     for (path, last) in applied {
         let Some(have) = observed.get(path) else { continue };
         if !desired.contains_key(path) && shorten(have) == *last && default(path).as_ref() != Some(have) {
-            differences.push(Difference { path: path.clone(), from: Some(have.clone()), to: None, cause: Cause::Removed });
+            differences.push(Difference {
+                path: path.clone(),
+                from: Some(have.clone()),
+                to: None,
+                cause: Cause::Removed,
+            });
         }
     }
     differences
@@ -89,6 +99,15 @@ mod tests {
         let observed = fields(&[("a", "1"), ("b", "1"), ("c", "3"), ("gone", "x"), ("taken", "y")]);
         let found = merge(&desired, &applied, &observed, |p| (p == "e").then(|| "1".to_owned()));
         let found: Vec<(&str, Cause)> = found.iter().map(|d| (d.path.as_str(), d.cause)).collect();
-        assert_eq!(found, [("a", Cause::Change), ("b", Cause::Drift), ("c", Cause::Conflict), ("d", Cause::Change), ("gone", Cause::Removed)]);
+        assert_eq!(
+            found,
+            [
+                ("a", Cause::Change),
+                ("b", Cause::Drift),
+                ("c", Cause::Conflict),
+                ("d", Cause::Change),
+                ("gone", Cause::Removed)
+            ]
+        );
     }
 }

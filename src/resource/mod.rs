@@ -1,10 +1,10 @@
 //! The contract between kinds and everything else: what a kind is, what it may say (queries, changes, steps), the index of
 //! the cluster, the ownership marker and the three-way merge. Values only: nothing here talks.
 
-pub mod reference;
 pub mod index;
-pub mod observation;
+pub mod kind;
 pub mod marker;
 pub mod merge;
+pub mod observation;
+pub mod reference;
 pub mod step;
-pub mod kind;

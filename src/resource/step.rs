@@ -211,7 +211,16 @@ pub struct Delta {
 impl Delta {
     /// A delta that does nothing.
     pub fn none(resource: ResourceRef, identity: Option<Identity>) -> Delta {
-        Delta { resource, identity, action: Action::NoOp, changes: Vec::new(), steps: Vec::new(), notes: Vec::new(), problems: Vec::new(), after: Vec::new() }
+        Delta {
+            resource,
+            identity,
+            action: Action::NoOp,
+            changes: Vec::new(),
+            steps: Vec::new(),
+            notes: Vec::new(),
+            problems: Vec::new(),
+            after: Vec::new(),
+        }
     }
 
     /// The worst impact of its steps.

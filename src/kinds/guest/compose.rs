@@ -78,7 +78,11 @@ pub fn write(guest: GuestType, config: &Config, desired: &Fields, differences: &
         }
     }
     for (option, parts) in edited {
-        if parts.is_empty() || (mapping::is_network(&option) && parts.get("bridge").is_none() && parts.iter().all(|(k, _)| matches!(k, "model" | "macaddr"))) {
+        if parts.is_empty()
+            || (mapping::is_network(&option)
+                && parts.get("bridge").is_none()
+                && parts.iter().all(|(k, _)| matches!(k, "model" | "macaddr")))
+        {
             if config.contains_key(&option) {
                 write.delete.insert(option);
             }
@@ -126,8 +130,15 @@ mod tests {
 
     #[test]
     fn parts_are_edited_in_place_and_volumes_are_made_once() {
-        let config = Config::from([("net0".into(), "virtio=BC:24:11:00:00:01,bridge=vmbr0,queues=2".into()), ("scsi0".into(), "local:vm-1-disk-0,size=4G".into())]);
-        let desired = Fields::from([("disks.scsi1.storage".into(), "local-lvm".into()), ("disks.scsi1.size".into(), "20Gi".into()), ("disks.scsi1.discard".into(), "1".into())]);
+        let config = Config::from([
+            ("net0".into(), "virtio=BC:24:11:00:00:01,bridge=vmbr0,queues=2".into()),
+            ("scsi0".into(), "local:vm-1-disk-0,size=4G".into()),
+        ]);
+        let desired = Fields::from([
+            ("disks.scsi1.storage".into(), "local-lvm".into()),
+            ("disks.scsi1.size".into(), "20Gi".into()),
+            ("disks.scsi1.discard".into(), "1".into()),
+        ]);
         let differences = [
             difference("networks.net0.vlan", Some("20")),
             difference("disks.scsi0.size", Some("8Gi")),
@@ -137,7 +148,14 @@ mod tests {
         ];
         let write = write(GuestType::Qemu, &config, &desired, &differences);
         let set: Vec<(&str, &str)> = write.set.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
-        assert_eq!(set, [("memory", "2048"), ("net0", "virtio=BC:24:11:00:00:01,bridge=vmbr0,queues=2,tag=20"), ("scsi1", "local-lvm:20,discard=on")]);
+        assert_eq!(
+            set,
+            [
+                ("memory", "2048"),
+                ("net0", "virtio=BC:24:11:00:00:01,bridge=vmbr0,queues=2,tag=20"),
+                ("scsi1", "local-lvm:20,discard=on")
+            ]
+        );
         assert!(write.delete.is_empty());
     }
 }

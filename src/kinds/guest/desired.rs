@@ -1,7 +1,9 @@
 //! From a spec to fields in normal form: the flat map that the three-way merge takes.
 
 use crate::kinds::guest::mapping::{normal_keys, normal_tags};
-use crate::kinds::guest::spec::{Cache, Bios, CloudInit, Disk, Hardware, Network, Options, Power, Seconds, Size, Startup};
+use crate::kinds::guest::spec::{
+    Bios, Cache, CloudInit, Disk, Hardware, Network, Options, Power, Seconds, Size, Startup,
+};
 use crate::resource::merge::Fields;
 
 /// Collects fields; absent ones are not managed and leave no trace.
@@ -61,17 +63,32 @@ impl Collect {
     /// The board of a VM.
     pub fn hardware(&mut self, hardware: Option<&Hardware>) {
         let Some(hardware) = hardware else { return };
-        let Hardware { cores, sockets, cpu, memory, balloon, machine, bios, os_type, scsi_controller, guest_agent, vga } = hardware;
+        let Hardware {
+            cores,
+            sockets,
+            cpu,
+            memory,
+            balloon,
+            machine,
+            bios,
+            os_type,
+            scsi_controller,
+            guest_agent,
+            vga,
+        } = hardware;
         self.text("hardware.cores", *cores);
         self.text("hardware.sockets", *sockets);
         self.text("hardware.cpu", cpu.as_ref());
         self.size("hardware.memory", *memory);
         self.text("hardware.balloon", balloon.map(|b| b.0));
         self.text("hardware.machine", machine.as_ref());
-        self.text("hardware.bios", bios.map(|b| match b {
-            Bios::Seabios => "seabios",
-            Bios::Ovmf => "ovmf",
-        }));
+        self.text(
+            "hardware.bios",
+            bios.map(|b| match b {
+                Bios::Seabios => "seabios",
+                Bios::Ovmf => "ovmf",
+            }),
+        );
         self.text("hardware.osType", os_type.as_ref());
         self.text("hardware.scsiController", scsi_controller.as_ref());
         self.flag("hardware.guestAgent", *guest_agent);
@@ -87,13 +104,16 @@ impl Collect {
             self.flag(at("discard"), *discard);
             self.flag(at("ssd"), *ssd);
             self.flag(at("ioThread"), *io_thread);
-            self.text(at("cache"), cache.map(|c| match c {
-                Cache::None => "none",
-                Cache::Writeback => "writeback",
-                Cache::Writethrough => "writethrough",
-                Cache::Directsync => "directsync",
-                Cache::Unsafe => "unsafe",
-            }));
+            self.text(
+                at("cache"),
+                cache.map(|c| match c {
+                    Cache::None => "none",
+                    Cache::Writeback => "writeback",
+                    Cache::Writethrough => "writethrough",
+                    Cache::Directsync => "directsync",
+                    Cache::Unsafe => "unsafe",
+                }),
+            );
             self.flag(at("backup"), *backup);
         }
     }

@@ -5,7 +5,19 @@ use crate::kinds::guest::mapping;
 use crate::kinds::guest::observed::GuestSeen;
 use serde_json::{Map, Value, json};
 
-const VM_FIELDS: [&str; 11] = ["cores", "sockets", "cpu", "memory", "balloon", "machine", "bios", "osType", "scsiController", "guestAgent", "vga"];
+const VM_FIELDS: [&str; 11] = [
+    "cores",
+    "sockets",
+    "cpu",
+    "memory",
+    "balloon",
+    "machine",
+    "bios",
+    "osType",
+    "scsiController",
+    "guestAgent",
+    "vga",
+];
 const CT_FIELDS: [&str; 3] = ["cores", "memory", "swap"];
 const NUMBERS: [&str; 5] = ["cores", "sockets", "vlan", "mtu", "order"];
 const FLAGS: [&str; 8] = ["guestAgent", "discard", "ssd", "ioThread", "backup", "firewall", "onBoot", "nesting"];
@@ -59,13 +71,32 @@ pub fn export(seen: &GuestSeen) -> Value {
         list.map(|s| with_slot(&s, group(&format!("{prefix}.{s}"), words))).collect::<Vec<_>>()
     };
     if vm {
-        spec.insert("disks".into(), json!(volumes("disks", &mapping::is_disk_slot, &["storage", "size", "discard", "ssd", "ioThread", "cache", "backup"])));
+        spec.insert(
+            "disks".into(),
+            json!(volumes(
+                "disks",
+                &mapping::is_disk_slot,
+                &["storage", "size", "discard", "ssd", "ioThread", "cache", "backup"]
+            )),
+        );
     } else {
         spec.insert("rootfs".into(), group("rootfs", &["storage", "size"]));
-        spec.insert("mounts".into(), json!(volumes("mounts", &|k| mapping::slot_number(k, "mp").is_some(), &["storage", "size", "path", "backup"])));
+        spec.insert(
+            "mounts".into(),
+            json!(volumes(
+                "mounts",
+                &|k| mapping::slot_number(k, "mp").is_some(),
+                &["storage", "size", "path", "backup"]
+            )),
+        );
     }
-    let words: &[&str] = if vm { &["bridge", "vlan", "model", "mac", "firewall", "mtu", "ip", "gateway"] } else { &["name", "bridge", "vlan", "mac", "firewall", "mtu", "ip", "gateway"] };
-    let networks: Vec<Value> = slots(&mapping::is_network).iter().map(|s| with_slot(s, group(&format!("networks.{s}"), words))).collect();
+    let words: &[&str] = if vm {
+        &["bridge", "vlan", "model", "mac", "firewall", "mtu", "ip", "gateway"]
+    } else {
+        &["name", "bridge", "vlan", "mac", "firewall", "mtu", "ip", "gateway"]
+    };
+    let networks: Vec<Value> =
+        slots(&mapping::is_network).iter().map(|s| with_slot(s, group(&format!("networks.{s}"), words))).collect();
     spec.insert("networks".into(), json!(networks));
     let startup = group("startup", &["onBoot", "order"]);
     if startup.as_object().is_some_and(|s| !s.is_empty()) {

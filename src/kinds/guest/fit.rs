@@ -16,7 +16,20 @@ use crate::resource::step::{Delta, Problem};
 use std::collections::BTreeSet;
 
 /// Options that only a ticket of root@pam may set, never a token (`PVE::API2::Qemu`, field notes).
-const ROOT_ONLY: [&str; 12] = ["affinity", "amd-sev", "intel-tdx", "arch", "args", "hookscript", "hugepages", "keephugepages", "ivshmem", "lock", "spice_enhancements", "vmgenid"];
+const ROOT_ONLY: [&str; 12] = [
+    "affinity",
+    "amd-sev",
+    "intel-tdx",
+    "arch",
+    "args",
+    "hookscript",
+    "hugepages",
+    "keephugepages",
+    "ivshmem",
+    "lock",
+    "spice_enhancements",
+    "vmgenid",
+];
 
 /// The read that lists a node's bridges.
 pub fn bridges_query(node: &str) -> Query {
@@ -57,22 +70,34 @@ pub fn require(cx: &PlanContext<'_>, delta: &mut Delta, path: &str, privilege: &
 
 /// Volumes of a guest's configuration, unused ones included.
 pub fn volumes(guest: GuestType, config: &Config) -> Vec<String> {
-    let slots = config.iter().filter(|(k, _)| mapping::is_disk_slot(k) || *k == "rootfs" || mapping::slot_number(k, "mp").is_some() || mapping::slot_number(k, "unused").is_some() || k.starts_with("efidisk") || k.starts_with("tpmstate"));
-    slots.filter_map(|(k, v)| {
-        let parts = mapping::parts(guest, k, v);
-        let volume = parts.get("file").or_else(|| parts.get("volume"))?;
-        (volume.contains(':') && !volume.contains(":iso/")).then(|| volume.to_owned())
-    }).collect()
+    let slots = config.iter().filter(|(k, _)| {
+        mapping::is_disk_slot(k)
+            || *k == "rootfs"
+            || mapping::slot_number(k, "mp").is_some()
+            || mapping::slot_number(k, "unused").is_some()
+            || k.starts_with("efidisk")
+            || k.starts_with("tpmstate")
+    });
+    slots
+        .filter_map(|(k, v)| {
+            let parts = mapping::parts(guest, k, v);
+            let volume = parts.get("file").or_else(|| parts.get("volume"))?;
+            (volume.contains(':') && !volume.contains(":iso/")).then(|| volume.to_owned())
+        })
+        .collect()
 }
 
 /// Guests whose disks stand on a template's, by their volume names (`base-9000-disk-0/vm-101-disk-0`).
 pub fn linked_clones(seen: &Observation, template: VmId) -> Vec<VmId> {
     let needle = format!("base-{template}-");
     let guests = seen.index.guests.values().filter(|row| row.vmid != template);
-    guests.filter(|row| {
-        let Some(Ok(value)) = seen.answer(&observed::query(row.guest, &row.node, row.vmid)) else { return false };
-        value.as_array().into_iter().flatten().any(|e| e["value"].as_str().is_some_and(|v| v.contains(&needle)))
-    }).map(|row| row.vmid).collect()
+    guests
+        .filter(|row| {
+            let Some(Ok(value)) = seen.answer(&observed::query(row.guest, &row.node, row.vmid)) else { return false };
+            value.as_array().into_iter().flatten().any(|e| e["value"].as_str().is_some_and(|v| v.contains(&needle)))
+        })
+        .map(|row| row.vmid)
+        .collect()
 }
 
 /// The template behind a reference, as it is.
@@ -97,7 +122,11 @@ pub fn source_vmid(cx: &PlanContext<'_>, template: &ResourceRef) -> Option<(VmId
 
 /// Storages that a new guest's volumes go to.
 pub fn storages(want: &GuestDesired) -> BTreeSet<String> {
-    let volumes = want.fields.iter().filter(|(path, _)| path.ends_with(".storage") && mapping::volume_path(path).is_some()).map(|(_, s)| s.clone());
+    let volumes = want
+        .fields
+        .iter()
+        .filter(|(path, _)| path.ends_with(".storage") && mapping::volume_path(path).is_some())
+        .map(|(_, s)| s.clone());
     volumes.chain(want.cloud_init_storage.clone()).collect()
 }
 
@@ -106,9 +135,15 @@ fn check_pool(cx: &PlanContext<'_>, want: &GuestDesired, delta: &mut Delta) {
     let Some(pool) = want.fields.get("pool") else { return };
     let index = &cx.seen.index;
     let hidden = index.pools.is_empty() && !index.may(&format!("/pool/{pool}"), "Pool.Audit");
-    if !hidden && !index.pools.contains_key(pool) && !cx.identities.contains_key(&ResourceRef::new("Pool", pool.clone())) {
+    if !hidden
+        && !index.pools.contains_key(pool)
+        && !cx.identities.contains_key(&ResourceRef::new("Pool", pool.clone()))
+    {
         let near = crate::base::diagnostic::nearest(pool, index.pools.keys().map(String::as_str));
-        let help = near.map_or_else(|| "declare it: `kind: Pool`".to_owned(), |n| format!("did you mean `{n}`? Or declare it: `kind: Pool`"));
+        let help = near.map_or_else(
+            || "declare it: `kind: Pool`".to_owned(),
+            |n| format!("did you mean `{n}`? Or declare it: `kind: Pool`"),
+        );
         delta.problems.push(Problem::new("pool", format!("there is no pool `{pool}`")).help(help));
     }
 }
@@ -119,11 +154,16 @@ pub fn check_create(cx: &PlanContext<'_>, want: &GuestDesired, source: Option<&G
     let index = &cx.seen.index;
     if !index.nodes.contains_key(node) {
         let known = index.nodes.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
-        delta.problems.push(Problem::new("node", format!("there is no node `{node}`")).help(format!("nodes of this cluster: {known}")));
+        delta.problems.push(
+            Problem::new("node", format!("there is no node `{node}`")).help(format!("nodes of this cluster: {known}")),
+        );
         return;
     }
     if index.quorate == Some(false) {
-        delta.problems.push(Problem::new("", "the cluster has no quorum, so nothing can be written").help("bring nodes back; pvecm status shows the votes"));
+        delta.problems.push(
+            Problem::new("", "the cluster has no quorum, so nothing can be written")
+                .help("bring nodes back; pvecm status shows the votes"),
+        );
     }
     require(cx, delta, &format!("/vms/{vmid}"), "VM.Allocate");
     check_pool(cx, want, delta);
@@ -139,15 +179,27 @@ pub fn check_create(cx: &PlanContext<'_>, want: &GuestDesired, source: Option<&G
         }
         if let Some(source) = source {
             if source.row.guest != *guest {
-                delta.problems.push(Problem::new("from", format!("guest {} is a {}, this is to be a {guest}", source.row.vmid, source.row.guest)));
+                delta.problems.push(Problem::new(
+                    "from",
+                    format!("guest {} is a {}, this is to be a {guest}", source.row.vmid, source.row.guest),
+                ));
             }
             check_shrink(want, source, delta);
             let away = source.row.node != *node;
-            let fixed = volumes(source.row.guest, &source.config).iter().filter_map(|v| v.split_once(':')).any(|(s, _)| index.storages.get(&(source.row.node.clone(), s.to_owned())).is_some_and(|s| !s.shared));
+            let fixed = volumes(source.row.guest, &source.config)
+                .iter()
+                .filter_map(|v| v.split_once(':'))
+                .any(|(s, _)| index.storages.get(&(source.row.node.clone(), s.to_owned())).is_some_and(|s| !s.shared));
             if away && fixed {
                 delta.problems.push(
-                    Problem::new("node", format!("its source {} is on node `{}`, on storage that `{node}` does not share", source.row.vmid, source.row.node))
-                        .help(format!("put it on `{}`, or keep a template on `{node}` too", source.row.node)),
+                    Problem::new(
+                        "node",
+                        format!(
+                            "its source {} is on node `{}`, on storage that `{node}` does not share",
+                            source.row.vmid, source.row.node
+                        ),
+                    )
+                    .help(format!("put it on `{}`, or keep a template on `{node}` too", source.row.node)),
                 );
             }
         }
@@ -155,7 +207,13 @@ pub fn check_create(cx: &PlanContext<'_>, want: &GuestDesired, source: Option<&G
 }
 
 /// Checks before a guest is changed.
-pub fn check_update(cx: &PlanContext<'_>, want: &GuestDesired, seen: &GuestSeen, differences: &[Difference], delta: &mut Delta) {
+pub fn check_update(
+    cx: &PlanContext<'_>,
+    want: &GuestDesired,
+    seen: &GuestSeen,
+    differences: &[Difference],
+    delta: &mut Delta,
+) {
     check_shrink(want, seen, delta);
     check_pool(cx, want, delta);
     check_volumes(cx, want, Some(seen), delta);
@@ -168,11 +226,15 @@ pub fn check_update(cx: &PlanContext<'_>, want: &GuestDesired, seen: &GuestSeen,
             delta.problems.push(Problem::new(&d.path, format!("{slot} is on storage `{from}`, and the manifest says `{to}`")).help("a disk is never recreated to move it: move it in PVE (Disk Action, Move Storage), or put the old storage back"));
         }
         if d.path == "unprivileged" {
-            delta.problems.push(Problem::new("unprivileged", "whether a container is unprivileged is decided when it is made").help("take a backup and restore it the other way, or put the old value back"));
+            delta.problems.push(
+                Problem::new("unprivileged", "whether a container is unprivileged is decided when it is made")
+                    .help("take a backup and restore it the other way, or put the old value back"),
+            );
         }
     }
     let vms = format!("/vms/{}", seen.row.vmid);
-    if let Some(privilege) = differences.iter().filter_map(|d| privilege(&d.path)).find(|p| !cx.seen.index.may(&vms, p)) {
+    if let Some(privilege) = differences.iter().filter_map(|d| privilege(&d.path)).find(|p| !cx.seen.index.may(&vms, p))
+    {
         require(cx, delta, &vms, privilege);
     }
 }
@@ -180,8 +242,12 @@ pub fn check_update(cx: &PlanContext<'_>, want: &GuestDesired, seen: &GuestSeen,
 /// The privilege that PVE asks for a field (`PVE::API2::Qemu::check_vm_modify_config_perm`).
 fn privilege(path: &str) -> Option<&'static str> {
     Some(match path.split('.').next()? {
-        "hardware" if path.ends_with(".memory") || path.ends_with(".balloon") || path.ends_with(".swap") => "VM.Config.Memory",
-        "hardware" if path.ends_with(".cores") || path.ends_with(".sockets") || path.ends_with(".cpu") => "VM.Config.CPU",
+        "hardware" if path.ends_with(".memory") || path.ends_with(".balloon") || path.ends_with(".swap") => {
+            "VM.Config.Memory"
+        }
+        "hardware" if path.ends_with(".cores") || path.ends_with(".sockets") || path.ends_with(".cpu") => {
+            "VM.Config.CPU"
+        }
         "hardware" if path.ends_with(".guestAgent") => "VM.Config.Options",
         "hardware" => "VM.Config.HWType",
         "disks" | "mounts" | "rootfs" => "VM.Config.Disk",
@@ -200,25 +266,43 @@ fn check_shrink(want: &GuestDesired, seen: &GuestSeen, delta: &mut Delta) {
         if let (Some(want), Some(have)) = (Bytes::parse(size), Bytes::parse(&have))
             && want < have
         {
-            delta.problems.push(Problem::new(path, format!("{slot} has {have} and cannot shrink to {want}")).help("PVE only grows disks; write the size that it has, or more"));
+            delta.problems.push(
+                Problem::new(path, format!("{slot} has {have} and cannot shrink to {want}"))
+                    .help("PVE only grows disks; write the size that it has, or more"),
+            );
         }
     }
 }
 
 fn check_volumes(cx: &PlanContext<'_>, want: &GuestDesired, seen: Option<&GuestSeen>, delta: &mut Delta) {
     let Identity::Guest { node, guest, .. } = cx.identity else { return };
-    let slots: BTreeSet<&str> = want.fields.keys().filter_map(|p| mapping::volume_path(p)).map(|(slot, _)| slot).collect();
+    let slots: BTreeSet<&str> =
+        want.fields.keys().filter_map(|p| mapping::volume_path(p)).map(|(slot, _)| slot).collect();
     for slot in slots {
         let held = seen.map_or_else(|| source_config(cx, want), |s| Some(s.config.clone()));
         if held.is_some_and(|c| c.contains_key(slot)) {
             continue;
         }
-        let prefix = if slot == "rootfs" { slot.to_owned() } else if *guest == GuestType::Qemu { format!("disks.{slot}") } else { format!("mounts.{slot}") };
+        let prefix = if slot == "rootfs" {
+            slot.to_owned()
+        } else if *guest == GuestType::Qemu {
+            format!("disks.{slot}")
+        } else {
+            format!("mounts.{slot}")
+        };
         let size = want.fields.get(&format!("{prefix}.size")).and_then(|s| Bytes::parse(s));
         match (want.fields.get(&format!("{prefix}.storage")), size) {
-            (Some(storage), Some(size)) => check_storage(cx, storage, node, *guest, size, &format!("{prefix}.storage"), delta),
-            (None, _) => delta.problems.push(Problem::new(&prefix, format!("{slot} is not there yet, and no `storage` says where to make it"))),
-            (_, None) => delta.problems.push(Problem::new(&prefix, format!("{slot} is not there yet, and no `size` says how large to make it"))),
+            (Some(storage), Some(size)) => {
+                check_storage(cx, storage, node, *guest, size, &format!("{prefix}.storage"), delta)
+            }
+            (None, _) => delta.problems.push(Problem::new(
+                &prefix,
+                format!("{slot} is not there yet, and no `storage` says where to make it"),
+            )),
+            (_, None) => delta.problems.push(Problem::new(
+                &prefix,
+                format!("{slot} is not there yet, and no `size` says how large to make it"),
+            )),
         }
     }
 }
@@ -228,29 +312,55 @@ fn source_config(cx: &PlanContext<'_>, want: &GuestDesired) -> Option<Config> {
         Source::Template { template, .. } => match template_of(cx, template) {
             Some(seen) => Some(seen.config),
             // Not there yet: whatever slots it will have is not known, so nothing is refused now.
-            None => Some(want.fields.keys().filter_map(|p| mapping::volume_path(p)).map(|(slot, _)| (slot.to_owned(), String::new())).collect()),
+            None => Some(
+                want.fields
+                    .keys()
+                    .filter_map(|p| mapping::volume_path(p))
+                    .map(|(slot, _)| (slot.to_owned(), String::new()))
+                    .collect(),
+            ),
         },
         Source::Guest { vmid, .. } => guest_of(cx, *vmid).map(|s| s.config),
         Source::Empty | Source::OsTemplate(_) | Source::Existing => None,
     }
 }
 
-fn check_storage(cx: &PlanContext<'_>, storage: &str, node: &str, guest: GuestType, size: Bytes, path: &str, delta: &mut Delta) {
+fn check_storage(
+    cx: &PlanContext<'_>,
+    storage: &str,
+    node: &str,
+    guest: GuestType,
+    size: Bytes,
+    path: &str,
+    delta: &mut Delta,
+) {
     let index = &cx.seen.index;
     let Some(row) = index.storages.get(&(node.to_owned(), storage.to_owned())) else {
-        let here = index.storages.keys().filter(|(n, _)| n == node).map(|(_, s)| s.as_str()).collect::<Vec<_>>().join(", ");
-        delta.problems.push(Problem::new(path, format!("node `{node}` has no storage `{storage}`")).help(format!("storages of `{node}` that we may see: {here}")));
+        let here =
+            index.storages.keys().filter(|(n, _)| n == node).map(|(_, s)| s.as_str()).collect::<Vec<_>>().join(", ");
+        delta.problems.push(
+            Problem::new(path, format!("node `{node}` has no storage `{storage}`"))
+                .help(format!("storages of `{node}` that we may see: {here}")),
+        );
         return;
     };
     let content = if guest == GuestType::Qemu { "images" } else { "rootdir" };
     if !row.content.contains(content) {
-        delta.problems.push(Problem::new(path, format!("storage `{storage}` does not take `{content}`")).help(format!("pvesm set {storage} --content {},{content}", row.content.iter().cloned().collect::<Vec<_>>().join(","))));
+        delta.problems.push(Problem::new(path, format!("storage `{storage}` does not take `{content}`")).help(
+            format!(
+                "pvesm set {storage} --content {},{content}",
+                row.content.iter().cloned().collect::<Vec<_>>().join(",")
+            ),
+        ));
     }
     if !row.available {
         delta.problems.push(Problem::new(path, format!("storage `{storage}` on `{node}` is not available")));
     } else if row.size > 0 && size.0 > row.size.saturating_sub(row.used) {
         let free = Bytes(row.size.saturating_sub(row.used) >> 20 << 20);
-        delta.problems.push(Problem::new(path, format!("storage `{storage}` on `{node}` has {free} free, and {size} are asked for")));
+        delta.problems.push(Problem::new(
+            path,
+            format!("storage `{storage}` on `{node}` has {free} free, and {size} are asked for"),
+        ));
     }
     require(cx, delta, &format!("/storage/{storage}"), "Datastore.AllocateSpace");
 }
@@ -263,14 +373,20 @@ fn check_networks(cx: &PlanContext<'_>, want: &GuestDesired, delta: &mut Delta) 
     for (path, bridge) in want.fields.iter().filter(|(p, _)| p.starts_with("networks.") && p.ends_with(".bridge")) {
         if !known.is_empty() && !known.contains(bridge.as_str()) {
             let names = known.iter().copied().collect::<Vec<_>>().join(", ");
-            delta.problems.push(Problem::new(path, format!("node `{node}` has no bridge `{bridge}`")).help(format!("bridges of `{node}`: {names}")));
+            delta.problems.push(
+                Problem::new(path, format!("node `{node}` has no bridge `{bridge}`"))
+                    .help(format!("bridges of `{node}`: {names}")),
+            );
         }
     }
 }
 
 fn check_archive(cx: &PlanContext<'_>, volume: &str, node: &str, delta: &mut Delta) {
     let Some((storage, _)) = volume.split_once(':') else {
-        delta.problems.push(Problem::new("from.osTemplate", format!("`{volume}` is no volume id")).help("write it like local:vztmpl/NAME.tar.zst; pveam list local shows them"));
+        delta.problems.push(
+            Problem::new("from.osTemplate", format!("`{volume}` is no volume id"))
+                .help("write it like local:vztmpl/NAME.tar.zst; pveam list local shows them"),
+        );
         return;
     };
     let Some(list) = cx.seen.value(&archives_query(node, storage)).and_then(|v| v.as_array()) else { return };
@@ -278,7 +394,9 @@ fn check_archive(cx: &PlanContext<'_>, volume: &str, node: &str, delta: &mut Del
         let names = list.iter().filter_map(|v| v["volid"].as_str()).collect::<Vec<_>>();
         let near = crate::base::diagnostic::nearest(volume, names.iter().copied());
         let help = near.map_or_else(|| format!("there are: {}", names.join(", ")), |n| format!("did you mean `{n}`?"));
-        delta.problems.push(Problem::new("from.osTemplate", format!("node `{node}` has no CT template `{volume}`")).help(help));
+        delta
+            .problems
+            .push(Problem::new("from.osTemplate", format!("node `{node}` has no CT template `{volume}`")).help(help));
     }
 }
 
@@ -286,11 +404,17 @@ fn check_options(cx: &PlanContext<'_>, want: &GuestDesired, delta: &mut Delta) {
     for path in want.fields.keys() {
         let Some(option) = path.strip_prefix("options.") else { continue };
         if ROOT_ONLY.contains(&option) && want.guest == GuestType::Qemu && !cx.root_ticket {
-            delta.problems.push(Problem::new(path, format!("PVE lets only root@pam's own login set `{option}`, never a token")).help("log in with user root@pam and a password, or set it on the host with qm set"));
+            delta.problems.push(
+                Problem::new(path, format!("PVE lets only root@pam's own login set `{option}`, never a token"))
+                    .help("log in with user root@pam and a password, or set it on the host with qm set"),
+            );
         }
         let typed = want.fields.keys().any(|other| other != path && matches!(mapping::place(want.guest, other), mapping::Place::Option(o) | mapping::Place::Part(o, _) if o == option));
         if typed || matches!(option, "description" | "tags" | "digest" | "delete" | "vmid" | "node" | "template") {
-            delta.problems.push(Problem::new(path, format!("`{option}` is said by a field of its own")).help(format!("see: pvectl explain {}", cx.resource.kind)));
+            delta.problems.push(
+                Problem::new(path, format!("`{option}` is said by a field of its own"))
+                    .help(format!("see: pvectl explain {}", cx.resource.kind)),
+            );
         }
     }
 }

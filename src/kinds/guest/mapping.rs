@@ -82,7 +82,13 @@ fn network_part(qemu: bool, slot: &str, part: &str) -> Place {
         "bridge" => "bridge",
         "vlan" => "tag",
         "model" => "model",
-        "mac" => if qemu { "macaddr" } else { "hwaddr" },
+        "mac" => {
+            if qemu {
+                "macaddr"
+            } else {
+                "hwaddr"
+            }
+        }
         "firewall" => "firewall",
         "mtu" => "mtu",
         "rateLimit" => "rate",
@@ -148,7 +154,11 @@ pub fn is_disk_slot(option: &str) -> bool {
 
 /// The number behind a word: `slot_number("scsi7", "scsi")` is 7.
 pub fn slot_number(option: &str, word: &str) -> Option<u32> {
-    option.strip_prefix(word).filter(|n| !n.is_empty() && n.len() <= 3 && n.bytes().all(|b| b.is_ascii_digit()))?.parse().ok()
+    option
+        .strip_prefix(word)
+        .filter(|n| !n.is_empty() && n.len() <= 3 && n.bytes().all(|b| b.is_ascii_digit()))?
+        .parse()
+        .ok()
 }
 
 /// The value of a field in normal form, `None` where PVE holds nothing for it.
@@ -199,7 +209,9 @@ fn normal(path: &str, value: &str) -> String {
         ("description", _) => value.trim_end().to_owned(),
         ("cloudInit.sshKeys", _) => normal_keys(&percent_encoding::percent_decode_str(value).decode_utf8_lossy()),
         ("cloudInit.nameservers" | "nameservers", _) => value.split_whitespace().collect::<Vec<_>>().join(" "),
-        (p, "size") if !p.starts_with("options.") => Bytes::parse(value).map_or_else(|| value.to_owned(), |b| b.to_string()),
+        (p, "size") if !p.starts_with("options.") => {
+            Bytes::parse(value).map_or_else(|| value.to_owned(), |b| b.to_string())
+        }
         (p, "mac") if p.starts_with("networks.") => value.to_uppercase(),
         (p, "discard") if p.starts_with("disks.") => u8::from(value == "on").to_string(),
         _ => value.to_owned(),
@@ -208,7 +220,8 @@ fn normal(path: &str, value: &str) -> String {
 
 /// Tags sorted, in lower case, without our own.
 pub fn normal_tags<'a>(tags: impl IntoIterator<Item = &'a str>) -> String {
-    let set: BTreeSet<String> = tags.into_iter().map(|t| t.trim().to_lowercase()).filter(|t| !t.is_empty() && t != TAG).collect();
+    let set: BTreeSet<String> =
+        tags.into_iter().map(|t| t.trim().to_lowercase()).filter(|t| !t.is_empty() && t != TAG).collect();
     set.into_iter().collect::<Vec<_>>().join(";")
 }
 
@@ -221,14 +234,18 @@ pub fn normal_keys(text: &str) -> String {
 pub fn encode(path: &str, value: &str) -> String {
     let last = path.rsplit('.').next().unwrap_or(path);
     match (path, last) {
-        ("hardware.memory" | "hardware.swap" | "hardware.balloon", _) => Bytes::parse(value).map_or_else(|| value.to_owned(), |b| b.mib().to_string()),
+        ("hardware.memory" | "hardware.swap" | "hardware.balloon", _) => {
+            Bytes::parse(value).map_or_else(|| value.to_owned(), |b| b.mib().to_string())
+        }
         ("tags", _) => {
             let mut tags: BTreeSet<&str> = value.split(';').filter(|t| !t.is_empty()).collect();
             tags.insert(TAG);
             tags.into_iter().collect::<Vec<_>>().join(";")
         }
         // PVE decodes `sshkeys` once more inside the form value, and wants %20, not + (`PVE::QemuServer::Cloudinit`).
-        ("cloudInit.sshKeys", _) => percent_encoding::utf8_percent_encode(value, percent_encoding::NON_ALPHANUMERIC).to_string(),
+        ("cloudInit.sshKeys", _) => {
+            percent_encoding::utf8_percent_encode(value, percent_encoding::NON_ALPHANUMERIC).to_string()
+        }
         (p, "discard") if p.starts_with("disks.") => if value == "1" { "on" } else { "ignore" }.to_owned(),
         _ => value.to_owned(),
     }
@@ -246,12 +263,23 @@ pub fn default(guest: GuestType, path: &str) -> Option<String> {
         "hardware.bios" => "seabios",
         "hardware.osType" if qemu => "other",
         "hardware.scsiController" => "lsi",
-        "tags" | "description" | "cloudInit.nameservers" | "nameservers" | "searchDomain" | "cloudInit.searchDomain" => "",
+        "tags"
+        | "description"
+        | "cloudInit.nameservers"
+        | "nameservers"
+        | "searchDomain"
+        | "cloudInit.searchDomain" => "",
         _ if path.starts_with("features.") => "0",
         _ if path.starts_with("options.") => return None,
         _ => match last {
             "discard" | "ssd" | "ioThread" | "firewall" => "0",
-            "backup" => if qemu { "1" } else { "0" },
+            "backup" => {
+                if qemu {
+                    "1"
+                } else {
+                    "0"
+                }
+            }
             "cache" => "none",
             "model" => "virtio",
             _ => return None,
@@ -283,15 +311,33 @@ mod tests {
 
     #[test]
     fn recorded_options_are_read_in_normal_form() {
-        let vm = config(&[("net0", "virtio=bc:24:11:7B:8D:43,bridge=vmbr0,firewall=1"), ("scsi0", "local:100/vm-100-disk-0.qcow2,discard=on,size=3G"), ("agent", "enabled=1"), ("memory", "128"), ("tags", "Zeta;alpha;pvectl"), ("ipconfig0", "ip=10.0.0.5/24,gw=10.0.0.1")]);
+        let vm = config(&[
+            ("net0", "virtio=bc:24:11:7B:8D:43,bridge=vmbr0,firewall=1"),
+            ("scsi0", "local:100/vm-100-disk-0.qcow2,discard=on,size=3G"),
+            ("agent", "enabled=1"),
+            ("memory", "128"),
+            ("tags", "Zeta;alpha;pvectl"),
+            ("ipconfig0", "ip=10.0.0.5/24,gw=10.0.0.1"),
+        ]);
         for (path, value) in [
-            ("networks.net0.mac", "BC:24:11:7B:8D:43"), ("networks.net0.model", "virtio"), ("networks.net0.firewall", "1"), ("networks.net0.ip", "10.0.0.5/24"),
-            ("disks.scsi0.size", "3Gi"), ("disks.scsi0.storage", "local"), ("disks.scsi0.discard", "1"), ("hardware.guestAgent", "1"), ("hardware.memory", "128Mi"), ("tags", "alpha;zeta"),
+            ("networks.net0.mac", "BC:24:11:7B:8D:43"),
+            ("networks.net0.model", "virtio"),
+            ("networks.net0.firewall", "1"),
+            ("networks.net0.ip", "10.0.0.5/24"),
+            ("disks.scsi0.size", "3Gi"),
+            ("disks.scsi0.storage", "local"),
+            ("disks.scsi0.discard", "1"),
+            ("hardware.guestAgent", "1"),
+            ("hardware.memory", "128Mi"),
+            ("tags", "alpha;zeta"),
         ] {
             assert_eq!(read(GuestType::Qemu, &vm, path).as_deref(), Some(value), "{path}");
         }
         assert_eq!(read(GuestType::Qemu, &config(&[("agent", "1")]), "hardware.guestAgent").as_deref(), Some("1"));
-        let ct = config(&[("net0", "name=eth0,bridge=vmbr0,hwaddr=BC:24:11:CF:E2:3F,ip=dhcp,type=veth"), ("rootfs", "local-btrfs:200/vm-200-disk-0.raw,size=1G")]);
+        let ct = config(&[
+            ("net0", "name=eth0,bridge=vmbr0,hwaddr=BC:24:11:CF:E2:3F,ip=dhcp,type=veth"),
+            ("rootfs", "local-btrfs:200/vm-200-disk-0.raw,size=1G"),
+        ]);
         for (path, value) in [("networks.net0.ip", "dhcp"), ("rootfs.size", "1Gi"), ("rootfs.storage", "local-btrfs")] {
             assert_eq!(read(GuestType::Lxc, &ct, path).as_deref(), Some(value), "{path}");
         }

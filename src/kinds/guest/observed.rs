@@ -5,10 +5,10 @@ use crate::kinds::guest::mapping::{self, Config};
 use crate::pve::request::Query;
 use crate::resource::index::{GuestRow, text};
 use crate::resource::kind::DecodeError;
+use crate::resource::kind::Listed;
 use crate::resource::marker::Marker;
 use crate::resource::observation::Observation;
 use crate::resource::reference::Identity;
-use crate::resource::kind::Listed;
 use serde_json::Value;
 
 /// A guest as it is.
@@ -59,8 +59,16 @@ pub fn decode_row(row: &GuestRow, seen: &Observation) -> Result<Option<GuestSeen
 }
 
 fn read(row: &GuestRow, value: &Value) -> Result<GuestSeen, DecodeError> {
-    let rows = value.as_array().ok_or_else(|| DecodeError { message: format!("pending of guest {} is no list", row.vmid) })?;
-    let mut seen = GuestSeen { row: row.clone(), config: Config::new(), pending: Vec::new(), digest: None, lock: row.lock.clone(), marker: None };
+    let rows =
+        value.as_array().ok_or_else(|| DecodeError { message: format!("pending of guest {} is no list", row.vmid) })?;
+    let mut seen = GuestSeen {
+        row: row.clone(),
+        config: Config::new(),
+        pending: Vec::new(),
+        digest: None,
+        lock: row.lock.clone(),
+        marker: None,
+    };
     for entry in rows {
         let Some(key) = entry["key"].as_str() else { continue };
         let waits = !entry["pending"].is_null() || !entry["delete"].is_null();

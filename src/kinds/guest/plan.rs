@@ -102,20 +102,27 @@ fn delete(cx: &PlanContext<'_>, seen: &GuestSeen, delta: &mut Delta) {
         return;
     }
     if seen.config.get("protection").is_some_and(|p| p == "1") {
-        delta.problems.push(Problem::new("protection", format!("guest {vmid} is protected")).help("set `protection: false` in its manifest and apply that first"));
+        delta.problems.push(
+            Problem::new("protection", format!("guest {vmid} is protected"))
+                .help("set `protection: false` in its manifest and apply that first"),
+        );
     }
     let mut clones = fit::linked_clones(cx.seen, vmid);
     clones.retain(|c| !cx.leaving.contains(c));
     if seen.row.template && !clones.is_empty() {
         let list = clones.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        delta.problems.push(Problem::new("", format!("template {vmid} still has linked clones: {list}")).help("delete the clones first, or keep the template"));
+        delta.problems.push(
+            Problem::new("", format!("template {vmid} still has linked clones: {list}"))
+                .help("delete the clones first, or keep the template"),
+        );
     }
     fit::require(cx, delta, &format!("/vms/{vmid}"), "VM.Allocate");
     let volumes = fit::volumes(guest, &seen.config);
     if !volumes.is_empty() {
         delta.notes.push(Note::Info(format!("these volumes go with it: {}", volumes.join(", "))));
     }
-    let guard = Some(Guard { query: Query::new(format!("{path}/config")), owner: cx.resource.clone(), set: cx.set.to_owned() });
+    let guard =
+        Some(Guard { query: Query::new(format!("{path}/config")), owner: cx.resource.clone(), set: cx.set.to_owned() });
     if seen.running() {
         let call = Call::new(Method::Post, format!("{path}/status/stop"));
         let mut step = Step::new(format!("stop {guest} {vmid}"), call, Impact::DataLoss).task(node);
@@ -141,20 +148,34 @@ fn create(cx: &PlanContext<'_>, want: &GuestDesired, delta: &mut Delta) {
         Source::Guest { vmid, .. } => fit::guest_of(cx, *vmid),
     };
     let start = template_config.as_ref().map(|t| t.config.clone()).unwrap_or_default();
-    delta.changes = want.fields.iter().filter(|(path, value)| current(guest, &start, path).as_ref() != Some(*value)).map(|(path, value)| Change {
-        path: path.clone(),
-        from: current(guest, &start, path),
-        to: Some(value.clone()),
-        cause: crate::resource::merge::Cause::Change,
-        impact: Impact::None,
-    }).collect();
+    delta.changes = want
+        .fields
+        .iter()
+        .filter(|(path, value)| current(guest, &start, path).as_ref() != Some(*value))
+        .map(|(path, value)| Change {
+            path: path.clone(),
+            from: current(guest, &start, path),
+            to: Some(value.clone()),
+            cause: crate::resource::merge::Cause::Change,
+            impact: Impact::None,
+        })
+        .collect();
     fit::check_create(cx, want, template_config.as_ref(), delta);
     let pool = want.fields.get("pool");
-    let marker = |applied: Fields| Marker { owner: cx.resource.clone(), set: cx.set.to_owned(), vmid: Some(vmid.get()), retain: cx.retain, applied };
+    let marker = |applied: Fields| Marker {
+        owner: cx.resource.clone(),
+        set: cx.set.to_owned(),
+        vmid: Some(vmid.get()),
+        retain: cx.retain,
+        applied,
+    };
     let text = want.fields.get("description").cloned();
     match &want.source {
         Source::Existing => {
-            delta.problems.push(Problem::new("source.existing.vmid", format!("there is no guest {vmid} to take over")).help("give the VMID of a guest that exists, or a `clone` source"));
+            delta.problems.push(
+                Problem::new("source.existing.vmid", format!("there is no guest {vmid} to take over"))
+                    .help("give the VMID of a guest that exists, or a `clone` source"),
+            );
         }
         Source::Empty | Source::OsTemplate(_) => {
             let applied: Fields = want.fields.clone();
@@ -162,7 +183,16 @@ fn create(cx: &PlanContext<'_>, want: &GuestDesired, delta: &mut Delta) {
             if let Source::OsTemplate(volume) = &want.source {
                 call = call.with("ostemplate", volume);
             }
-            let all: Vec<Difference> = want.fields.iter().map(|(path, to)| Difference { path: path.clone(), from: None, to: Some(to.clone()), cause: crate::resource::merge::Cause::Change }).collect();
+            let all: Vec<Difference> = want
+                .fields
+                .iter()
+                .map(|(path, to)| Difference {
+                    path: path.clone(),
+                    from: None,
+                    to: Some(to.clone()),
+                    cause: crate::resource::merge::Cause::Change,
+                })
+                .collect();
             let mut write = compose::write(guest, &Config::new(), &want.fields, &all);
             write.set.entry("tags".into()).or_insert_with(|| mapping::TAG.into());
             write.set.insert("description".into(), marker(applied).join(text.as_deref().unwrap_or("")));
@@ -185,23 +215,51 @@ fn create(cx: &PlanContext<'_>, want: &GuestDesired, delta: &mut Delta) {
             None => delta.notes.push(Note::Waiting(template.clone())),
             Some((source, at, ready)) => {
                 if ready {
-                    delta.steps.push(clone_step(cx, source, &at, *mode, storage.as_deref(), &marker(Fields::new()), want));
+                    delta.steps.push(clone_step(
+                        cx,
+                        source,
+                        &at,
+                        *mode,
+                        storage.as_deref(),
+                        &marker(Fields::new()),
+                        want,
+                    ));
                 } else {
                     delta.notes.push(Note::Waiting(template.clone()));
                 }
             }
         },
         Source::Guest { vmid: source, mode, storage } => match cx.seen.index.guests.get(source) {
-            None => delta.problems.push(Problem::new("source.clone.vmid", format!("there is no guest {source} to clone"))),
-            Some(row) => delta.steps.push(clone_step(cx, *source, &row.node.clone(), *mode, storage.as_deref(), &marker(Fields::new()), want)),
+            None => {
+                delta.problems.push(Problem::new("source.clone.vmid", format!("there is no guest {source} to clone")))
+            }
+            Some(row) => delta.steps.push(clone_step(
+                cx,
+                *source,
+                &row.node.clone(),
+                *mode,
+                storage.as_deref(),
+                &marker(Fields::new()),
+                want,
+            )),
         },
     }
     if delta.steps.iter().any(|s| s.call.path.ends_with("/clone")) {
-        delta.notes.push(Note::Info("the rest is written when the clone is there, from the clone's own configuration".into()));
+        delta
+            .notes
+            .push(Note::Info("the rest is written when the clone is there, from the clone's own configuration".into()));
     }
 }
 
-fn clone_step(cx: &PlanContext<'_>, source: VmId, at: &str, mode: CloneMode, storage: Option<&str>, marker: &Marker, want: &GuestDesired) -> Step {
+fn clone_step(
+    cx: &PlanContext<'_>,
+    source: VmId,
+    at: &str,
+    mode: CloneMode,
+    storage: Option<&str>,
+    marker: &Marker,
+    want: &GuestDesired,
+) -> Step {
     let (guest, vmid, node, _) = base(cx.identity);
     let name_key = if guest == GuestType::Qemu { "name" } else { "hostname" };
     let mut call = Call::new(Method::Post, format!("/nodes/{at}/{guest}/{source}/clone")).with("newid", vmid);
@@ -220,7 +278,9 @@ fn clone_step(cx: &PlanContext<'_>, source: VmId, at: &str, mode: CloneMode, sto
         call = call.with("pool", pool);
     }
     let word = if mode == CloneMode::Full { "full" } else { "linked" };
-    Step::new(format!("clone {source} to {vmid} ({word})"), call, Impact::None).task(at).limit(Limit::Template(source.get()))
+    Step::new(format!("clone {source} to {vmid} ({word})"), call, Impact::None)
+        .task(at)
+        .limit(Limit::Template(source.get()))
 }
 
 fn power_step(cx: &PlanContext<'_>, verb: &str) -> Step {
@@ -240,7 +300,10 @@ fn current(guest: GuestType, config: &Config, path: &str) -> Option<String> {
 fn update(cx: &PlanContext<'_>, want: &GuestDesired, seen: &GuestSeen, delta: &mut Delta) {
     let (guest, vmid, node, path) = base(cx.identity);
     if seen.row.guest != guest {
-        delta.problems.push(Problem::new("vmid", format!("VMID {vmid} is a guest of the other type ({})", seen.row.guest)).help("give another `vmid`"));
+        delta.problems.push(
+            Problem::new("vmid", format!("VMID {vmid} is a guest of the other type ({})", seen.row.guest))
+                .help("give another `vmid`"),
+        );
         return;
     }
     let takes_over = matches!(want.source, Source::Existing) && seen.marker.is_none();
@@ -256,8 +319,14 @@ fn update(cx: &PlanContext<'_>, want: &GuestDesired, seen: &GuestSeen, delta: &m
         }
         Some(marker) if marker.owner != *cx.resource || marker.set != cx.set => {
             delta.problems.push(
-                Problem::new("vmid", format!("VMID {vmid} belongs to {} of the manifest set `{}`, not to {} of `{}`", marker.owner, marker.set, cx.resource, cx.set))
-                    .help("one object has one owner: give another `vmid`, or take it out of the other set first"),
+                Problem::new(
+                    "vmid",
+                    format!(
+                        "VMID {vmid} belongs to {} of the manifest set `{}`, not to {} of `{}`",
+                        marker.owner, marker.set, cx.resource, cx.set
+                    ),
+                )
+                .help("one object has one owner: give another `vmid`, or take it out of the other set first"),
             );
             return;
         }
@@ -276,11 +345,14 @@ fn update(cx: &PlanContext<'_>, want: &GuestDesired, seen: &GuestSeen, delta: &m
     }
     let differences = merge(&want.fields, &applied, &now, |p| mapping::default(guest, p));
     fit::check_update(cx, want, seen, &differences, delta);
-    delta.changes = differences.iter().map(|d| {
-        let impact = mapping::impact(guest, &d.path);
-        let impact = if impact == Impact::AfterReboot && !seen.running() { Impact::Live } else { impact };
-        Change { path: d.path.clone(), from: d.from.clone(), to: d.to.clone(), cause: d.cause, impact }
-    }).collect();
+    delta.changes = differences
+        .iter()
+        .map(|d| {
+            let impact = mapping::impact(guest, &d.path);
+            let impact = if impact == Impact::AfterReboot && !seen.running() { Impact::Live } else { impact };
+            Change { path: d.path.clone(), from: d.from.clone(), to: d.to.clone(), cause: d.cause, impact }
+        })
+        .collect();
     write_steps(cx, want, seen, &differences, &applied, delta);
     let restart = restart_needed(want, seen, delta);
     power_steps(cx, want, seen, restart, delta);
@@ -291,7 +363,13 @@ fn update(cx: &PlanContext<'_>, want: &GuestDesired, seen: &GuestSeen, delta: &m
         // A template cannot become a guest again, but nothing of it is lost.
         let call = Call::new(Method::Post, format!("{path}/template"));
         delta.steps.push(Step::new(format!("turn {guest} {vmid} into a template"), call, Impact::Restart).task(node));
-        delta.changes.push(Change { path: "template".into(), from: Some("0".into()), to: Some("1".into()), cause: crate::resource::merge::Cause::Change, impact: Impact::Restart });
+        delta.changes.push(Change {
+            path: "template".into(),
+            from: Some("0".into()),
+            to: Some("1".into()),
+            cause: crate::resource::merge::Cause::Change,
+            impact: Impact::Restart,
+        });
     }
     if !delta.steps.is_empty() {
         delta.action = Action::Update;
@@ -311,12 +389,22 @@ fn fact(guest: GuestType, seen: &GuestSeen, path: &str) -> Option<String> {
     }
 }
 
-fn write_steps(cx: &PlanContext<'_>, want: &GuestDesired, seen: &GuestSeen, differences: &[Difference], applied: &Fields, delta: &mut Delta) {
+fn write_steps(
+    cx: &PlanContext<'_>,
+    want: &GuestDesired,
+    seen: &GuestSeen,
+    differences: &[Difference],
+    applied: &Fields,
+    delta: &mut Delta,
+) {
     let (guest, vmid, node, path) = base(cx.identity);
-    let grown: Vec<(&str, &str)> = differences.iter().filter_map(|d| {
-        let (slot, part) = mapping::volume_path(&d.path)?;
-        (part == "size" && seen.config.contains_key(slot)).then_some((slot, d.to.as_deref()?))
-    }).collect();
+    let grown: Vec<(&str, &str)> = differences
+        .iter()
+        .filter_map(|d| {
+            let (slot, part) = mapping::volume_path(&d.path)?;
+            (part == "size" && seen.config.contains_key(slot)).then_some((slot, d.to.as_deref()?))
+        })
+        .collect();
     let mut write = compose::write(guest, &seen.config, &want.fields, differences);
     add_cloud_init_drive(want, &seen.config, &mut write);
     let tagged = seen.config.get("tags").is_some_and(|t| t.split([';', ',', ' ']).any(|t| t == mapping::TAG));
@@ -326,8 +414,20 @@ fn write_steps(cx: &PlanContext<'_>, want: &GuestDesired, seen: &GuestSeen, diff
     }
     // The marker says what is applied once this write is done; power, pool and sizes follow in the same run, and are
     // looked at again in the next.
-    let marker = Marker { owner: cx.resource.clone(), set: cx.set.to_owned(), vmid: Some(vmid.get()), retain: cx.retain, applied: want.fields.clone() };
-    let text = want.fields.get("description").cloned().or_else(|| if applied.contains_key("description") && differences.iter().any(|d| d.path == "description") { None } else { seen.config.get("description").cloned() });
+    let marker = Marker {
+        owner: cx.resource.clone(),
+        set: cx.set.to_owned(),
+        vmid: Some(vmid.get()),
+        retain: cx.retain,
+        applied: want.fields.clone(),
+    };
+    let text = want.fields.get("description").cloned().or_else(|| {
+        if applied.contains_key("description") && differences.iter().any(|d| d.path == "description") {
+            None
+        } else {
+            seen.config.get("description").cloned()
+        }
+    });
     let notes = marker.join(text.as_deref().unwrap_or(""));
     let marker_moves = Marker::split(&notes).1 != seen.marker;
     write.delete.remove("description");
@@ -343,7 +443,11 @@ fn write_steps(cx: &PlanContext<'_>, want: &GuestDesired, seen: &GuestSeen, diff
         }
         let impact = delta.changes.iter().filter(|c| c.path != "power").map(|c| c.impact).max().unwrap_or(Impact::None);
         let count = write.set.keys().chain(&write.delete).filter(|k| *k != "description").count();
-        let title = if count == 0 { format!("note what is applied on {guest} {vmid}") } else { format!("configure {guest} {vmid} ({count} options)") };
+        let title = if count == 0 {
+            format!("note what is applied on {guest} {vmid}")
+        } else {
+            format!("configure {guest} {vmid} ({count} options)")
+        };
         delta.steps.push(Step::new(title, call, impact));
     }
     for (slot, size) in grown {
@@ -353,10 +457,18 @@ fn write_steps(cx: &PlanContext<'_>, want: &GuestDesired, seen: &GuestSeen, diff
     }
     if let Some(pool) = differences.iter().find(|d| d.path == "pool") {
         let step = match &pool.to {
-            Some(id) => Step::new(format!("put guest {vmid} into pool {id}"), Call::new(Method::Put, format!("/pools/{}", segment(id))).with("vms", vmid).with("allow-move", 1), Impact::None),
+            Some(id) => Step::new(
+                format!("put guest {vmid} into pool {id}"),
+                Call::new(Method::Put, format!("/pools/{}", segment(id))).with("vms", vmid).with("allow-move", 1),
+                Impact::None,
+            ),
             None => {
                 let id = pool.from.clone().unwrap_or_default();
-                Step::new(format!("take guest {vmid} out of pool {id}"), Call::new(Method::Put, format!("/pools/{}", segment(&id))).with("vms", vmid).with("delete", 1), Impact::None)
+                Step::new(
+                    format!("take guest {vmid} out of pool {id}"),
+                    Call::new(Method::Put, format!("/pools/{}", segment(&id))).with("vms", vmid).with("delete", 1),
+                    Impact::None,
+                )
             }
         };
         delta.steps.push(step.limit(Limit::UserConfig));
@@ -366,7 +478,9 @@ fn write_steps(cx: &PlanContext<'_>, want: &GuestDesired, seen: &GuestSeen, diff
     }
     for d in differences.iter().filter(|d| d.to.is_none() && d.path.ends_with(".storage")) {
         if let Some((slot, _)) = mapping::volume_path(&d.path) {
-            delta.notes.push(Note::Info(format!("{slot} left the manifest; its volume stays as it is, and is no longer managed")));
+            delta.notes.push(Note::Info(format!(
+                "{slot} left the manifest; its volume stays as it is, and is no longer managed"
+            )));
         }
     }
 }

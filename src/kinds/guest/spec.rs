@@ -15,7 +15,10 @@ pub struct Size(pub Bytes);
 impl<'de> Deserialize<'de> for Size {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Size, D::Error> {
         let text = String::deserialize(deserializer)?;
-        Bytes::parse(&text).filter(|b| b.0 > 0 || text.starts_with('0')).map(Size).ok_or_else(|| Error::custom(format!("`{text}` is not a size; write it like 4Gi, 512Mi or 20G")))
+        Bytes::parse(&text)
+            .filter(|b| b.0 > 0 || text.starts_with('0'))
+            .map(Size)
+            .ok_or_else(|| Error::custom(format!("`{text}` is not a size; write it like 4Gi, 512Mi or 20G")))
     }
 }
 
@@ -35,7 +38,9 @@ pub struct Seconds(pub u64);
 impl<'de> Deserialize<'de> for Seconds {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Seconds, D::Error> {
         let text = String::deserialize(deserializer)?;
-        parse_seconds(&text).map(Seconds).ok_or_else(|| Error::custom(format!("`{text}` is not a span of time; write it like 30s, 5m or 1h30m")))
+        parse_seconds(&text)
+            .map(Seconds)
+            .ok_or_else(|| Error::custom(format!("`{text}` is not a span of time; write it like 30s, 5m or 1h30m")))
     }
 }
 
@@ -185,8 +190,12 @@ impl<'de> Deserialize<'de> for BalloonSize {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<BalloonSize, D::Error> {
         match Value::deserialize(deserializer)? {
             Value::Number(n) if n.as_u64() == Some(0) => Ok(BalloonSize(Bytes(0))),
-            Value::String(text) => Bytes::parse(&text).map(BalloonSize).ok_or_else(|| Error::custom(format!("`{text}` is not a size; write it like 4Gi, or 0"))),
-            other => Err(Error::custom(format!("`{other}` is not a size; write it like 4Gi, or 0"))),
+            Value::String(text) => Bytes::parse(&text)
+                .map(BalloonSize)
+                .ok_or_else(|| Error::custom(format!("`{text}` is not a size; write it like 4Gi, or 0"))),
+            other @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
+                Err(Error::custom(format!("`{other}` is not a size; write it like 4Gi, or 0")))
+            }
         }
     }
 }
@@ -317,7 +326,9 @@ impl<'de> Deserialize<'de> for OptionValue {
             Value::String(text) => Ok(OptionValue(text)),
             Value::Number(n) => Ok(OptionValue(n.to_string())),
             Value::Bool(b) => Ok(OptionValue(u8::from(b).to_string())),
-            Value::Null | Value::Array(_) | Value::Object(_) => Err(Error::custom("an option is text, a number or a boolean")),
+            Value::Null | Value::Array(_) | Value::Object(_) => {
+                Err(Error::custom("an option is text, a number or a boolean"))
+            }
         }
     }
 }
@@ -339,8 +350,12 @@ impl<'de> Deserialize<'de> for VmIdRange {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<VmIdRange, D::Error> {
         use crate::base::id::VmId;
         let text = String::deserialize(deserializer)?;
-        let ends = text.split_once('-').and_then(|(a, b)| Some((VmId::new(a.trim().parse().ok()?)?, VmId::new(b.trim().parse().ok()?)?)));
-        ends.filter(|(a, b)| a <= b).map(|(a, b)| VmIdRange(a, b)).ok_or_else(|| Error::custom(format!("`{text}` is not a range of VMIDs; write it like 400-449")))
+        let ends = text
+            .split_once('-')
+            .and_then(|(a, b)| Some((VmId::new(a.trim().parse().ok()?)?, VmId::new(b.trim().parse().ok()?)?)));
+        ends.filter(|(a, b)| a <= b)
+            .map(|(a, b)| VmIdRange(a, b))
+            .ok_or_else(|| Error::custom(format!("`{text}` is not a range of VMIDs; write it like 400-449")))
     }
 }
 
