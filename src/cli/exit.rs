@@ -1,6 +1,6 @@
 //! Exit codes, a promise to scripts. `diff` follows kubectl; every other verb follows `apply`.
 //!
-//! | code | `diff`, `drift`, `plan --exit-code` | `apply`, `delete` and the rest         |
+//! | code | `diff`, `drift`                     | `apply`, `delete` and the rest         |
 //! |------|-------------------------------------|----------------------------------------|
 //! | 0    | nothing to do                       | done                                   |
 //! | 1    | differences                         | failed, or done in part                |
