@@ -199,6 +199,36 @@ fn delete_by_name(job: &Job<'_>, kind: &str, names: &[String]) -> Ended {
     ended
 }
 
+/// `adopt`.
+pub fn adopt(global: &Global, args: &args::Adopt) -> Ended {
+    let tree = manifests::read(&args.sources)?;
+    let mut chosen = BTreeSet::new();
+    for object in &args.objects {
+        let (kind, name) = object.split_once('/').ok_or_else(|| {
+            Failure::new(exit::USAGE, format!("`{object}` names no object")).hint("write it like VirtualMachine/web-01")
+        })?;
+        let resource = ResourceRef::new(find_kind(kind)?.name(), name);
+        if !tree.desired.resources.contains_key(&resource) {
+            let failure = Failure::new(exit::USAGE, format!("no manifest declares {resource}"));
+            return Err(failure.hint("what is adopted needs a manifest that says what it shall be"));
+        }
+        chosen.insert(resource);
+    }
+    let session = open(global, &tree)?;
+    let settings =
+        Settings { adopt: chosen.clone(), only: Some(chosen), root_ticket: session.root_ticket, ..Settings::default() };
+    let job = Job {
+        global,
+        json: args.format.output == Some(Format::Json),
+        yes: args.yes,
+        dry_run: args.dry_run,
+        consent: consent(&args.allow, None),
+    };
+    let ended = block_on(job.run(&session, &tree.desired, &settings, Some(&tree.loaded)))?;
+    session.close()?;
+    ended
+}
+
 /// `drift`.
 pub fn drift(global: &Global, args: &args::Drift) -> Ended {
     let tree = manifests::read(&args.sources)?;

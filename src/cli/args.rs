@@ -81,6 +81,8 @@ pub enum Verb {
     Plan(Plan),
     /// Delete objects that pvectl owns, by name or by manifest
     Delete(Delete),
+    /// Take over objects that exist and that manifests describe: mark them ours, then apply
+    Adopt(Adopt),
     /// List objects of a kind
     Get(Get),
     /// Show all that is known about one object
@@ -242,6 +244,29 @@ pub struct Delete {
     /// Refuse to delete more objects than this
     #[arg(long, value_name = "N")]
     pub max_deletes: Option<usize>,
+    /// Permit what is refused otherwise; repeatable
+    #[arg(long, value_enum, value_name = "WHAT")]
+    pub allow: Vec<Allow>,
+    /// Show the plan and stop
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Form of output.
+    #[command(flatten)]
+    pub format: FormatArgs,
+}
+
+/// `adopt`.
+#[derive(Debug, Args)]
+pub struct Adopt {
+    /// Which of the manifests' objects: only these are taken over and touched
+    #[arg(value_name = "KIND/NAME", required = true)]
+    pub objects: Vec<String>,
+    /// Manifests.
+    #[command(flatten)]
+    pub sources: Sources,
     /// Permit what is refused otherwise; repeatable
     #[arg(long, value_enum, value_name = "WHAT")]
     pub allow: Vec<Allow>,

@@ -103,6 +103,7 @@ fn dispatch(cli: &Cli) -> Ended {
         Verb::Diff(args) => apply::diff(global, args),
         Verb::Plan(args) => apply::plan(global, args),
         Verb::Delete(args) => apply::delete(global, args),
+        Verb::Adopt(args) => apply::adopt(global, args),
         Verb::Drift(args) => apply::drift(global, args),
         Verb::Validate(args) => manifests::validate(global, args),
         Verb::Get(args) => show::get(global, args),
