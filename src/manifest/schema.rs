@@ -65,9 +65,23 @@ pub(super) fn check_at(node: &Node, schema: &Value, at: At<'_>) -> Vec<Diagnosti
         NodeValue::Float(number) => diagnostics.extend(check_range(node, *number, schema)),
         NodeValue::Sequence(items) => diagnostics.extend(check_items(node, items, schema, at)),
         NodeValue::Mapping(_) => diagnostics.extend(check_fields(node, schema, at)),
-        NodeValue::Null | NodeValue::Bool(_) | NodeValue::String(..) => {}
+        NodeValue::String(text, _) => diagnostics.extend(check_pattern(node, text, schema, at)),
+        NodeValue::Null | NodeValue::Bool(_) => {}
     }
     diagnostics
+}
+
+/// A text has the form that the schema's `pattern` asks for; the schema's description says it in words.
+fn check_pattern(node: &Node, text: &str, schema: &Value, at: At<'_>) -> Option<Diagnostic> {
+    let pattern = schema.get("pattern").and_then(Value::as_str)?;
+    // Our own schemas' patterns compile: a test parses them all.
+    if regex_lite::Regex::new(pattern).ok()?.is_match(text) {
+        return None;
+    }
+    let diagnostic = Diagnostic::error("invalid-value", format!("`{}` cannot be {}", at.name, found(node)))
+        .at(node.span, "not of the form that is wanted");
+    let words = schema.get("description").and_then(Value::as_str).unwrap_or(pattern);
+    Some(diagnostic.help(format!("wanted: {}", words.lines().next().unwrap_or(pattern))))
 }
 
 /// What a `$ref` points to.
