@@ -138,6 +138,8 @@ fn check(name: &str, kind: &Kind, value: &Value, errors: &mut BTreeMap<String, S
         | Kind::Format(..)
         | Kind::List(_)
         | Kind::Props(..)
+        | Kind::Alias(..)
+        | Kind::Same(_)
         | Kind::Strings => "string",
     };
     let mut fail = |text: String| {

@@ -59,7 +59,8 @@ fn check_fence(file: &str, text: &str) -> Vec<String> {
     if !matches!(room(file), Some("pve" | "config" | "cli") | None)
         && paths("crate", text).iter().any(|path| path == "pve::http" || path.starts_with("pve::http::"))
     {
-        findings.push(format!("{file}: only the configuration and the command line name `pve::http`; take a `&dyn Api`"));
+        findings
+            .push(format!("{file}: only the configuration and the command line name `pve::http`; take a `&dyn Api`"));
     }
     findings
 }
