@@ -125,6 +125,15 @@ impl Sim {
         self.lock().faults.clear();
     }
 
+    /// Every token (`user@realm!name`) with its secret.
+    pub fn tokens(&self) -> BTreeMap<String, String> {
+        let of_user = |(user, u): (&String, &crate::sim::world::User)| {
+            let tokens = u.tokens.iter().map(|(name, t)| (format!("{user}!{name}"), t.secret.clone()));
+            tokens.collect::<Vec<_>>()
+        };
+        self.lock().world.users.iter().flat_map(of_user).collect()
+    }
+
     /// How many requests came.
     pub fn requests(&self) -> u64 {
         self.lock().log.len() as u64

@@ -131,7 +131,16 @@ fn check(name: &str, kind: &Kind, value: &Value, errors: &mut BTreeMap<String, S
         Kind::Bool => "boolean",
         Kind::Int(..) | Kind::IntFormat(_) => "integer",
         Kind::Num(..) => "number",
-        _ => "string",
+        Kind::Str
+        | Kind::Len(..)
+        | Kind::Enum(_)
+        | Kind::Pattern(..)
+        | Kind::Format(..)
+        | Kind::List(_)
+        | Kind::Props(..)
+        | Kind::Strings
+        | Kind::Alias(..)
+        | Kind::Same(_) => "string",
     };
     let mut fail = |text: String| {
         errors.insert(name.to_owned(), text);
