@@ -125,7 +125,7 @@ pub fn verify(tables: &[&[Param]], given: &[(String, Value)]) -> Result<Args, Re
     if errors.is_empty() { Ok(Args { values }) } else { Err(Refusal::params(errors)) }
 }
 
-/// The value as a string, or an entry in `errors`. `null` counts as absent.
+/// The value as a string, or an entry in `errors`.
 fn check(name: &str, kind: &Kind, value: &Value, errors: &mut BTreeMap<String, String>) -> Option<String> {
     let wanted = match kind {
         Kind::Bool => "boolean",
@@ -138,15 +138,17 @@ fn check(name: &str, kind: &Kind, value: &Value, errors: &mut BTreeMap<String, S
         | Kind::Format(..)
         | Kind::List(_)
         | Kind::Props(..)
+        | Kind::Strings
         | Kind::Alias(..)
-        | Kind::Same(_)
-        | Kind::Strings => "string",
+        | Kind::Same(_) => "string",
     };
     let mut fail = |text: String| {
         errors.insert(name.to_owned(), text);
         None
     };
     let text = match value {
+        // An explicit null of free text is an empty one; any other counts as absent.
+        Value::Null if matches!(kind, Kind::Str | Kind::Len(..)) => String::new(),
         Value::Null => return None,
         Value::Bool(b) => if *b { "1" } else { "0" }.to_owned(),
         Value::Number(n) => n.to_string(),

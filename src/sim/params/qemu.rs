@@ -444,6 +444,8 @@ pub const RRD: &[Param] = &[
     req("timeframe", Kind::Enum(&["hour", "day", "week", "month", "year", "decade"])),
     opt("cf", Kind::Enum(&["AVERAGE", "MAX"])),
 ];
+/// A console.
+pub const VNC: &[Param] = &[opt("websocket", Kind::Bool), opt("generate-password", Kind::Bool)];
 /// The monitor.
 pub const MONITOR: &[Param] = &[req("command", Kind::Str)];
 

@@ -14,10 +14,8 @@ use serde_json::{Value, json};
 pub(super) fn clone(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
     let (node, vmid) = (args.text("node").to_owned(), args.vmid());
     let newid: u32 = args.text("newid").parse().unwrap_or(0);
-    if let Some(pool) = args.get("pool") {
-        if !ctx.world.pools.contains_key(pool) {
-            return Err(Refusal::forbidden(&format!("pool '{pool}' does not exist")));
-        }
+    if let Some(pool) = args.get("pool").filter(|p| !ctx.world.pools.contains_key(*p)) {
+        return Err(Refusal::forbidden(&format!("pool '{pool}' does not exist")));
     }
     let by_pool = args.get("pool").is_some_and(|p| ctx.may(&format!("/pool/{p}"), &["VM.Allocate"]));
     if !by_pool {

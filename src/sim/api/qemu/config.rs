@@ -139,10 +139,9 @@ pub(super) fn permitted(ctx: &Ctx<'_>, path: &str, key: &str, value: Option<&str
     }
     ctx.require(path, &[privilege(key, value.unwrap_or_default())])?;
     let Some(value) = value else { return Ok(()) };
-    if stem == "net" && key != "net" {
-        if let Some(bridge) = value.split(',').find_map(|p| p.strip_prefix("bridge=")) {
-            ctx.require(&format!("/sdn/zones/localnetwork/{bridge}"), &["SDN.Use"])?;
-        }
+    let bridge = value.split(',').find_map(|p| p.strip_prefix("bridge="));
+    if let Some(bridge) = bridge.filter(|_| stem == "net") {
+        ctx.require(&format!("/sdn/zones/localnetwork/{bridge}"), &["SDN.Use"])?;
     }
     if is_disk(key) {
         let file = file_of(value);

@@ -15,10 +15,8 @@ use std::collections::BTreeMap;
 pub(super) fn create(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
     let (node, vmid) = (args.text("node").to_owned(), args.vmid());
     let path = format!("/vms/{vmid}");
-    if let Some(pool) = args.get("pool") {
-        if !ctx.world.pools.contains_key(pool) {
-            return Err(Refusal::forbidden(&format!("pool '{pool}' does not exist")));
-        }
+    if let Some(pool) = args.get("pool").filter(|p| !ctx.world.pools.contains_key(*p)) {
+        return Err(Refusal::forbidden(&format!("pool '{pool}' does not exist")));
     }
     let by_pool = args.get("pool").is_some_and(|p| ctx.may(&format!("/pool/{p}"), &["VM.Allocate"]));
     if !by_pool && !ctx.may(&path, &["VM.Allocate"]) {

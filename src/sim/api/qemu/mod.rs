@@ -46,6 +46,13 @@ const fn route(
 
 /// The endpoints.
 pub const ROUTES: &[Route] = &[
+    route(
+        "POST",
+        "/nodes/{node}/qemu/{vmid}/vncproxy",
+        &[p::VNC],
+        Check::All("/vms/{vmid}", &["VM.Console"]),
+        view::vncproxy,
+    ),
     route("GET", "/nodes/{node}/qemu", &[p::LIST], Check::User, view::list),
     route("POST", "/nodes/{node}/qemu", &[p::CREATE, p::CONFIG], Check::User, create::create),
     route("GET", "/nodes/{node}/qemu/{vmid}", &[], Check::User, view::index),

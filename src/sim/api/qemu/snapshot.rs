@@ -179,6 +179,10 @@ pub(super) fn rollback_effect(world: &mut World, what: &Value, _: &mut Vec<Strin
         for key in ["snaptime", "vmstate", "description"] {
             config.remove(key);
         }
+        // The machine keeps its own description; that of the snapshot stays there.
+        if let Some(text) = guest.config.get("description") {
+            config.insert("description".to_owned(), text.clone());
+        }
         config.insert("parent".to_owned(), name.to_owned());
         config.insert("vmgenid".to_owned(), id);
         let kept: Vec<String> = config.values().map(|v| file_of(v).to_owned()).collect();

@@ -2,7 +2,7 @@
 
 use super::disk::boot_disk_size;
 use super::{drives, file_of};
-use crate::sim::ctx::Ctx;
+use crate::sim::ctx::{Ctx, NewTask};
 use crate::sim::request::{Args, Refusal};
 use crate::sim::router::may_see;
 use crate::sim::world::{Guest, GuestType, Power, World};
@@ -196,4 +196,16 @@ pub(super) fn monitor(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> 
         Power::Stopped => format!("ERROR: VM {} not running\n", args.vmid()).into(),
         Power::Running | Power::Paused => "VM status: running\r\n".into(),
     })
+}
+
+/// `POST …/vncproxy`: a ticket, and nobody behind the port.
+pub(super) fn vncproxy(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
+    let (node, vmid) = (args.text("node").to_owned(), args.vmid());
+    ctx.guest(&node, GuestType::Qemu, vmid)?;
+    let user = ctx.user.clone();
+    let upid = ctx.start(NewTask::new(&node, "vncproxy", vmid).takes_ms(10_000));
+    Ok(json!({
+        "user": user, "port": "5900", "upid": upid, "ticket": "PVEVNC:6920A5F0::simulated",
+        "cert": "-----BEGIN CERTIFICATE-----\nsimulated\n-----END CERTIFICATE-----\n",
+    }))
 }
