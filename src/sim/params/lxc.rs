@@ -236,7 +236,19 @@ pub const FEATURE: &[Param] =
 pub fn props_of(key: &str) -> Option<(&'static str, &'static [Param])> {
     match CONFIG.iter().find(|p| p.declares(key))?.kind {
         Kind::Props(default_key, schema) => Some((default_key, schema)),
-        _ => None,
+        Kind::Bool
+        | Kind::Int(..)
+        | Kind::IntFormat(_)
+        | Kind::Num(..)
+        | Kind::Str
+        | Kind::Len(..)
+        | Kind::Enum(_)
+        | Kind::Pattern(..)
+        | Kind::Format(..)
+        | Kind::List(_)
+        | Kind::Strings
+        | Kind::Alias(..)
+        | Kind::Same(_) => None,
     }
 }
 
