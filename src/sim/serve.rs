@@ -87,7 +87,8 @@ fn tls() -> io::Result<(TlsAcceptor, String)> {
     Ok((TlsAcceptor::from(Arc::new(config)), fingerprint))
 }
 
-fn tokens(sim: &Sim) -> BTreeMap<String, String> {
+/// Secrets of all tokens by id.
+pub(crate) fn tokens(sim: &Sim) -> BTreeMap<String, String> {
     sim.with_world(|world| {
         let of_user = |(user, entry): (&String, &crate::sim::world::User)| {
             let user = user.clone();
