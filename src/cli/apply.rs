@@ -363,8 +363,10 @@ impl Job<'_> {
         }
         let live = Live::new(view);
         let agree = |plan: &Plan| {
-            if view == View::Lines {
-                print(&text::plan(plan, colour_out()));
+            match view {
+                View::Lines => print(&text::plan(plan, colour_out())),
+                View::Json => print(&format!("{}\n", json!({"event": "Planned", "plan": as_json::plan(plan)}))),
+                View::Quiet => {}
             }
             self.yes || ask()
         };

@@ -59,12 +59,9 @@ pub async fn index(api: &dyn Api, clock: &dyn Clock) -> Result<Index, PveError> 
     for (query, answer) in queries.iter().zip(answers) {
         match answer {
             Ok(value) => values.push(value),
-            // Only the first three are indispensable; a token may be forbidden to list pools.
-            Err(error)
-                if query.path == "/access/permissions"
-                    || error.refusal() == Some(Refusal::Forbidden) && query.path == "/pools" =>
-            {
-                values.push(Value::Null)
+            // A token may be forbidden to list pools; everything else is indispensable.
+            Err(error) if error.refusal() == Some(Refusal::Forbidden) && query.path == "/pools" => {
+                values.push(Value::Null);
             }
             Err(error) => return Err(error),
         }

@@ -16,7 +16,13 @@ pub const ROUTES: &[Route] = &[
         run: ticket::permissions,
     },
     Route { method: "GET", path: "/access/ticket", params: &[], check: Check::World, run: ticket::dummy },
-    Route { method: "POST", path: "/access/ticket", params: &[params::TICKET], check: Check::World, run: ticket::login },
+    Route {
+        method: "POST",
+        path: "/access/ticket",
+        params: &[params::TICKET],
+        check: Check::World,
+        run: ticket::login,
+    },
 ];
 
 /// What its tasks do.
