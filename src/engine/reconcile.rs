@@ -94,8 +94,10 @@ pub async fn reconcile(
     let mut current = first.clone();
     for round in 0..ROUNDS_MAX {
         current.deltas.iter_mut().filter(|d| run.failed.contains_key(&d.resource)).for_each(|d| d.steps.clear());
-        let waiting =
-            current.deltas.iter().any(|d| d.steps.is_empty() && d.notes.iter().any(|n| matches!(n, Note::Locked(_))));
+        let waiting = current
+            .deltas
+            .iter()
+            .any(|d| d.steps.is_empty() && d.notes.iter().any(|n| matches!(n, Note::Locked(_) | Note::Unsettled(_))));
         if current.deltas.iter().all(|d| d.steps.is_empty()) && !(waiting && run.waits < WAITS_MAX) {
             break;
         }

@@ -123,7 +123,7 @@ fn one(
         let why = bound.waiting.get(resource).cloned().unwrap_or_else(|| "its number is not known yet".to_owned());
         return Delta {
             action: Action::Create,
-            notes: vec![Note::Info(why), Note::Locked("create".into())],
+            notes: vec![Note::Unsettled(why)],
             ..Delta::none(resource.clone(), None)
         };
     };

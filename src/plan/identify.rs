@@ -33,7 +33,7 @@ fn guest_query(row: &GuestRow) -> Query {
 
 /// What the second round of observation asks: every guest that is or may be ours, and what the kinds want to know.
 pub fn reads(desired: &DesiredSet, index: &Index, kinds: &[&dyn AnyKind]) -> BTreeSet<Query> {
-    let bound = identify(desired, &Observation { index: index.clone(), answers: BTreeMap::new() });
+    let bound = bind(desired, &Observation { index: index.clone(), answers: BTreeMap::new() }, true);
     let mut explicit = BTreeSet::new();
     let mut names = BTreeSet::new();
     for want in desired.resources.values() {
@@ -81,9 +81,15 @@ fn marker_of(row: &GuestRow, seen: &Observation) -> Option<Marker> {
     Marker::split(&notes).1.filter(|m| m.vmid.is_none_or(|v| v == row.vmid.get()))
 }
 
-/// Binds every resource.
+/// Binds every resource to what was seen.
 pub fn identify(desired: &DesiredSet, seen: &Observation) -> Identities {
+    bind(desired, seen, false)
+}
+
+/// `blind`: nothing but the index was read yet, so that a marker that is not known says nothing.
+fn bind(desired: &DesiredSet, seen: &Observation, blind: bool) -> Identities {
     let mut out = Identities::default();
+    let mut hidden: BTreeMap<&str, &GuestRow> = BTreeMap::new();
     let mut owned: BTreeMap<ResourceRef, Vec<&GuestRow>> = BTreeMap::new();
     let mut making: Option<VmId> = None;
     for row in seen.index.guests.values() {
@@ -91,6 +97,9 @@ pub fn identify(desired: &DesiredSet, seen: &Observation) -> Identities {
             Some(marker) if marker.set == desired.set => owned.entry(marker.owner).or_default().push(row),
             Some(_) => {}
             None if row.lock.as_deref().is_some_and(|l| l == "create" || l == "clone") => making = Some(row.vmid),
+            None if !blind && seen.value(&guest_query(row)).is_none() => {
+                hidden.insert(row.name.as_str(), row);
+            }
             None => {}
         }
     }
@@ -130,7 +139,14 @@ pub fn identify(desired: &DesiredSet, seen: &Observation) -> Identities {
                             .help("give the right one's number as `vmid`"),
                     );
                 }
-                None => unnumbered.push(want),
+                None => match hidden.get(want.resource.name.as_str()) {
+                    // It may well be ours, and a second one must not be made.
+                    Some(row) => {
+                        let why = format!("guest {} on `{}` has its name, and cannot be read now", row.vmid, row.node);
+                        out.waiting.insert(want.resource.clone(), why);
+                    }
+                    None => unnumbered.push(want),
+                },
             },
         }
     }

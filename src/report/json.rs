@@ -14,6 +14,7 @@ pub fn delta(delta: &Delta) -> Value {
             Note::Waiting(resource) => json!({"type": "Waiting", "for": resource.to_string()}),
             Note::Locked(lock) => json!({"type": "Locked", "lock": lock}),
             Note::NodeOffline(node) => json!({"type": "NodeOffline", "node": node}),
+            Note::Unsettled(why) => json!({"type": "Unsettled", "text": why}),
             Note::Paused => json!({"type": "Paused"}),
             Note::RebootRequired(keys) => json!({"type": "RebootRequired", "fields": keys}),
             Note::Info(text) => json!({"type": "Info", "text": text}),

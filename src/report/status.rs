@@ -22,6 +22,7 @@ pub fn conditions(delta: &Delta) -> Vec<Condition> {
                 blocked = Some(("Locked", format!("PVE holds the lock `{lock}`")));
             }
             Note::NodeOffline(node) => blocked = Some(("NodeOffline", format!("node `{node}` does not answer"))),
+            Note::Unsettled(why) => blocked = Some(("Unsettled", why.clone())),
             Note::Paused => out.push(claim(ConditionType::Paused, true, "Paused", "its manifest says so".into())),
             Note::RebootRequired(keys) => out.push(claim(
                 ConditionType::RebootRequired,

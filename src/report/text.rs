@@ -81,6 +81,7 @@ pub fn delta(delta: &Delta, colour: bool) -> String {
             Note::Waiting(resource) => format!("follows {resource}"),
             Note::Locked(lock) => format!("waits: PVE holds the lock `{lock}`"),
             Note::NodeOffline(node) => format!("left alone: node `{node}` does not answer"),
+            Note::Unsettled(why) => format!("waits: {why}"),
             Note::Paused => "left alone: its manifest says pvectl/paused".into(),
             Note::RebootRequired(keys) => {
                 format!("RebootRequired: takes effect at the next start: {}", keys.join(", "))

@@ -130,6 +130,8 @@ pub enum Note {
     Locked(String),
     /// The node does not answer: nothing is known, so nothing is done.
     NodeOffline(String),
+    /// Which object it is cannot be told yet: why.
+    Unsettled(String),
     /// The manifest says `pvectl/paused`.
     Paused,
     /// Changes wait for the guest's next start; the keys.

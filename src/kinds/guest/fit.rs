@@ -130,6 +130,19 @@ pub fn storages(want: &GuestDesired) -> BTreeSet<String> {
     volumes.chain(want.cloud_init_storage.clone()).collect()
 }
 
+/// What making a guest needs, on its own path or on its pool's. Without VM.Audit PVE hides guests silently, so that even
+/// "it is not there" would be a guess.
+fn require_create(cx: &PlanContext<'_>, want: &GuestDesired, delta: &mut Delta) {
+    let Identity::Guest { vmid, .. } = cx.identity else { return };
+    let index = &cx.seen.index;
+    for privilege in ["VM.Audit", "VM.Allocate"] {
+        let pool = want.fields.get("pool").map(|p| format!("/pool/{p}"));
+        if !pool.is_some_and(|pool| index.may(&pool, privilege)) {
+            require(cx, delta, &format!("/vms/{vmid}"), privilege);
+        }
+    }
+}
+
 /// The pool must be there, or be made in the same run.
 fn check_pool(cx: &PlanContext<'_>, want: &GuestDesired, delta: &mut Delta) {
     let Some(pool) = want.fields.get("pool") else { return };
@@ -150,7 +163,7 @@ fn check_pool(cx: &PlanContext<'_>, want: &GuestDesired, delta: &mut Delta) {
 
 /// Checks before a guest is made.
 pub fn check_create(cx: &PlanContext<'_>, want: &GuestDesired, source: Option<&GuestSeen>, delta: &mut Delta) {
-    let Identity::Guest { guest, vmid, node } = cx.identity else { return };
+    let Identity::Guest { guest, vmid: _, node } = cx.identity else { return };
     let index = &cx.seen.index;
     if !index.nodes.contains_key(node) {
         let known = index.nodes.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
@@ -165,7 +178,7 @@ pub fn check_create(cx: &PlanContext<'_>, want: &GuestDesired, source: Option<&G
                 .help("bring nodes back; pvecm status shows the votes"),
         );
     }
-    require(cx, delta, &format!("/vms/{vmid}"), "VM.Allocate");
+    require_create(cx, want, delta);
     check_pool(cx, want, delta);
     check_volumes(cx, want, None, delta);
     check_networks(cx, want, delta);
