@@ -28,8 +28,7 @@ const fn route(
 const AUDIT: Check = Check::All("/", &["Sys.Audit"]);
 const MODIFY: Check = Check::All("/", &["Sys.Modify"]);
 
-/// The endpoints.
-pub const ROUTES: &[Route] = &[
+const OWN: &[Route] = &[
     route("GET", "/version", &[], Check::User, version),
     route("GET", "/cluster/resources", &[params::RESOURCES], Check::User, resources::list),
     route("GET", "/cluster/status", &[], AUDIT, status),
@@ -41,6 +40,43 @@ pub const ROUTES: &[Route] = &[
     route("GET", "/cluster/config/nodes", &[], AUDIT, config_nodes),
     route("GET", "/cluster/config/join", &[], AUDIT, config_join),
 ];
+
+const PARTS: &[&[&[Route]]] = &[&[OWN], firewall::ROUTES];
+
+const fn count() -> usize {
+    let (mut n, mut i) = (0, 0);
+    while i < PARTS.len() {
+        let mut j = 0;
+        while j < PARTS[i].len() {
+            n += PARTS[i][j].len();
+            j += 1;
+        }
+        i += 1;
+    }
+    n
+}
+
+const fn joined() -> [Route; count()] {
+    let mut all = [OWN[0]; count()];
+    let (mut n, mut i) = (0, 0);
+    while i < PARTS.len() {
+        let mut j = 0;
+        while j < PARTS[i].len() {
+            let mut k = 0;
+            while k < PARTS[i][j].len() {
+                all[n] = PARTS[i][j][k];
+                n += 1;
+                k += 1;
+            }
+            j += 1;
+        }
+        i += 1;
+    }
+    all
+}
+
+/// The endpoints.
+pub const ROUTES: &[Route] = &joined();
 
 /// What its tasks do.
 pub const EFFECTS: &[Effect] = &[];

@@ -44,9 +44,6 @@ pub const USER_CREATE: &[Param] = &[opt("password", Kind::Len(8, 64))];
 /// `PUT /access/users/{userid}`, beyond [`USER`].
 pub const USER_UPDATE: &[Param] = &[opt("append", Kind::Bool)];
 
-/// `GET /access/users/{userid}/tfa`.
-pub const USER_TFA: &[Param] = &[opt("multiple", Kind::Bool)];
-
 /// The token of the path.
 pub const TOKEN: &[Param] = &[req("tokenid", Kind::Pattern(token_name, usize::MAX))];
 
