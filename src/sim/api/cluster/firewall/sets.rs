@@ -5,6 +5,7 @@ use crate::sim::ctx::Ctx;
 use crate::sim::request::{Args, Refusal};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 fn alias_row(alias: &BTreeMap<String, String>) -> Map<String, Value> {
     let mut out: Map<String, Value> = alias.iter().map(|(k, v)| (k.clone(), typed(k, v))).collect();
@@ -110,10 +111,15 @@ pub fn create_ipset(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
         };
         set.comment = comment.or(set.comment);
         firewall.ipsets.insert(name, set);
-    } else if firewall.ipsets.contains_key(&name) {
-        return Err(Refusal::param("name", format!("IPSet '{name}' already exists")));
     } else {
-        firewall.ipsets.insert(name, IpSet { comment, entries: Vec::new() });
+        match firewall.ipsets.entry(name) {
+            Entry::Occupied(taken) => {
+                return Err(Refusal::param("name", format!("IPSet '{}' already exists", taken.key())));
+            }
+            Entry::Vacant(free) => {
+                free.insert(IpSet { comment, entries: Vec::new() });
+            }
+        }
     }
     store(ctx, &scope, &firewall);
     Ok(Value::Null)
