@@ -27,7 +27,12 @@ fn settings(tree: &Tree, guards: &Guards, session: &Session) -> Result<Settings,
     if guards.prune && tree.only.is_some() {
         return Err(Failure::new(exit::USAGE, "--prune and -l do not go together: what a selector hides is not gone"));
     }
+    if guards.prune && tree.loaded.partial {
+        let failure = Failure::new(exit::USAGE, "--prune wants the whole tree: what was not read is not gone");
+        return Err(failure.hint("name the folder that holds pvectl.yaml"));
+    }
     Ok(Settings {
+        partial: tree.loaded.partial,
         prune: guards.prune,
         only: tree.only.clone(),
         root_ticket: session.root_ticket,

@@ -263,6 +263,24 @@ fn decoding_points_at_the_place() {
 }
 
 #[test]
+fn a_file_of_a_tree_belongs_to_the_tree_above_it() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("sub")).unwrap();
+    std::fs::write(dir.path().join("pvectl.yaml"), "set: home\n").unwrap();
+    let document = "apiVersion: pvectl/v1alpha1\nkind: Pool\nmetadata: {name: a}\nspec: {}\n";
+    let file = dir.path().join("sub/pools.yaml");
+    std::fs::write(&file, document).unwrap();
+    for input in [file, dir.path().join("sub")] {
+        let loaded = super::load::load(&[super::load::Input::Path(input)], false, &["Pool"]);
+        assert_eq!(loaded.diagnostics, []);
+        assert!(loaded.partial);
+        assert_eq!(loaded.settings.and_then(|s| s.set).map(|(name, _)| name).as_deref(), Some("home"));
+    }
+    let whole = super::load::load(&[super::load::Input::Path(dir.path().to_owned())], true, &["Pool"]);
+    assert!(!whole.partial && whole.documents.len() == 1);
+}
+
+#[test]
 fn a_tree_of_files_with_settings() {
     let dir = tempfile::tempdir().unwrap();
     let pool = |name: &str, spec: &str| {

@@ -5,6 +5,7 @@ use crate::base::source::{Sources, Span};
 use crate::manifest::document::{Document, duplicates};
 use crate::manifest::read::{FILE_BYTES_MAX, read};
 use crate::manifest::settings::{FILE_NAME, TreeSettings};
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -37,13 +38,15 @@ pub struct Loaded {
     pub documents: Vec<Document>,
     /// `pvectl.yaml` of a given folder.
     pub settings: Option<TreeSettings>,
+    /// The settings come from a folder above what was given: only a part of the tree was read.
+    pub partial: bool,
     /// Everything found.
     pub diagnostics: Vec<Diagnostic>,
 }
 
 /// Reads all inputs; folders with their subfolders if `recursive`. `kinds` are the known kinds. Nothing stops at an error.
 pub fn load(inputs: &[Input], recursive: bool, kinds: &[&str]) -> Loaded {
-    let mut loader = Loader { loaded: Loaded::default(), kinds, settings_span: None, files: 0 };
+    let mut loader = Loader { loaded: Loaded::default(), kinds, settings_span: None, roots: BTreeMap::new(), files: 0 };
     for input in inputs {
         match input {
             Input::Text { name, bytes } => {
@@ -63,6 +66,8 @@ struct Loader<'a> {
     loaded: Loaded,
     kinds: &'a [&'a str],
     settings_span: Option<Span>,
+    /// Settings that were read, by their file.
+    roots: BTreeMap<PathBuf, Option<TreeSettings>>,
     files: usize,
 }
 
@@ -79,10 +84,38 @@ impl Loader<'_> {
                 self.settings(path);
             }
             Ok(_) => {
-                let documents = self.file(path);
-                self.loaded.documents.extend(documents);
+                let settings = path.parent().and_then(|folder| self.settings_above(folder));
+                self.documents(path, settings.as_ref());
             }
         }
+    }
+
+    /// The documents of one file, with the tree's defaults merged under their specs.
+    fn documents(&mut self, path: &Path, settings: Option<&TreeSettings>) {
+        let mut documents = self.file(path);
+        for document in &mut documents {
+            if let Some(defaults) = settings.and_then(|s| s.defaults.get(&document.kind.0)) {
+                document.spec.merge_defaults(defaults);
+            }
+        }
+        self.loaded.documents.extend(documents);
+    }
+
+    /// The settings of the tree that a file or folder is a part of: the nearest `pvectl.yaml` in a folder above, up to the
+    /// root of a git work tree. Otherwise one file of a tree would belong to another set than the tree.
+    fn settings_above(&mut self, folder: &Path) -> Option<TreeSettings> {
+        let real = fs::canonicalize(if folder.as_os_str().is_empty() { Path::new(".") } else { folder }).ok()?;
+        for above in real.ancestors().take(FOLDER_DEPTH_MAX) {
+            let candidate = above.join(FILE_NAME);
+            if candidate.is_file() {
+                self.loaded.partial = true;
+                return self.settings(&candidate);
+            }
+            if above.join(".git").exists() {
+                break;
+            }
+        }
+        None
     }
 
     fn unreadable(&mut self, path: &Path, error: &std::io::Error) {
@@ -99,7 +132,10 @@ impl Loader<'_> {
         let mut trail = Vec::new();
         self.walk(folder, recursive, &mut trail, &mut files);
         let root_settings = folder.join(FILE_NAME);
-        let settings = if files.contains(&root_settings) { self.settings(&root_settings) } else { None };
+        let settings = match files.contains(&root_settings) {
+            true => self.settings(&root_settings),
+            false => self.settings_above(folder),
+        };
         files.retain(|file| *file != root_settings);
         if files.is_empty() {
             let message = format!("no manifests in `{}`", folder.display());
@@ -108,13 +144,7 @@ impl Loader<'_> {
             self.report(Diagnostic::error("empty-folder", message).help(help));
         }
         for file in files {
-            let mut documents = self.file(&file);
-            for document in &mut documents {
-                if let Some(defaults) = settings.as_ref().and_then(|s| s.defaults.get(&document.kind.0)) {
-                    document.spec.merge_defaults(defaults);
-                }
-            }
-            self.loaded.documents.extend(documents);
+            self.documents(&file, settings.as_ref());
         }
     }
 
@@ -180,6 +210,16 @@ impl Loader<'_> {
     }
 
     fn settings(&mut self, path: &Path) -> Option<TreeSettings> {
+        let real = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        if let Some(known) = self.roots.get(&real) {
+            return known.clone();
+        }
+        let settings = self.read_settings(path);
+        self.roots.insert(real, settings.clone());
+        settings
+    }
+
+    fn read_settings(&mut self, path: &Path) -> Option<TreeSettings> {
         let bytes = self.bytes(path)?;
         let (source, nodes) = self.nodes(&path.display().to_string(), &bytes);
         if let Some(extra) = nodes.get(1) {

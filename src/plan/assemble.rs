@@ -20,6 +20,8 @@ pub struct Settings {
     pub adopt: BTreeSet<ResourceRef>,
     /// Only these (`-l`); everything else counts as declared and is left out of the plan.
     pub only: Option<BTreeSet<ResourceRef>>,
+    /// Only a part of the set's manifests was read: what is not declared here may be declared elsewhere.
+    pub partial: bool,
     /// We speak with a ticket of root@pam.
     pub root_ticket: bool,
 }
@@ -97,6 +99,9 @@ pub fn plan(desired: &DesiredSet, seen: &Observation, kinds: &[&'static dyn AnyK
     if let Some(only) = &settings.only {
         deltas.retain(|resource, _| only.contains(resource));
         gone.retain(|(_, resource, _)| only.contains(resource));
+        plan.orphans.clear();
+    }
+    if settings.partial {
         plan.orphans.clear();
     }
     plan.deltas = order(deltas);
