@@ -125,6 +125,15 @@ impl Sim {
         self.lock().faults.clear();
     }
 
+    /// Every token (`user@realm!name`) with its secret.
+    pub fn tokens(&self) -> BTreeMap<String, String> {
+        let of_user = |(user, u): (&String, &crate::sim::world::User)| {
+            let tokens = u.tokens.iter().map(|(name, t)| (format!("{user}!{name}"), t.secret.clone()));
+            tokens.collect::<Vec<_>>()
+        };
+        self.lock().world.users.iter().flat_map(of_user).collect()
+    }
+
     /// How many requests came.
     pub fn requests(&self) -> u64 {
         self.lock().log.len() as u64
@@ -275,5 +284,100 @@ impl Api for SimApi {
 
     fn send<'a>(&'a self, call: &'a Call) -> BoxFuture<'a, Result<Value, PveError>> {
         Box::pin(async move { self.ask(call.method.as_str(), &call.path, &call.params) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::clock::Clock;
+    use crate::pve::error::Refusal as Meaning;
+    use crate::pve::request::Method;
+
+    fn run<T>(future: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+    }
+
+    fn config(sim: &Sim, vmid: u32) -> Result<Value, PveError> {
+        run(sim.api().get(&Query::new(format!("/nodes/pve1/qemu/{vmid}/config"))))
+    }
+
+    fn clone(sim: &Sim, full: u8) -> Result<Value, PveError> {
+        let call = Call::new(Method::Post, "/nodes/pve1/qemu/8000/clone");
+        run(sim.api().send(&call.with("newid", 101).with("name", "web").with("full", full)))
+    }
+
+    #[test]
+    fn a_full_clone_is_locked_until_virtual_time_has_passed() {
+        let sim = Sim::new(Baseline::Homelab);
+        clone(&sim, 1).unwrap();
+        assert_eq!(config(&sim, 101).unwrap()["lock"], "clone");
+        run(sim.clock().sleep(Duration::from_secs(5)));
+        assert_eq!(config(&sim, 101).unwrap()["lock"], "clone");
+        run(sim.clock().sleep(Duration::from_secs(60)));
+        let done = config(&sim, 101).unwrap();
+        assert_eq!((done.get("lock"), &done["scsi0"]), (None, &"local-lvm:vm-101-disk-0,size=4G".into()));
+    }
+
+    #[test]
+    fn a_saved_cluster_goes_on_where_it_was() {
+        let sim = Sim::new(Baseline::Homelab);
+        clone(&sim, 1).unwrap();
+        let again = Sim::load(&sim.save()).unwrap();
+        again.finish_tasks();
+        assert!(config(&again, 101).unwrap().get("lock").is_none());
+        assert_eq!(Sim::load(&again.save()).unwrap().snapshot_json(), again.snapshot_json());
+    }
+
+    #[test]
+    fn faults_meet_the_requests_they_were_made_for() {
+        let put = Call::new(Method::Put, "/nodes/pve1/qemu/8000/config").with("cores", 4);
+        let sim = Sim::new(Baseline::Homelab);
+        sim.inject(Fault::on("PUT", "/config", FaultKind::DropBefore));
+        assert!(matches!(run(sim.api().send(&put)), Err(PveError::Lost { .. })));
+        assert_eq!(config(&sim, 8000).unwrap()["cores"], 2);
+        sim.inject(Fault::on("PUT", "/config", FaultKind::DropAfter));
+        assert!(matches!(run(sim.api().send(&put)), Err(PveError::Lost { .. })));
+        assert_eq!(config(&sim, 8000).unwrap()["cores"], 4);
+        let digest = config(&sim, 8000).unwrap()["digest"].as_str().unwrap().to_owned();
+        sim.inject(Fault::at(0, FaultKind::DigestRace));
+        let raced = run(sim.api().send(&put.clone().with("digest", digest))).unwrap_err();
+        assert_eq!(raced.refusal(), Some(Meaning::Digest));
+        sim.inject(Fault::at(0, FaultKind::LockTimeout));
+        assert_eq!(run(sim.api().send(&put)).unwrap_err().refusal(), Some(Meaning::Busy));
+        sim.inject(Fault::on("POST", "/clone", FaultKind::TaskFails("no space".to_owned())));
+        clone(&sim, 1).unwrap();
+        sim.finish_tasks();
+        assert_eq!(sim.with_world(|w| w.tasks[0].exit_status.clone()), "no space");
+        assert_eq!(sim.requests(), sim.request_log().len() as u64);
+    }
+
+    #[test]
+    fn a_booted_cloud_image_has_an_agent_and_an_address() {
+        let sim = Sim::new(Baseline::Homelab);
+        clone(&sim, 1).unwrap();
+        sim.finish_tasks();
+        run(sim.api().send(&Call::new(Method::Post, "/nodes/pve1/qemu/101/status/start"))).unwrap();
+        sim.finish_tasks();
+        let ping = Call::new(Method::Post, "/nodes/pve1/qemu/101/agent/ping");
+        assert!(run(sim.api().send(&ping)).is_err());
+        run(sim.clock().sleep(Duration::from_secs(20)));
+        run(sim.api().send(&ping)).unwrap();
+        let path = "/nodes/pve1/qemu/101/agent/network-get-interfaces";
+        let seen = run(sim.api().get(&Query::new(path))).unwrap();
+        assert_eq!(seen["result"][1]["ip-addresses"][0]["ip-address-type"], "ipv4");
+        assert!(sim.clock().now_ms() > 0);
+    }
+
+    #[test]
+    fn a_node_that_is_down_and_a_lost_quorum_are_told() {
+        let sim = Sim::new(Baseline::Homelab);
+        sim.with_world(|w| w.nodes.get_mut("pve1").unwrap().online = false);
+        assert_eq!(config(&sim, 8000).unwrap_err().refusal(), Some(Meaning::NodeOffline));
+        sim.with_world(|w| {
+            w.nodes.get_mut("pve1").unwrap().online = true;
+            w.quorate = false;
+        });
+        assert_eq!(clone(&sim, 1).unwrap_err().refusal(), Some(Meaning::NoQuorum));
     }
 }

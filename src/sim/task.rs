@@ -97,7 +97,10 @@ impl World {
         let effect = crate::sim::api::effects().find(|e| e.name == name);
         // A marked task fails instead of having its effect (see faults).
         let end = match (told.get("!fail").and_then(Value::as_str), effect) {
-            (Some(text), _) => End::Failed(text.to_owned()),
+            (Some(text), _) => {
+                self.abandon(&told);
+                End::Failed(text.to_owned())
+            }
             (None, Some(effect)) => (effect.run)(self, &told, &mut lines),
             (None, None) => End::Ok,
         };
@@ -123,6 +126,18 @@ impl World {
         };
         task.log.extend(lines);
         task.end_ms = Some(now);
+    }
+
+    /// Cleans up after a task that fails on demand: PVE removes a half-made clone, and unlocks what did not migrate.
+    fn abandon(&mut self, told: &Value) {
+        let id = |key: &str| told[key].as_u64().and_then(|v| u32::try_from(v).ok());
+        let lock = |w: &World, v: u32| w.guests.get(&v).and_then(|g| g.config.get("lock").cloned()).unwrap_or_default();
+        if let Some(new) = id("newid").filter(|v| lock(self, *v) == "clone") {
+            self.guests.remove(&new);
+        }
+        if let Some(vmid) = id("vmid").filter(|v| lock(self, *v) == "migrate") {
+            self.edit_guest(vmid, "lock", None);
+        }
     }
 
     /// Stops a running task: no effect, `received interrupt`. The locks that it left on guests stay, as on PVE.

@@ -33,8 +33,12 @@ pub enum Kind {
     List(FormatCheck),
     /// A property string: the default key, and the schema of its parts.
     Props(&'static str, &'static [Param]),
-    /// A list of property strings.
+    /// A list of any strings.
     Strings,
+    /// Within a property string: the key is the value of the first, its value that of the second (`virtio=MAC`).
+    Alias(&'static str, &'static str),
+    /// Within a property string: another name of a key.
+    Same(&'static str),
 }
 
 /// One parameter.
@@ -121,19 +125,30 @@ pub fn verify(tables: &[&[Param]], given: &[(String, Value)]) -> Result<Args, Re
     if errors.is_empty() { Ok(Args { values }) } else { Err(Refusal::params(errors)) }
 }
 
-/// The value as a string, or an entry in `errors`. `null` counts as absent.
+/// The value as a string, or an entry in `errors`.
 fn check(name: &str, kind: &Kind, value: &Value, errors: &mut BTreeMap<String, String>) -> Option<String> {
     let wanted = match kind {
         Kind::Bool => "boolean",
         Kind::Int(..) | Kind::IntFormat(_) => "integer",
         Kind::Num(..) => "number",
-        _ => "string",
+        Kind::Str
+        | Kind::Len(..)
+        | Kind::Enum(_)
+        | Kind::Pattern(..)
+        | Kind::Format(..)
+        | Kind::List(_)
+        | Kind::Props(..)
+        | Kind::Strings
+        | Kind::Alias(..)
+        | Kind::Same(_) => "string",
     };
     let mut fail = |text: String| {
         errors.insert(name.to_owned(), text);
         None
     };
     let text = match value {
+        // An explicit null of free text is an empty one; any other counts as absent.
+        Value::Null if matches!(kind, Kind::Str | Kind::Len(..)) => String::new(),
         Value::Null => return None,
         Value::Bool(b) => if *b { "1" } else { "0" }.to_owned(),
         Value::Number(n) => n.to_string(),
@@ -174,7 +189,7 @@ pub fn check_text(name: &str, kind: &Kind, text: &str) -> Result<(), String> {
             Ok(n) if n.is_finite() => bounds(n, *min, *max),
             _ => Err(format!("type check ('number') failed - got '{text}'")),
         },
-        Kind::Str | Kind::Strings => Ok(()),
+        Kind::Str | Kind::Strings | Kind::Alias(..) | Kind::Same(_) => Ok(()),
         Kind::Len(min, max) => lengths(text, *min, *max),
         Kind::Enum(words) if words.contains(&text) => Ok(()),
         Kind::Enum(words) => {
@@ -230,10 +245,17 @@ pub fn check_props(
             }
             None => (default_key.to_owned(), part.to_owned()),
         };
-        if parts.iter().any(|(k, _)| *k == key) {
-            return Err(format!("duplicate key in comma-separated list property: {key}\n"));
+        let pairs = match schema.iter().find(|p| p.name == key).map(|p| p.kind) {
+            Some(Kind::Alias(of_key, of_value)) => vec![(of_key.to_owned(), key), (of_value.to_owned(), value)],
+            Some(Kind::Same(other)) => vec![(other.to_owned(), value)],
+            _ => vec![(key, value)],
+        };
+        for (key, value) in pairs {
+            if parts.iter().any(|(k, _)| *k == key) {
+                return Err(format!("duplicate key in comma-separated list property: {key}\n"));
+            }
+            parts.push((key, value));
         }
-        parts.push((key, value));
     }
     let mut errors = BTreeMap::new();
     for (key, value) in &mut parts {

@@ -27,12 +27,21 @@ pub mod pool;
 pub mod qemu;
 pub mod storage;
 
-use crate::sim::request::Route;
+use crate::sim::ctx::Ctx;
+use crate::sim::request::{Args, Check, Refusal, Route};
 use crate::sim::task::Effect;
+use serde_json::{Value, json};
+
+/// The root of the tree.
+const ROOT: &[Route] = &[Route { method: "GET", path: "/", params: &[], check: Check::User, run: index }];
+
+fn index(_: &mut Ctx<'_>, _: &Args) -> Result<Value, Refusal> {
+    Ok(["version", "cluster", "nodes", "storage", "access", "pools"].iter().map(|s| json!({"subdir": s})).collect())
+}
 
 /// Every endpoint.
 pub fn routes() -> impl Iterator<Item = &'static Route> {
-    [qemu::ROUTES, lxc::ROUTES, storage::ROUTES, pool::ROUTES, access::ROUTES, node::ROUTES, cluster::ROUTES]
+    [ROOT, qemu::ROUTES, lxc::ROUTES, storage::ROUTES, pool::ROUTES, access::ROUTES, node::ROUTES, cluster::ROUTES]
         .into_iter()
         .flatten()
 }

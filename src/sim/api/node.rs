@@ -1,10 +1,80 @@
-//! Endpoints: node.
+//! Endpoints: nodes: their state, tasks, network, options, backups.
 
-use crate::sim::request::Route;
+pub mod about;
+pub mod network;
+pub mod options;
+pub mod tasks;
+pub mod vzdump;
+
+use crate::sim::api::cluster;
+use crate::sim::params::{cluster::backup, node as params};
+use crate::sim::request::{Check, Endpoint, Route};
 use crate::sim::task::Effect;
+use crate::sim::verify::Param;
+
+const AUDIT: Check = Check::All("/nodes/{node}", &["Sys.Audit"]);
+const MODIFY: Check = Check::All("/nodes/{node}", &["Sys.Modify"]);
+
+const fn get(path: &'static str, params: &'static [&'static [Param]], check: Check, run: Endpoint) -> Route {
+    Route { method: "GET", path, params, check, run }
+}
+
+const fn put(path: &'static str, params: &'static [&'static [Param]], check: Check, run: Endpoint) -> Route {
+    Route { method: "PUT", path, params, check, run }
+}
+
+const fn post(path: &'static str, params: &'static [&'static [Param]], check: Check, run: Endpoint) -> Route {
+    Route { method: "POST", path, params, check, run }
+}
+
+const fn delete(path: &'static str, params: &'static [&'static [Param]], check: Check, run: Endpoint) -> Route {
+    Route { method: "DELETE", path, params, check, run }
+}
 
 /// The endpoints.
-pub const ROUTES: &[Route] = &[];
+pub const ROUTES: &[Route] = &[
+    get("/nodes", &[], Check::User, about::list),
+    get("/nodes/{node}", &[], Check::User, about::index),
+    get("/nodes/{node}/version", &[], Check::User, cluster::version),
+    get("/nodes/{node}/status", &[], AUDIT, about::status),
+    post("/nodes/{node}/status", &[params::COMMAND], Check::All("/nodes/{node}", &["Sys.PowerMgmt"]), about::command),
+    get("/nodes/{node}/time", &[], AUDIT, about::time),
+    get("/nodes/{node}/rrddata", &[params::RRD], AUDIT, about::rrd),
+    get("/nodes/{node}/subscription", &[], Check::User, about::subscription),
+    get("/nodes/{node}/services", &[], AUDIT, about::services),
+    get("/nodes/{node}/services/{service}/state", &[params::SERVICE], AUDIT, about::service),
+    get("/nodes/{node}/replication", &[], Check::User, about::nothing),
+    get("/nodes/{node}/netstat", &[], AUDIT, about::nothing),
+    get("/nodes/{node}/apt/update", &[], AUDIT, about::apt_list),
+    post("/nodes/{node}/apt/update", &[params::APT_UPDATE], MODIFY, about::apt_update),
+    post("/nodes/{node}/startall", &[params::ALL_GUESTS], Check::User, about::start_all),
+    post("/nodes/{node}/stopall", &[params::ALL_GUESTS], Check::User, about::stop_all),
+    get("/nodes/{node}/tasks", &[params::TASKS], Check::User, tasks::list),
+    get("/nodes/{node}/tasks/{upid}", &[], Check::User, tasks::index),
+    delete("/nodes/{node}/tasks/{upid}", &[], Check::User, tasks::stop),
+    get("/nodes/{node}/tasks/{upid}/status", &[], Check::User, tasks::status),
+    get("/nodes/{node}/tasks/{upid}/log", &[params::TASK_LOG], Check::User, tasks::log),
+    get("/nodes/{node}/network", &[params::NETWORK_LIST], Check::User, network::list),
+    post("/nodes/{node}/network", &[params::INTERFACE], MODIFY, network::create),
+    put("/nodes/{node}/network", &[params::NETWORK_RELOAD], MODIFY, network::reload),
+    delete("/nodes/{node}/network", &[], MODIFY, network::revert),
+    get("/nodes/{node}/network/{iface}", &[], AUDIT, network::get),
+    put("/nodes/{node}/network/{iface}", &[params::INTERFACE, params::INTERFACE_DELETE], MODIFY, network::update),
+    delete("/nodes/{node}/network/{iface}", &[], MODIFY, network::delete),
+    get("/nodes/{node}/dns", &[], AUDIT, options::dns),
+    put("/nodes/{node}/dns", &[params::DNS], MODIFY, options::put_dns),
+    get("/nodes/{node}/hosts", &[], AUDIT, options::hosts),
+    get("/nodes/{node}/config", &[params::CONFIG_GET], AUDIT, options::config),
+    put("/nodes/{node}/config", &[params::CONFIG], MODIFY, options::put_config),
+    post("/nodes/{node}/vzdump", &[backup::VZDUMP], Check::User, vzdump::start),
+    get("/nodes/{node}/vzdump/defaults", &[backup::DEFAULTS], Check::User, vzdump::defaults),
+    get("/nodes/{node}/vzdump/extractconfig", &[backup::EXTRACT], Check::User, vzdump::extract_config),
+];
 
 /// What its tasks do.
-pub const EFFECTS: &[Effect] = &[];
+pub const EFFECTS: &[Effect] = &[
+    Effect { name: "node.power", run: about::power },
+    Effect { name: "node.all_guests", run: about::all_guests },
+    Effect { name: "node.network", run: network::apply },
+    Effect { name: "node.vzdump", run: vzdump::run },
+];

@@ -1,0 +1,241 @@
+//! What a node says about itself, and its power.
+
+use crate::sim::api::cluster::resources::node_row;
+use crate::sim::api::cluster::{REPO_ID, VERSION};
+use crate::sim::ctx::{Ctx, NewTask};
+use crate::sim::params::node::SERVICES;
+use crate::sim::request::{Args, Refusal};
+use crate::sim::task::End;
+use crate::sim::world::{Power, World};
+use serde_json::{Value, json};
+
+/// `GET /nodes`: every user sees all names, figures only with Sys.Audit.
+pub fn list(ctx: &mut Ctx<'_>, _: &Args) -> Result<Value, Refusal> {
+    let rows = ctx.world.nodes.keys().map(|name| {
+        let audit = ctx.may(&format!("/nodes/{name}"), &["Sys.Audit"]);
+        let row = node_row(ctx.world, name);
+        let mut row = match audit {
+            true => row,
+            false => json!({ "type": "node", "id": format!("node/{name}"), "node": name, "status": row["status"] }),
+        };
+        let fingerprint = crate::sim::ctx::digest_of([(name, name)]).to_uppercase().repeat(2);
+        let octets: Vec<&str> = (0..32).filter_map(|i| fingerprint.get(2 * i..2 * i + 2)).collect();
+        row["ssl_fingerprint"] = octets.join(":").into();
+        row
+    });
+    Ok(rows.collect::<Vec<_>>().into())
+}
+
+/// `GET /nodes/{node}`.
+pub fn index(_: &mut Ctx<'_>, _: &Args) -> Result<Value, Refusal> {
+    let names = [
+        "aplinfo",
+        "apt",
+        "capabilities",
+        "ceph",
+        "certificates",
+        "config",
+        "disks",
+        "dns",
+        "firewall",
+        "hardware",
+        "hosts",
+        "journal",
+        "lxc",
+        "migrateall",
+        "netstat",
+        "network",
+        "qemu",
+        "query-oci-repo-tags",
+        "query-url-metadata",
+        "replication",
+        "report",
+        "rrd",
+        "rrddata",
+        "scan",
+        "sdn",
+        "services",
+        "spiceshell",
+        "startall",
+        "status",
+        "stopall",
+        "storage",
+        "subscription",
+        "suspendall",
+        "syslog",
+        "tasks",
+        "termproxy",
+        "time",
+        "version",
+        "vncshell",
+        "vncwebsocket",
+        "vzdump",
+        "wakeonlan",
+    ];
+    Ok(names.iter().map(|n| json!({ "name": n })).collect::<Vec<_>>().into())
+}
+
+/// `GET /nodes/{node}/status`.
+pub fn status(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
+    let row = node_row(ctx.world, args.text("node"));
+    let number = |key: &str| row[key].as_u64().unwrap_or(0);
+    let (memory, used, cpus) = (number("maxmem"), number("mem"), number("maxcpu"));
+    let (disk, disk_used) = (number("maxdisk"), number("disk"));
+    let kernel = "6.17.2-1-pve";
+    let built = "#1 SMP PREEMPT_DYNAMIC PMX 6.17.2-1 (2025-10-21T11:55Z)";
+    Ok(json!({
+        "uptime": row["uptime"], "wait": 0, "idle": 0, "cpu": row["cpu"], "loadavg": ["0.10", "0.12", "0.09"],
+        "kversion": format!("Linux {kernel} {built}"),
+        "current-kernel": { "sysname": "Linux", "release": kernel, "version": built, "machine": "x86_64" },
+        "boot-info": { "mode": "legacy-bios" }, "ksm": { "shared": 0 },
+        "pveversion": format!("pve-manager/{VERSION}/{REPO_ID}"),
+        "cpuinfo": {
+            "model": "Simulated CPU", "vendor": "GenuineIntel", "family": "6", "mhz": "2600.000", "hvm": "1",
+            "cores": cpus, "cpus": cpus, "sockets": 1, "user_hz": 100, "flags": "fpu vme de pse tsc msr pae vmx aes",
+        },
+        "memory": { "total": memory, "used": used, "free": memory - used, "available": memory - used },
+        "swap": { "total": 0, "used": 0, "free": 0 },
+        "rootfs": { "total": disk, "used": disk_used, "free": disk - disk_used, "avail": disk - disk_used },
+    }))
+}
+
+/// `POST /nodes/{node}/status`: the node goes down, and after a reboot comes back.
+pub fn command(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
+    let told = json!({ "node": args.text("node"), "command": args.text("command") });
+    ctx.start(NewTask::new(args.text("node"), "srvrestart", "power").takes_ms(60_000).then("node.power", told));
+    Ok(Value::Null)
+}
+
+/// The end of a reboot or shutdown.
+pub fn power(world: &mut World, told: &Value, _: &mut Vec<String>) -> End {
+    let name = told["node"].as_str().unwrap_or_default();
+    let reboot = told["command"] == "reboot";
+    let now = world.clock_ms;
+    for guest in world.guests.values_mut().filter(|g| g.node == name) {
+        let again = reboot && guest.config.get("onboot").is_some_and(|o| o == "1");
+        guest.power = if again { Power::Running } else { Power::Stopped };
+        guest.started_ms = now;
+    }
+    if let Some(node) = world.nodes.get_mut(name) {
+        node.online = reboot;
+        node.boot_ms = now;
+    }
+    End::Ok
+}
+
+/// `GET /nodes/{node}/time`.
+pub fn time(ctx: &mut Ctx<'_>, _: &Args) -> Result<Value, Refusal> {
+    let now = ctx.world.now();
+    Ok(json!({ "timezone": "Etc/UTC", "time": now, "localtime": now }))
+}
+
+/// `…/rrddata`: times without figures, as a young PVE answers.
+pub fn rrd(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
+    let step = match args.text("timeframe") {
+        "hour" => 60,
+        "day" => 60 * 30,
+        "week" => 3 * 3600,
+        "month" => 12 * 3600,
+        _ => 7 * 86_400,
+    };
+    let end = ctx.world.now() / step * step;
+    Ok((0..60).map(|i| json!({ "time": end.saturating_sub((59 - i) * step) })).collect::<Vec<_>>().into())
+}
+
+/// `GET /nodes/{node}/subscription`.
+pub fn subscription(_: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
+    let node = args.text("node").to_owned();
+    let id = crate::sim::ctx::digest_of([(&node, &node)]).to_uppercase();
+    Ok(json!({
+        "status": "notfound", "message": "There is no subscription key", "serverid": &id[..32],
+        "url": "https://www.proxmox.com/en/proxmox-virtual-environment/pricing",
+    }))
+}
+
+fn service_row(name: &str) -> Value {
+    let (state, active, unit) = match name {
+        "chrony" => ("dead", "inactive", "not-found"),
+        "corosync" => ("dead", "inactive", "enabled"),
+        _ => ("running", "active", "enabled"),
+    };
+    json!({
+        "service": name, "name": name, "desc": format!("{name}.service"), "state": state, "active-state": active,
+        "unit-state": unit,
+    })
+}
+
+/// `GET /nodes/{node}/services`.
+pub fn services(_: &mut Ctx<'_>, _: &Args) -> Result<Value, Refusal> {
+    Ok(SERVICES.iter().map(|s| service_row(s)).collect::<Vec<_>>().into())
+}
+
+/// `GET /nodes/{node}/services/{service}/state`.
+pub fn service(_: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
+    Ok(service_row(args.text("service")))
+}
+
+/// An empty list that is true of this cluster.
+pub fn nothing(_: &mut Ctx<'_>, _: &Args) -> Result<Value, Refusal> {
+    Ok(json!([]))
+}
+
+/// `GET /nodes/{node}/apt/update`: what was put into the table `nodes/apt`, by the tests or an operator.
+pub fn apt_list(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
+    Ok(ctx.world.tables.get("nodes/apt").and_then(|t| t.get(args.text("node"))).cloned().unwrap_or_else(|| json!([])))
+}
+
+/// `POST /nodes/{node}/apt/update`.
+pub fn apt_update(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
+    let task = NewTask::new(args.text("node"), "aptupdate", "").takes_ms(3000);
+    Ok(ctx.start(task.says("starting apt-get update")))
+}
+
+/// `POST /nodes/{node}/startall`.
+pub fn start_all(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
+    every_guest(ctx, args, "startall")
+}
+
+/// `POST /nodes/{node}/stopall`.
+pub fn stop_all(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
+    every_guest(ctx, args, "stopall")
+}
+
+fn every_guest(ctx: &mut Ctx<'_>, args: &Args, task_type: &str) -> Result<Value, Refusal> {
+    if !ctx.may("/", &["VM.PowerMgmt"]) {
+        let named = args.list("vms");
+        if named.is_empty() {
+            return Err(Refusal::forbidden("/, VM.PowerMgmt"));
+        }
+        for vmid in named {
+            ctx.require(&format!("/vms/{vmid}"), &["VM.PowerMgmt"])?;
+        }
+    }
+    let node = args.text("node");
+    let told = json!({
+        "node": node, "start": task_type == "startall", "force": args.on("force"),
+        "vms": args.get("vms").map(|_| args.list("vms")),
+    });
+    Ok(ctx.start(NewTask::new(node, task_type, "").takes_ms(3000).then("node.all_guests", told)))
+}
+
+/// The end of `startall` and `stopall`.
+pub fn all_guests(world: &mut World, told: &Value, lines: &mut Vec<String>) -> End {
+    let (node, start, now) = (told["node"].as_str().unwrap_or_default(), told["start"] == true, world.clock_ms);
+    let named: Option<Vec<u32>> =
+        told["vms"].as_array().map(|all| all.iter().filter_map(|v| v.as_str().and_then(|v| v.parse().ok())).collect());
+    let force = told["force"] == true || named.is_some();
+    for (vmid, guest) in world.guests.iter_mut().filter(|(_, g)| g.node == node) {
+        let template = guest.config.get("template").is_some_and(|t| t == "1");
+        let wanted = named.as_ref().is_none_or(|n| n.contains(vmid)) && !template;
+        let boots = guest.config.get("onboot").is_some_and(|o| o == "1") || force;
+        if wanted && start && boots && guest.power == Power::Stopped {
+            lines.push(format!("Starting {} {vmid}", guest.guest_type.as_str()));
+            guest.power = Power::Running;
+            guest.started_ms = now;
+        } else if wanted && !start && guest.power != Power::Stopped {
+            lines.push(format!("Stopping {} {vmid}", guest.guest_type.as_str()));
+            guest.power = Power::Stopped;
+        }
+    }
+    End::Ok
+}

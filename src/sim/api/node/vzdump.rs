@@ -1,0 +1,167 @@
+//! Backups of guests.
+
+use crate::sim::ctx::{Ctx, NewTask};
+use crate::sim::request::{Args, Refusal};
+use crate::sim::task::End;
+use crate::sim::world::{GuestType, Volume, World};
+use serde_json::{Value, json};
+
+/// `POST /nodes/{node}/vzdump`.
+pub fn start(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
+    let node = args.text("node");
+    let vmids = args.list("vmid");
+    if vmids.is_empty() && !args.on("all") && args.get("pool").is_none() {
+        return Err(Refusal::param("vmid", "property is missing"));
+    }
+    for vmid in &vmids {
+        ctx.require(&format!("/vms/{vmid}"), &["VM.Backup"]).or_else(|refusal| {
+            // The storage is checked first where both are wanting.
+            let storage = args.get("storage").unwrap_or("local");
+            ctx.require(&format!("/storage/{storage}"), &["Datastore.AllocateSpace"])?;
+            Err(refusal)
+        })?;
+    }
+    if let Some(storage) = args.get("storage") {
+        ctx.require(&format!("/storage/{storage}"), &["Datastore.AllocateSpace"])?;
+    }
+    let chosen: Vec<u32> = if vmids.is_empty() {
+        let excluded = args.list("exclude");
+        let in_pool = |vmid: u32| args.get("pool").is_none_or(|p| ctx.world.pool_of(vmid) == Some(p));
+        let here = ctx.world.guests.iter().filter(|(v, g)| g.node == node && in_pool(**v));
+        here.map(|(v, _)| *v).filter(|v| !excluded.contains(&v.to_string().as_str())).collect()
+    } else {
+        vmids.iter().filter_map(|v| v.parse().ok()).collect()
+    };
+    let total: u64 =
+        chosen.iter().filter_map(|v| ctx.world.guests.get(v)).map(crate::sim::api::cluster::resources::disk_size).sum();
+    let id = if chosen.len() == 1 { chosen[0].to_string() } else { String::new() };
+    let told = json!({
+        "node": node, "vmids": chosen, "storage": args.get("storage").unwrap_or("local"),
+        "compress": args.get("compress").unwrap_or("0"), "notes": args.get("notes-template"),
+        "protected": args.on("protected"),
+    });
+    // About 200 MiB a second.
+    let task = NewTask::new(node, "vzdump", id).takes_ms(2000 + (total >> 20) * 5);
+    Ok(ctx.start(task.says("INFO: starting new backup job: vzdump").then("node.vzdump", told)))
+}
+
+/// The end of a backup run.
+pub fn run(world: &mut World, told: &Value, lines: &mut Vec<String>) -> End {
+    let node = told["node"].as_str().unwrap_or_default();
+    let storage = told["storage"].as_str().unwrap_or_default();
+    let Some(definition) = world.storages.get(storage) else {
+        let text = format!("storage '{storage}' does not exist");
+        return End::Failed(format!(
+            "could not activate storage '{storage}': {text} could not get storage information for '{storage}': {text}"
+        ));
+    };
+    if !definition.takes("backup") {
+        return End::Failed(format!(
+            "could not get storage information for '{storage}': can't use storage '{storage}' for backups - wrong content type"
+        ));
+    }
+    let (shared, room, pbs) = (definition.shared(), definition.size, definition.storage_type == "pbs");
+    let stamp = timestamp(world.now());
+    let mut failed = false;
+    for vmid in told["vmids"].as_array().into_iter().flatten().filter_map(Value::as_u64) {
+        let Some((key, guest)) = u32::try_from(vmid).ok().and_then(|v| Some((v, world.guests.get(&v)?.clone()))) else {
+            lines.push(format!("ERROR: Backup of VM {vmid} failed - unable to find VM '{vmid}'"));
+            failed = true;
+            continue;
+        };
+        let kind = guest.guest_type.as_str();
+        let what = if guest.guest_type == GuestType::Lxc { "CT" } else { "VM" };
+        lines.push(format!("INFO: Starting Backup of VM {vmid} ({kind})"));
+        if let Some(lock) = guest.config.get("lock") {
+            lines.push(format!("ERROR: Backup of VM {vmid} failed - {what} is locked ({lock})"));
+            failed = true;
+            continue;
+        }
+        let ending = match (guest.guest_type, told["compress"].as_str().unwrap_or("0")) {
+            (GuestType::Qemu, "zstd") => "vma.zst",
+            (GuestType::Qemu, "gzip") => "vma.gz",
+            (GuestType::Qemu, "lzo" | "1") => "vma.lzo",
+            (GuestType::Qemu, _) => "vma",
+            (GuestType::Lxc, "zstd") => "tar.zst",
+            (GuestType::Lxc, "gzip") => "tar.gz",
+            (GuestType::Lxc, "lzo" | "1") => "tar.lzo",
+            (GuestType::Lxc, _) => "tar",
+        };
+        let size = crate::sim::api::cluster::resources::disk_size(&guest) / 8;
+        if world.storage_used(storage, node) + size > room {
+            lines.push(format!("ERROR: Backup of VM {vmid} failed - no space left on device"));
+            failed = true;
+            continue;
+        }
+        let volid = match pbs {
+            true => format!("{storage}:backup/{}/{vmid}/{stamp}", if what == "CT" { "ct" } else { "vm" }),
+            false => format!("{storage}:backup/vzdump-{kind}-{vmid}-{stamp}.{ending}"),
+        };
+        let name = crate::sim::api::cluster::resources::name(key, &guest);
+        let notes = told["notes"].as_str().map(|n| {
+            n.replace("{{guestname}}", &name).replace("{{vmid}}", &vmid.to_string()).replace("{{node}}", node)
+        });
+        lines.push(format!("INFO: creating vzdump archive '{volid}'"));
+        lines.push(format!("INFO: Finished Backup of VM {vmid} (00:00:01)"));
+        let ctime = world.now();
+        world.volumes.push(Volume {
+            volid,
+            node: (!shared).then(|| node.to_owned()),
+            size,
+            used: size,
+            format: ending.to_owned(),
+            content: "backup".to_owned(),
+            vmid: Some(key),
+            notes,
+            protected: told["protected"] == true,
+            ctime,
+            bootable: guest.boot_seconds.is_some(),
+            backup_of: Some(Box::new(guest)),
+            ..Volume::default()
+        });
+    }
+    match failed {
+        true => {
+            lines.push("INFO: Backup job finished with errors".to_owned());
+            End::Failed("job errors".to_owned())
+        }
+        false => {
+            lines.push("INFO: Backup job finished successfully".to_owned());
+            End::Ok
+        }
+    }
+}
+
+/// `2026_11_21-06_04_48`.
+fn timestamp(seconds: u64) -> String {
+    let text = i64::try_from(seconds).ok().and_then(|s| jiff::Timestamp::from_second(s).ok());
+    text.map_or_else(String::new, |t| t.strftime("%Y_%m_%d-%H_%M_%S").to_string())
+}
+
+/// `GET …/vzdump/defaults`.
+pub fn defaults(_: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
+    Ok(json!({
+        "all": 0, "bwlimit": 0, "compress": "0", "dumpdir": "/var/lib/vz/dump", "fleecing": { "enabled": 0 },
+        "ionice": 7, "lockwait": 180, "mailnotification": "always", "mode": "snapshot", "notification-mode": "auto",
+        "performance": { "max-workers": 16, "pbs-entries-max": 1_048_576 }, "pigz": 0,
+        "prune-backups": "keep-all=1", "quiet": 0, "remove": 1, "stdexcludes": 1, "stop": 0, "stopwait": 10,
+        "storage": args.get("storage").unwrap_or("local"), "zstd": 1,
+    }))
+}
+
+/// `GET …/vzdump/extractconfig`: the guest's configuration as text.
+pub fn extract_config(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
+    let volid = args.text("volume");
+    let storage = crate::sim::volume::storage_of(volid);
+    ctx.require(&format!("/storage/{storage}"), &["Datastore.Audit"])?;
+    let found = ctx.world.volume(volid, args.text("node")).and_then(|v| v.backup_of.as_ref());
+    let guest = found.ok_or_else(|| Refusal::died(format!("volume '{volid}' does not exist")))?;
+    let mut text = String::new();
+    for line in guest.config.get("description").iter().flat_map(|d| d.lines()) {
+        text.push_str(&format!("#{line}\n"));
+    }
+    for (key, value) in guest.config.iter().filter(|(k, _)| *k != "description") {
+        text.push_str(&format!("{key}: {value}\n"));
+    }
+    Ok(text.into())
+}

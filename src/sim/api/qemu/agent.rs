@@ -1,0 +1,111 @@
+//! The guest agent: a machine with a bootable disk and `agent` switched on answers some seconds after its start.
+
+use crate::sim::ctx::Ctx;
+use crate::sim::request::{Args, Refusal};
+use crate::sim::world::{Guest, GuestType, Power};
+use serde_json::{Value, json};
+
+fn ready<'c>(ctx: &'c mut Ctx<'_>, args: &Args) -> Result<&'c mut Guest, Refusal> {
+    let now = ctx.world.clock_ms;
+    let vmid = args.vmid();
+    let guest = ctx.guest_mut(args.text("node"), GuestType::Qemu, vmid)?;
+    let on = |v: &String| v.split(',').any(|p| p == "1" || p == "enabled=1");
+    if !guest.config.get("agent").is_some_and(on) {
+        return Err(Refusal::died("No QEMU guest agent configured"));
+    }
+    if guest.power == Power::Stopped {
+        return Err(Refusal::died(format!("VM {vmid} is not running")));
+    }
+    match guest.boot_seconds {
+        Some(seconds) if now >= guest.started_ms + seconds * 1000 => Ok(guest),
+        _ => Err(Refusal::died("QEMU guest agent is not running")),
+    }
+}
+
+/// `POST …/agent/ping`.
+pub(super) fn ping(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
+    ready(ctx, args)?;
+    Ok(json!({"result": {}}))
+}
+
+/// The address that a guest's card has: the static one of cloud-init, or one from an imagined DHCP server.
+fn address(guest: &Guest, vmid: u32, card: usize) -> (String, u8) {
+    let text = guest.config.get(&format!("ipconfig{card}"));
+    let fixed = text.and_then(|t| t.split(',').find_map(|p| p.strip_prefix("ip="))).and_then(|c| c.split_once('/'));
+    match fixed {
+        Some((ip, mask)) => (ip.to_owned(), mask.parse().unwrap_or(24)),
+        None => (format!("192.168.{}.{}", 1 + card, 20 + vmid % 200), 24),
+    }
+}
+
+/// `GET …/agent/network-get-interfaces`.
+pub(super) fn interfaces(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
+    let vmid = args.vmid();
+    let guest = ready(ctx, args)?;
+    let mut list = vec![json!({
+        "name": "lo", "hardware-address": "00:00:00:00:00:00",
+        "ip-addresses": [{"ip-address": "127.0.0.1", "ip-address-type": "ipv4", "prefix": 8}],
+    })];
+    for card in 0..32 {
+        let Some(net) = guest.config.get(&format!("net{card}")) else { continue };
+        let mac = net.split(',').next().and_then(|m| m.split_once('=')).map_or("", |(_, m)| m).to_lowercase();
+        let (ip, prefix) = address(guest, vmid, card);
+        list.push(json!({
+            "name": format!("eth{card}"), "hardware-address": mac,
+            "ip-addresses": [{"ip-address": ip, "ip-address-type": "ipv4", "prefix": prefix}],
+        }));
+    }
+    Ok(json!({"result": list}))
+}
+
+/// `GET …/agent/get-osinfo`.
+pub(super) fn os_info(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
+    ready(ctx, args)?;
+    Ok(json!({"result": {"id": "debian", "name": "Debian GNU/Linux", "version-id": "12", "machine": "x86_64"}}))
+}
+
+/// `GET …/agent/get-host-name`.
+pub(super) fn host_name(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
+    let name = ready(ctx, args)?.config.get("name").cloned().unwrap_or_default();
+    Ok(json!({"result": {"host-name": name}}))
+}
+
+/// `POST …/agent/exec`: remembers the command; it ends well at once, unless it is `false`.
+pub(super) fn exec(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
+    let command = args.text("command").to_owned();
+    let pid = ctx.world.new_pid();
+    let guest = ready(ctx, args)?;
+    let code = i32::from(command == "false" || command.ends_with("/false"));
+    let result = json!({"exited": 1, "exitcode": code, "out-data": "", "command": command});
+    guest.agent.insert(format!("pid/{pid}"), result);
+    Ok(json!({"pid": pid}))
+}
+
+/// `GET …/agent/exec-status`.
+pub(super) fn exec_status(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
+    let pid = args.text("pid").to_owned();
+    let guest = ready(ctx, args)?;
+    let Some(result) = guest.agent.get(&format!("pid/{pid}")) else {
+        return Err(Refusal::died(format!("Agent error: PID {pid} does not exist")));
+    };
+    Ok(json!({"exited": 1, "exitcode": result["exitcode"], "out-data": result["out-data"]}))
+}
+
+/// `GET …/agent/file-read`.
+pub(super) fn file_read(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
+    let file = args.text("file").to_owned();
+    let guest = ready(ctx, args)?;
+    match guest.agent.get(&format!("file{file}")) {
+        Some(content) => Ok(json!({"content": content})),
+        None => Err(Refusal::died(format!(
+            "Agent error: failed to open file '{file}' (mode: 'r'): No such file or directory"
+        ))),
+    }
+}
+
+/// `POST …/agent/file-write`.
+pub(super) fn file_write(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
+    let (file, content) = (args.text("file").to_owned(), args.text("content").to_owned());
+    ready(ctx, args)?.agent.insert(format!("file{file}"), content.into());
+    Ok(Value::Null)
+}

@@ -1,0 +1,418 @@
+//! Reading and changing a machine's configuration, pending changes included.
+
+use super::disk::{add_unused, resolve, wanted};
+use super::{file_of, is_disk, unlocked};
+use crate::sim::ctx::{Ctx, NewTask, guest_digest};
+use crate::sim::params::qemu::{CONFIG, MODELS, NET};
+use crate::sim::request::{Args, Refusal};
+use crate::sim::verify::{Kind, check_props};
+use crate::sim::volume::storage_of;
+use crate::sim::world::{Guest, GuestType, Power, World};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+
+/// A value as PVE sends it: numbers and switches as numbers, all else as text, passwords hidden.
+pub(super) fn typed(key: &str, value: &str) -> Value {
+    if key == "cipassword" {
+        return "**********".into();
+    }
+    let kind = CONFIG.iter().find(|p| p.declares(key)).map(|p| p.kind);
+    match kind {
+        Some(Kind::Bool | Kind::Int(..)) => value.parse::<i64>().map_or_else(|_| value.into(), Value::from),
+        Some(Kind::Num(..)) => {
+            value.parse::<i64>().map(Value::from).or_else(|_| value.parse::<f64>().map(Value::from)).unwrap_or_default()
+        }
+        _ if key == "snaptime" => value.parse::<i64>().map_or_else(|_| value.into(), Value::from),
+        _ => value.into(),
+    }
+}
+
+/// `GET …/config`.
+pub(super) fn read(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
+    let guest = ctx.guest(args.text("node"), GuestType::Qemu, args.vmid())?;
+    let mut config = guest.config.clone();
+    if let Some(name) = args.get("snapshot") {
+        let snapshot = guest.snapshots.get(name);
+        config = snapshot.ok_or_else(|| Refusal::died(format!("snapshot '{name}' does not exist")))?.config.clone();
+    } else if !args.on("current") {
+        for (key, value) in &guest.pending {
+            match value {
+                Some(value) => config.insert(key.clone(), value.clone()),
+                None => config.remove(key),
+            };
+        }
+    }
+    let mut out: Map<String, Value> = config.iter().map(|(k, v)| (k.clone(), typed(k, v))).collect();
+    out.insert("digest".to_owned(), guest_digest(guest).into());
+    Ok(out.into())
+}
+
+/// `GET …/pending`.
+pub(super) fn pending(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
+    let guest = ctx.guest(args.text("node"), GuestType::Qemu, args.vmid())?;
+    let mut rows = vec![json!({"key": "digest", "value": guest_digest(guest)})];
+    for (key, value) in &guest.config {
+        let mut row = json!({"key": key, "value": typed(key, value)});
+        match guest.pending.get(key) {
+            Some(Some(new)) => row["pending"] = typed(key, new),
+            Some(None) => row["delete"] = 1.into(),
+            None => {}
+        }
+        rows.push(row);
+    }
+    for (key, value) in guest.pending.iter().filter(|(k, _)| !guest.config.contains_key(*k)) {
+        if let Some(value) = value {
+            rows.push(json!({"key": key, "pending": typed(key, value)}));
+        }
+    }
+    Ok(rows.into())
+}
+
+/// `PUT …/config`.
+pub(super) fn update(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
+    change(ctx, args)?;
+    Ok(Value::Null)
+}
+
+/// `POST …/config`: the same in a task.
+pub(super) fn update_async(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
+    change(ctx, args)?;
+    let node = args.text("node").to_owned();
+    let sent: String = args
+        .values
+        .iter()
+        .filter(|(k, _)| !matches!(k.as_str(), "node" | "vmid" | "digest"))
+        .map(|(k, v)| format!(" -{k} {v}"))
+        .collect();
+    let line = format!("update VM {}:{sent}", args.vmid());
+    Ok(ctx.start(NewTask::new(&node, "qmconfig", args.vmid()).takes_ms(200).says(line)))
+}
+
+/// `PUT …/unlink`.
+pub(super) fn unlink(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
+    let mut as_delete = args.clone();
+    if let Some(list) = as_delete.values.remove("idlist") {
+        as_delete.values.insert("delete".to_owned(), list);
+    }
+    change(ctx, &as_delete)?;
+    Ok(Value::Null)
+}
+
+/// The privilege that changing an option takes.
+fn privilege(key: &str, value: &str) -> &'static str {
+    let stem = key.trim_end_matches(|c: char| c.is_ascii_digit());
+    match stem {
+        "ide" | "sata" | "scsi" | "virtio" if value.contains("media=cdrom") => "VM.Config.CDROM",
+        "ide" | "sata" | "scsi" | "virtio" | "unused" | "efidisk" | "tpmstate" => "VM.Config.Disk",
+        "cores" | "sockets" | "cpu" | "cpulimit" | "cpuunits" | "numa" | "vcpus" | "smp" | "affinity" => {
+            "VM.Config.CPU"
+        }
+        "memory" | "balloon" | "shares" | "hugepages" => "VM.Config.Memory",
+        "net" | "ipconfig" | "nameserver" | "searchdomain" => "VM.Config.Network",
+        "cicustom" | "cipassword" | "citype" | "ciuser" | "ciupgrade" | "sshkeys" => "VM.Config.Cloudinit",
+        "acpi" | "bios" | "scsihw" | "machine" | "vga" | "kvm" | "keyboard" | "tablet" | "serial" | "parallel"
+        | "usb" | "hostpci" | "audio" | "arch" | "agent" | "watchdog" | "rng" => "VM.Config.HWType",
+        _ => "VM.Config.Options",
+    }
+}
+
+/// Options that only root@pam itself may touch, and the finer rights of the others.
+pub(super) fn permitted(ctx: &Ctx<'_>, path: &str, key: &str, value: Option<&str>) -> Result<(), Refusal> {
+    let stem = key.trim_end_matches(|c: char| c.is_ascii_digit());
+    if !ctx.is_root() {
+        if matches!(key, "args" | "lock" | "hookscript") {
+            return Err(Refusal::died(format!("only root can set '{key}' config")));
+        }
+        let value = value.unwrap_or_default();
+        match stem {
+            "hostpci" if !value.is_empty() && !value.contains("mapping=") => {
+                return Err(Refusal::died(format!("only root can set '{key}' config for non-mapped devices")));
+            }
+            "usb" if !value.is_empty() && !value.contains("mapping=") && !value.contains("spice") => {
+                return Err(Refusal::died(format!("only root can set '{key}' config for real devices")));
+            }
+            "serial" if !value.is_empty() && value != "socket" => {
+                return Err(Refusal::died(format!("only root can modify '{key}' config for real devices")));
+            }
+            _ => {}
+        }
+    }
+    ctx.require(path, &[privilege(key, value.unwrap_or_default())])?;
+    let Some(value) = value else { return Ok(()) };
+    let bridge = value.split(',').find_map(|p| p.strip_prefix("bridge="));
+    if let Some(bridge) = bridge.filter(|_| stem == "net") {
+        ctx.require(&format!("/sdn/zones/localnetwork/{bridge}"), &["SDN.Use"])?;
+    }
+    if is_disk(key) {
+        let file = file_of(value);
+        if let Some((storage, _)) = wanted(file) {
+            if !ctx.world.storages.contains_key(storage) {
+                return Err(Refusal::died(format!("storage '{storage}' does not exist")));
+            }
+            ctx.require(&format!("/storage/{storage}"), &["Datastore.AllocateSpace"])?;
+        } else if file.contains(':') && !ctx.world.storages.contains_key(storage_of(file)) {
+            return Err(Refusal::died(format!("storage '{}' does not exist", storage_of(file))));
+        }
+    }
+    Ok(())
+}
+
+/// A network card's text with a MAC, the model first.
+pub(super) fn print_net(world: &mut World, key: &str, text: &str) -> String {
+    let mut parts: BTreeMap<String, String> =
+        check_props(key, "model", NET, text).unwrap_or_default().into_iter().collect();
+    let model = parts.remove("model").unwrap_or_default();
+    let mac = parts.remove("macaddr").map_or_else(|| world.new_mac(), |m| m.to_uppercase());
+    debug_assert!(MODELS.contains(&model.as_str()));
+    parts.iter().fold(format!("{model}={mac}"), |text, (k, v)| format!("{text},{k}={v}"))
+}
+
+/// Tags as PVE keeps them after an update.
+pub(super) fn tidy_tags(text: &str) -> String {
+    let mut tags: Vec<String> = text.split([',', ';', ' ']).filter(|t| !t.is_empty()).map(str::to_lowercase).collect();
+    tags.sort();
+    tags.dedup();
+    tags.join(";")
+}
+
+/// Whether a running machine takes a change at once.
+fn live(guest: &Guest, key: &str, new: Option<&str>) -> bool {
+    let hotplug = guest.config.get("hotplug").map_or("network,disk,usb", String::as_str);
+    let plugs = |what: &str| hotplug == "1" || hotplug.split(',').any(|h| h == what);
+    let stem = key.trim_end_matches(|c: char| c.is_ascii_digit());
+    match stem {
+        "net" => plugs("network"),
+        "scsi" | "virtio" => plugs("disk"),
+        "ide" | "sata" => {
+            let cdrom = |v: Option<&str>| v.is_some_and(|v| v.contains("media=cdrom"));
+            cdrom(new) && cdrom(guest.config.get(key).map(String::as_str))
+        }
+        "usb" => plugs("usb"),
+        "cores" | "sockets" | "vcpus" => plugs("cpu") && key == "vcpus",
+        "memory" => plugs("memory"),
+        "balloon" => new.is_some_and(|v| v != "0"),
+        "ipconfig" | "unused" => true,
+        _ => matches!(
+            key,
+            "lock"
+                | "name"
+                | "onboot"
+                | "shares"
+                | "startup"
+                | "description"
+                | "protection"
+                | "vmstatestorage"
+                | "hookscript"
+                | "tags"
+                | "autostart"
+                | "template"
+                | "cpuunits"
+                | "cpulimit"
+                | "cicustom"
+                | "cipassword"
+                | "citype"
+                | "ciuser"
+                | "ciupgrade"
+                | "nameserver"
+                | "searchdomain"
+                | "sshkeys"
+        ),
+    }
+}
+
+fn known(key: &str) -> bool {
+    CONFIG.iter().any(|p| p.declares(key)) || matches!(key, "meta" | "runningcpu" | "runningmachine")
+}
+
+/// The change itself, in PVE's order: words first, then rights, then the guest, its digest and its lock.
+fn change(ctx: &mut Ctx<'_>, args: &Args) -> Result<(), Refusal> {
+    let (node, vmid) = (args.text("node").to_owned(), args.vmid());
+    let (deletes, reverts) = (args.list("delete"), args.list("revert"));
+    const CONTROLS: &[&str] = &[
+        "node",
+        "vmid",
+        "delete",
+        "revert",
+        "force",
+        "skiplock",
+        "digest",
+        "background_delay",
+        "import-working-storage",
+    ];
+    let sets: Vec<(&str, &str)> = args
+        .values
+        .iter()
+        .filter(|(k, _)| !CONTROLS.contains(&k.as_str()))
+        .map(|(k, v)| (k.as_str(), v.as_str()))
+        .collect();
+    if args.on("skiplock") && !ctx.is_root() {
+        return Err(Refusal::param("skiplock", "Only root may use this option."));
+    }
+    if sets.is_empty() && deletes.is_empty() && reverts.is_empty() {
+        return Err(Refusal::died("no options specified"));
+    }
+    if let Some(script) = args.get("hookscript").filter(|s| ctx.world.volume(s, &node).is_none()) {
+        return Err(Refusal::param("hookscript", format!("script '{script}' does not exist\n")));
+    }
+    for (name, list) in [("delete", &deletes), ("revert", &reverts)] {
+        for key in list {
+            if !known(key) {
+                return Err(Refusal::param(name, format!("unknown option '{key}'")));
+            }
+            if args.get(key).is_some() {
+                let text = format!("you can't use '-{key}' and -{name} {key}' at the same time");
+                return Err(Refusal::param(name, text));
+            }
+        }
+    }
+    let path = format!("/vms/{vmid}");
+    for key in deletes.iter().chain(&reverts) {
+        permitted(ctx, &path, key, None)?;
+    }
+    for (key, value) in &sets {
+        permitted(ctx, &path, key, Some(value))?;
+    }
+    ctx.lock_file(vmid)?;
+    let guest = ctx.guest(&node, GuestType::Qemu, vmid)?;
+    if args.get("digest").is_some_and(|d| d != guest_digest(guest)) {
+        return Err(Refusal::died("checksum mismatch (file change by other user?)"));
+    }
+    if !args.on("skiplock") {
+        unlocked(guest).map_err(Refusal::died)?;
+    }
+    for key in &reverts {
+        ctx.guest_mut(&node, GuestType::Qemu, vmid)?.pending.remove(*key);
+    }
+    for key in deletes {
+        delete(ctx.world, &node, vmid, key, args.on("force"))?;
+    }
+    for (key, value) in sets {
+        set(ctx.world, &node, vmid, key, value)?;
+    }
+    Ok(())
+}
+
+fn guest_of(world: &mut World, vmid: u32) -> Result<&mut Guest, Refusal> {
+    world.guests.get_mut(&vmid).ok_or_else(|| Refusal::died("guest is gone"))
+}
+
+fn delete(world: &mut World, node: &str, vmid: u32, key: &str, force: bool) -> Result<(), Refusal> {
+    let guest = guest_of(world, vmid)?;
+    let Some(value) = guest.config.get(key).cloned() else {
+        guest.pending.remove(key);
+        return Ok(());
+    };
+    let volid = file_of(&value).to_owned();
+    let protects = guest.config.get("protection").is_some_and(|p| p == "1");
+    if key.starts_with("unused") {
+        if protects {
+            return Err(Refusal::died(format!("can't remove unused disk '{key}' - protection mode enabled")));
+        }
+        if guest.snapshots.values().any(|s| s.config.values().any(|v| file_of(v) == volid)) {
+            return Err(Refusal::died(format!("unable to delete '{volid}' - volume is still in use (snapshot?)")));
+        }
+        guest.config.remove(key);
+        world.free_volume(&volid, node);
+        return Ok(());
+    }
+    if is_disk(key) && protects {
+        return Err(Refusal::died(format!("can't remove drive '{key}' - protection mode enabled")));
+    }
+    if guest.power != Power::Stopped && !live(guest, key, Some(&value)) {
+        guest.pending.insert(key.to_owned(), None);
+        return Ok(());
+    }
+    guest.config.remove(key);
+    guest.pending.remove(key);
+    if let Some(boot) = guest.config.get_mut("boot").filter(|b| b.starts_with("order=")) {
+        let rest: Vec<&str> = boot["order=".len()..].split(';').filter(|d| *d != key).collect();
+        *boot = format!("order={}", rest.join(";"));
+    }
+    if is_disk(key) {
+        release(world, node, vmid, &value, force)?;
+    }
+    Ok(())
+}
+
+/// What becomes of a disk that no slot names any more: cloud-init's goes, one of our own is kept as unused.
+fn release(world: &mut World, node: &str, vmid: u32, text: &str, force: bool) -> Result<(), Refusal> {
+    let volid = file_of(text).to_owned();
+    let ours = world.volume(&volid, node).is_some_and(|v| v.vmid == Some(vmid));
+    if !ours || (text.contains("media=cdrom") && !volid.contains("-cloudinit")) {
+        return Ok(());
+    }
+    if force || volid.contains("-cloudinit") {
+        world.free_volume(&volid, node);
+    } else {
+        add_unused(&mut guest_of(world, vmid)?.config, &volid);
+    }
+    Ok(())
+}
+
+fn set(world: &mut World, node: &str, vmid: u32, key: &str, value: &str) -> Result<(), Refusal> {
+    let stem = key.trim_end_matches(|c: char| c.is_ascii_digit());
+    let old = guest_of(world, vmid)?.config.get(key).cloned();
+    let value = match stem {
+        "net" => print_net(world, key, value),
+        "tags" => tidy_tags(value),
+        _ if is_disk(key) => resolve(world, node, vmid, key, value, &mut Vec::new()).map_err(Refusal::died)?,
+        _ => value.to_owned(),
+    };
+    let guest = guest_of(world, vmid)?;
+    if matches!(key, "description" | "tags") && value.is_empty() {
+        guest.config.remove(key);
+        return Ok(());
+    }
+    if guest.power != Power::Stopped && !live(guest, key, Some(&value)) {
+        if old.as_deref() == Some(value.as_str()) {
+            guest.pending.remove(key);
+        } else {
+            guest.pending.insert(key.to_owned(), Some(value));
+        }
+        return Ok(());
+    }
+    guest.config.insert(key.to_owned(), value.clone());
+    guest.pending.remove(key);
+    if is_disk(key) {
+        let file = file_of(&value);
+        guest.config.retain(|k, v| !(k.starts_with("unused") && file_of(v) == file));
+        if let Some(old) = old.filter(|o| file_of(o) != file) {
+            release(world, node, vmid, &old, false)?;
+        }
+    }
+    Ok(())
+}
+
+const CLOUDINIT_KEYS: &[&str] =
+    &["cicustom", "cipassword", "ciuser", "ciupgrade", "citype", "nameserver", "searchdomain", "sshkeys"];
+
+/// `GET …/cloudinit`.
+pub(super) fn cloudinit(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
+    let guest = ctx.guest(args.text("node"), GuestType::Qemu, args.vmid())?;
+    let rows = guest.config.iter().filter(|(k, _)| CLOUDINIT_KEYS.contains(&k.as_str()));
+    Ok(rows.map(|(k, v)| json!({"key": k, "value": typed(k, v)})).collect())
+}
+
+/// `PUT …/cloudinit`.
+pub(super) fn cloudinit_rebuild(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
+    ctx.lock_file(args.vmid())?;
+    let guest = ctx.guest(args.text("node"), GuestType::Qemu, args.vmid())?;
+    unlocked(guest).map_err(Refusal::died)?;
+    Ok(Value::Null)
+}
+
+/// `GET …/cloudinit/dump`.
+pub(super) fn cloudinit_dump(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
+    let guest = ctx.guest(args.text("node"), GuestType::Qemu, args.vmid())?;
+    let get = |k: &str| guest.config.get(k).map(String::as_str);
+    let name = get("name").map_or_else(|| format!("VM{}", args.vmid()), str::to_owned);
+    let mut text = format!("#cloud-config\nhostname: {name}\nmanage_etc_hosts: true\n");
+    if let Some(domain) = get("searchdomain") {
+        text += &format!("fqdn: {name}.{domain}\n");
+    }
+    if let Some(user) = get("ciuser") {
+        text += &format!("user: {user}\n");
+    }
+    text += "chpasswd:\n  expire: False\nusers:\n  - default\npackage_upgrade: true\n";
+    Ok(text.into())
+}

@@ -1,0 +1,245 @@
+//! Creating, restoring and destroying machines.
+
+use super::config::{permitted, print_net};
+use super::disk::{copy, print_drive, resolve};
+use super::{drives, ended, file_of, is_disk, machine, told, unlocked};
+use crate::sim::ctx::{Ctx, NewTask};
+use crate::sim::params::qemu::{CREATE, DISKS};
+use crate::sim::request::{Args, Refusal};
+use crate::sim::task::End;
+use crate::sim::world::{Guest, GuestType, Power, World};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// `POST /nodes/{node}/qemu`.
+pub(super) fn create(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
+    let (node, vmid) = (args.text("node").to_owned(), args.vmid());
+    let path = format!("/vms/{vmid}");
+    if let Some(pool) = args.get("pool").filter(|p| !ctx.world.pools.contains_key(*p)) {
+        return Err(Refusal::forbidden(&format!("pool '{pool}' does not exist")));
+    }
+    let by_pool = args.get("pool").is_some_and(|p| ctx.may(&format!("/pool/{p}"), &["VM.Allocate"]));
+    if !by_pool && !ctx.may(&path, &["VM.Allocate"]) {
+        return Err(Refusal::new(403, "Permission check failed"));
+    }
+    let config: BTreeMap<String, String> = args
+        .values
+        .iter()
+        .filter(|(k, _)| k.as_str() != "node" && !CREATE.iter().any(|p| p.declares(k)))
+        .map(|(k, v)| (k.clone(), v.clone()))
+        .collect();
+    if !by_pool {
+        for (key, value) in &config {
+            permitted(ctx, &path, key, Some(value))?;
+        }
+    }
+    let restoring = args.get("archive").is_some();
+    let there = ctx.world.guests.get(&vmid).map(|g| g.node.clone());
+    if let Some(at) = there.filter(|_| !(restoring && args.on("force"))) {
+        let verb = if restoring { "restore" } else { "create" };
+        return Err(Refusal::died(format!("unable to {verb} VM {vmid} - VM {vmid} already exists on node '{at}'")));
+    }
+    if let Some(archive) = args.get("archive") {
+        let volume = ctx.world.volume(archive, &node);
+        let volume = volume.ok_or_else(|| Refusal::died(format!("volume '{archive}' does not exist")))?;
+        let size = volume.size.max(1 << 30);
+        let what = json!({
+            "node": node, "vmid": vmid, "archive": archive, "storage": args.get("storage"),
+            "unique": args.on("unique"), "pool": args.get("pool"), "start": args.on("start"),
+        });
+        let task = NewTask::new(&node, "qmrestore", vmid).takes_ms((size >> 20) * 5).copies(size).holds(vmid);
+        return Ok(ctx.start(task.then("qemu.restore", what)));
+    }
+    let what =
+        json!({"node": node, "vmid": vmid, "config": config, "pool": args.get("pool"), "start": args.on("start")});
+    Ok(ctx.start(NewTask::new(&node, "qmcreate", vmid).takes_ms(1500).holds(vmid).then("qemu.create", what)))
+}
+
+/// The order in which a machine tries to boot, if nobody says.
+fn default_boot(config: &BTreeMap<String, String>) -> String {
+    let has = |cdrom: bool| {
+        DISKS
+            .iter()
+            .filter(|k| !matches!(**k, "efidisk0" | "tpmstate0"))
+            .find(|k| config.get(**k).is_some_and(|v| v.contains("media=cdrom") == cdrom))
+            .map(|k| (*k).to_owned())
+    };
+    let net = (0..32).map(|n| format!("net{n}")).find(|k| config.contains_key(k));
+    let order: Vec<String> = [has(false), has(true), net].into_iter().flatten().collect();
+    if order.is_empty() { " ".to_owned() } else { format!("order={}", order.join(";")) }
+}
+
+pub(super) fn create_effect(world: &mut World, what: &Value, log: &mut Vec<String>) -> End {
+    let (node, vmid) = told(what);
+    let sent: BTreeMap<String, String> = serde_json::from_value(what["config"].clone()).unwrap_or_default();
+    let volumes = world.volumes.clone();
+    let mut config = BTreeMap::new();
+    for (key, value) in &sent {
+        let value = if is_disk(key) {
+            match resolve(world, &node, vmid, key, value, log) {
+                Ok(value) => value,
+                Err(text) => {
+                    world.volumes = volumes;
+                    return End::Failed(format!("unable to create VM {vmid} - {text}"));
+                }
+            }
+        } else if key.starts_with("net") {
+            print_net(world, key, value)
+        } else {
+            value.clone()
+        };
+        config.insert(key.clone(), value);
+    }
+    if !config.contains_key("boot") {
+        let boot = default_boot(&config);
+        config.insert("boot".to_owned(), boot);
+    }
+    let (uuid, id, now) = (world.new_uuid(), world.new_uuid(), world.now());
+    config.entry("smbios1".to_owned()).or_insert(format!("uuid={uuid}"));
+    config.entry("vmgenid".to_owned()).or_insert(id);
+    config.insert("meta".to_owned(), format!("creation-qemu=10.0.13,ctime={now}"));
+    let guest = Guest { guest_type: GuestType::Qemu, node: node.clone(), config, ..Guest::default() };
+    world.guests.insert(vmid, guest);
+    finish(world, &node, vmid, what)
+}
+
+/// Pool and start of a new machine.
+fn finish(world: &mut World, node: &str, vmid: u32, what: &Value) -> End {
+    if let Some(pool) = what["pool"].as_str().and_then(|p| world.pools.get_mut(p)) {
+        pool.guests.insert(vmid);
+    }
+    if what["start"] == true {
+        return ended(super::power::turn_on(world, node, vmid));
+    }
+    End::Ok
+}
+
+pub(super) fn restore_effect(world: &mut World, what: &Value, log: &mut Vec<String>) -> End {
+    let (node, vmid) = told(what);
+    let archive = what["archive"].as_str().unwrap_or_default();
+    let Some(saved) = world.volume(archive, &node).and_then(|v| v.backup_of.clone()) else {
+        return End::Failed(format!("unable to restore VM {vmid} - unable to read archive '{archive}'"));
+    };
+    if world.guests.get(&vmid).is_some_and(|g| g.power != Power::Stopped) {
+        return End::Failed(format!("unable to restore VM {vmid} - VM {vmid} is running"));
+    }
+    wipe(world, &node, vmid);
+    let mut config = saved.config.clone();
+    for key in ["lock", "parent", "template"] {
+        config.remove(key);
+    }
+    for (key, text) in drives(&saved.config) {
+        let size = text.split(',').find_map(|p| p.strip_prefix("size=")).and_then(crate::base::quantity::Bytes::parse);
+        let from = world.volume(file_of(&text), &saved.node).cloned().unwrap_or(crate::sim::world::Volume {
+            volid: file_of(&text).to_owned(),
+            size: size.map_or(1 << 30, |s| s.0),
+            format: "raw".to_owned(),
+            bootable: true,
+            ..Default::default()
+        });
+        match copy(world, &from, (&node, &node), vmid, what["storage"].as_str(), None) {
+            Ok(volid) => {
+                log.push(format!("new volume ID is '{volid}'"));
+                let mut parts = super::disk::parts_of(&key, &text);
+                parts.retain(|(k, _)| k != "file");
+                parts.push(("file".to_owned(), volid));
+                config.insert(key, print_drive(parts));
+            }
+            Err(text) => return End::Failed(format!("unable to restore VM {vmid} - {text}")),
+        }
+    }
+    if what["unique"] == true {
+        fresh_identity(world, &mut config);
+    }
+    let guest = Guest { guest_type: GuestType::Qemu, node: node.clone(), config, ..Guest::default() };
+    world.guests.insert(vmid, guest);
+    finish(world, &node, vmid, what)
+}
+
+/// New UUIDs and MACs.
+pub(super) fn fresh_identity(world: &mut World, config: &mut BTreeMap<String, String>) {
+    let (uuid, id) = (world.new_uuid(), world.new_uuid());
+    config.insert("smbios1".to_owned(), format!("uuid={uuid}"));
+    config.insert("vmgenid".to_owned(), id);
+    let nets: Vec<String> = config.keys().filter(|k| k.starts_with("net")).cloned().collect();
+    for key in nets {
+        let text = config.get(&key).cloned().unwrap_or_default();
+        let (first, rest) = text.split_once(',').unwrap_or((&text, ""));
+        let model = first.split('=').next().unwrap_or_default();
+        let mac = world.new_mac();
+        let comma = if rest.is_empty() { "" } else { "," };
+        config.insert(key, format!("{model}={mac}{comma}{rest}"));
+    }
+}
+
+/// `DELETE /nodes/{node}/qemu/{vmid}`.
+pub(super) fn destroy(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
+    let (node, vmid) = (args.text("node").to_owned(), args.vmid());
+    if args.on("skiplock") && !ctx.is_root() {
+        return Err(Refusal::param("skiplock", "Only root may use this option."));
+    }
+    let guest = ctx.guest(&node, GuestType::Qemu, vmid)?;
+    if guest.config.get("protection").is_some_and(|p| p == "1") {
+        return Err(Refusal::died(format!("can't remove VM {vmid} - protection mode enabled")));
+    }
+    if guest.power != Power::Stopped {
+        return Err(Refusal::died(format!("VM {vmid} is running - destroy failed")));
+    }
+    let sid = format!("vm:{vmid}");
+    if !args.on("purge") && ctx.world.table("cluster/ha/resources").contains_key(&sid) {
+        return Err(Refusal::died(format!(
+            "unable to remove VM {vmid} - used in HA resources and purge parameter not set."
+        )));
+    }
+    let what = json!({
+        "node": node, "vmid": vmid, "purge": args.on("purge"), "skiplock": args.on("skiplock"),
+        "sweep": args.on("destroy-unreferenced-disks"),
+    });
+    let mut task = NewTask::new(&node, "qmdestroy", vmid).takes_ms(1000).holds(vmid);
+    if args.on("purge") {
+        task = task.says(format!("purging VM {vmid} from related configurations.."));
+    }
+    Ok(ctx.start(task.then("qemu.destroy", what)))
+}
+
+pub(super) fn destroy_effect(world: &mut World, what: &Value, _: &mut Vec<String>) -> End {
+    let (node, vmid) = told(what);
+    ended((|| {
+        let guest = machine(world, &node, vmid)?;
+        if what["skiplock"] != true {
+            unlocked(guest)?;
+        }
+        if guest.power != Power::Stopped {
+            return Err(format!("VM {vmid} is running - destroy failed"));
+        }
+        for (_, text) in drives(&guest.config.clone()) {
+            let volid = file_of(&text);
+            if world.volumes.iter().any(|v| v.parent.as_deref() == Some(volid)) {
+                return Err(format!("base volume '{volid}' is still in use by linked cloned"));
+            }
+        }
+        wipe(world, &node, vmid);
+        if what["sweep"] == true {
+            world.volumes.retain(|v| v.vmid != Some(vmid) || v.content == "backup");
+        }
+        world.pools.values_mut().for_each(|p| {
+            p.guests.remove(&vmid);
+        });
+        world.acl.retain(|e| e.path != format!("/vms/{vmid}"));
+        if what["purge"] == true {
+            world.table("cluster/ha/resources").remove(&format!("vm:{vmid}"));
+        }
+        Ok(())
+    })())
+}
+
+/// Takes a machine and all of its own volumes away.
+fn wipe(world: &mut World, node: &str, vmid: u32) {
+    let Some(guest) = world.guests.remove(&vmid) else { return };
+    let texts = guest.config.values().chain(guest.snapshots.values().flat_map(|s| s.config.values()));
+    for volid in texts.map(|t| file_of(t).to_owned()) {
+        if world.volume(&volid, node).is_some_and(|v| v.vmid == Some(vmid)) {
+            world.free_volume(&volid, node);
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! Endpoints of virtual machines.
+
+mod agent;
+mod clone;
+mod config;
+mod create;
+mod disk;
+mod power;
+mod snapshot;
+mod view;
+
+use crate::sim::params::qemu as p;
+use crate::sim::request::{Check, Endpoint, Route};
+use crate::sim::task::Effect;
+use crate::sim::verify::Param;
+
+const AUDIT: Check = Check::All("/vms/{vmid}", &["VM.Audit"]);
+const POWER: Check = Check::All("/vms/{vmid}", &["VM.PowerMgmt"]);
+const DISK: Check = Check::All("/vms/{vmid}", &["VM.Config.Disk"]);
+const SNAPSHOT: Check = Check::All("/vms/{vmid}", &["VM.Snapshot"]);
+const ALLOCATE: Check = Check::All("/vms/{vmid}", &["VM.Allocate"]);
+const AGENT: Check = Check::Any("/vms/{vmid}", &["VM.GuestAgent.Audit", "VM.GuestAgent.Unrestricted"]);
+const CONFIG: Check = Check::Any(
+    "/vms/{vmid}",
+    &[
+        "VM.Config.Disk",
+        "VM.Config.CDROM",
+        "VM.Config.CPU",
+        "VM.Config.Memory",
+        "VM.Config.Network",
+        "VM.Config.HWType",
+        "VM.Config.Options",
+        "VM.Config.Cloudinit",
+    ],
+);
+
+const fn route(
+    method: &'static str,
+    path: &'static str,
+    params: &'static [&'static [Param]],
+    check: Check,
+    run: Endpoint,
+) -> Route {
+    Route { method, path, params, check, run }
+}
+
+/// The endpoints.
+pub const ROUTES: &[Route] = &[
+    route(
+        "POST",
+        "/nodes/{node}/qemu/{vmid}/vncproxy",
+        &[p::VNC],
+        Check::All("/vms/{vmid}", &["VM.Console"]),
+        view::vncproxy,
+    ),
+    route("GET", "/nodes/{node}/qemu", &[p::LIST], Check::User, view::list),
+    route("POST", "/nodes/{node}/qemu", &[p::CREATE, p::CONFIG], Check::User, create::create),
+    route("GET", "/nodes/{node}/qemu/{vmid}", &[], Check::User, view::index),
+    route("DELETE", "/nodes/{node}/qemu/{vmid}", &[p::DESTROY], ALLOCATE, create::destroy),
+    route("GET", "/nodes/{node}/qemu/{vmid}/config", &[p::READ], AUDIT, config::read),
+    route("PUT", "/nodes/{node}/qemu/{vmid}/config", &[p::UPDATE, p::CONFIG], CONFIG, config::update),
+    route(
+        "POST",
+        "/nodes/{node}/qemu/{vmid}/config",
+        &[p::UPDATE, p::UPDATE_ASYNC, p::CONFIG],
+        CONFIG,
+        config::update_async,
+    ),
+    route("GET", "/nodes/{node}/qemu/{vmid}/pending", &[], AUDIT, config::pending),
+    route("GET", "/nodes/{node}/qemu/{vmid}/cloudinit", &[], AUDIT, config::cloudinit),
+    route("PUT", "/nodes/{node}/qemu/{vmid}/cloudinit", &[], CONFIG, config::cloudinit_rebuild),
+    route("GET", "/nodes/{node}/qemu/{vmid}/cloudinit/dump", &[p::CLOUDINIT_DUMP], AUDIT, config::cloudinit_dump),
+    route("PUT", "/nodes/{node}/qemu/{vmid}/unlink", &[p::UNLINK], DISK, config::unlink),
+    route("PUT", "/nodes/{node}/qemu/{vmid}/resize", &[p::RESIZE], DISK, disk::resize),
+    route("POST", "/nodes/{node}/qemu/{vmid}/move_disk", &[p::MOVE], DISK, disk::move_disk),
+    route("POST", "/nodes/{node}/qemu/{vmid}/template", &[p::TEMPLATE], ALLOCATE, clone::template),
+    route(
+        "POST",
+        "/nodes/{node}/qemu/{vmid}/clone",
+        &[p::CLONE],
+        Check::All("/vms/{vmid}", &["VM.Clone"]),
+        clone::clone,
+    ),
+    route(
+        "GET",
+        "/nodes/{node}/qemu/{vmid}/migrate",
+        &[p::MIGRATE_CHECK],
+        Check::All("/vms/{vmid}", &["VM.Migrate"]),
+        clone::migrate_check,
+    ),
+    route(
+        "POST",
+        "/nodes/{node}/qemu/{vmid}/migrate",
+        &[p::MIGRATE],
+        Check::All("/vms/{vmid}", &["VM.Migrate"]),
+        clone::migrate,
+    ),
+    route("GET", "/nodes/{node}/qemu/{vmid}/feature", &[p::FEATURE], AUDIT, view::feature),
+    route("GET", "/nodes/{node}/qemu/{vmid}/rrddata", &[p::RRD], AUDIT, view::rrddata),
+    route("GET", "/nodes/{node}/qemu/{vmid}/status", &[], Check::User, view::status_index),
+    route("GET", "/nodes/{node}/qemu/{vmid}/status/current", &[], AUDIT, view::current),
+    route("POST", "/nodes/{node}/qemu/{vmid}/status/start", &[p::START], POWER, power::start),
+    route("POST", "/nodes/{node}/qemu/{vmid}/status/stop", &[p::STOP], POWER, power::stop),
+    route("POST", "/nodes/{node}/qemu/{vmid}/status/shutdown", &[p::SHUTDOWN], POWER, power::shutdown),
+    route("POST", "/nodes/{node}/qemu/{vmid}/status/reboot", &[p::REBOOT], POWER, power::reboot),
+    route("POST", "/nodes/{node}/qemu/{vmid}/status/reset", &[p::RESET], POWER, power::reset),
+    route("POST", "/nodes/{node}/qemu/{vmid}/status/suspend", &[p::SUSPEND], POWER, power::suspend),
+    route("POST", "/nodes/{node}/qemu/{vmid}/status/resume", &[p::RESUME], POWER, power::resume),
+    route("GET", "/nodes/{node}/qemu/{vmid}/snapshot", &[], AUDIT, snapshot::list),
+    route("POST", "/nodes/{node}/qemu/{vmid}/snapshot", &[p::SNAPSHOT], SNAPSHOT, snapshot::create),
+    route("GET", "/nodes/{node}/qemu/{vmid}/snapshot/{snapname}", &[], Check::User, snapshot::index),
+    route("DELETE", "/nodes/{node}/qemu/{vmid}/snapshot/{snapname}", &[p::SNAPSHOT_DELETE], SNAPSHOT, snapshot::delete),
+    route(
+        "GET",
+        "/nodes/{node}/qemu/{vmid}/snapshot/{snapname}/config",
+        &[],
+        Check::Any("/vms/{vmid}", &["VM.Snapshot", "VM.Snapshot.Rollback", "VM.Audit"]),
+        snapshot::config,
+    ),
+    route(
+        "PUT",
+        "/nodes/{node}/qemu/{vmid}/snapshot/{snapname}/config",
+        &[p::SNAPSHOT_CONFIG],
+        SNAPSHOT,
+        snapshot::set_config,
+    ),
+    route(
+        "POST",
+        "/nodes/{node}/qemu/{vmid}/snapshot/{snapname}/rollback",
+        &[p::ROLLBACK],
+        Check::Any("/vms/{vmid}", &["VM.Snapshot", "VM.Snapshot.Rollback"]),
+        snapshot::rollback,
+    ),
+    route("POST", "/nodes/{node}/qemu/{vmid}/monitor", &[p::MONITOR], Check::User, view::monitor),
+    route("POST", "/nodes/{node}/qemu/{vmid}/agent/ping", &[], AGENT, agent::ping),
+    route("GET", "/nodes/{node}/qemu/{vmid}/agent/network-get-interfaces", &[], AGENT, agent::interfaces),
+    route("GET", "/nodes/{node}/qemu/{vmid}/agent/get-osinfo", &[], AGENT, agent::os_info),
+    route("GET", "/nodes/{node}/qemu/{vmid}/agent/get-host-name", &[], AGENT, agent::host_name),
+    route(
+        "POST",
+        "/nodes/{node}/qemu/{vmid}/agent/exec",
+        &[p::EXEC],
+        Check::All("/vms/{vmid}", &["VM.GuestAgent.Unrestricted"]),
+        agent::exec,
+    ),
+    route(
+        "GET",
+        "/nodes/{node}/qemu/{vmid}/agent/exec-status",
+        &[p::EXEC_STATUS],
+        Check::All("/vms/{vmid}", &["VM.GuestAgent.Unrestricted"]),
+        agent::exec_status,
+    ),
+    route("GET", "/nodes/{node}/qemu/{vmid}/agent/file-read", &[p::FILE_READ], AGENT, agent::file_read),
+    route("POST", "/nodes/{node}/qemu/{vmid}/agent/file-write", &[p::FILE_WRITE], AGENT, agent::file_write),
+];
+
+/// What its tasks do.
+pub const EFFECTS: &[Effect] = &[
+    Effect { name: "qemu.fail", run: power::fail },
+    Effect { name: "qemu.create", run: create::create_effect },
+    Effect { name: "qemu.restore", run: create::restore_effect },
+    Effect { name: "qemu.destroy", run: create::destroy_effect },
+    Effect { name: "qemu.power", run: power::power_effect },
+    Effect { name: "qemu.resize", run: disk::resize_effect },
+    Effect { name: "qemu.move", run: disk::move_effect },
+    Effect { name: "qemu.clone", run: clone::clone_effect },
+    Effect { name: "qemu.template", run: clone::template_effect },
+    Effect { name: "qemu.migrate", run: clone::migrate_effect },
+    Effect { name: "qemu.snapshot", run: snapshot::create_effect },
+    Effect { name: "qemu.snapshot.delete", run: snapshot::delete_effect },
+    Effect { name: "qemu.rollback", run: snapshot::rollback_effect },
+];
+
+use crate::sim::world::{Guest, GuestType, World};
+
+/// Whether a key is a disk slot.
+fn is_disk(key: &str) -> bool {
+    p::DISKS.contains(&key)
+}
+
+/// The volumes that a configuration names, by key; CD-ROMs that are not cloud-init's are left out.
+fn drives(config: &std::collections::BTreeMap<String, String>) -> Vec<(String, String)> {
+    p::DISKS
+        .iter()
+        .filter_map(|k| config.get(*k).map(|v| ((*k).to_owned(), v.clone())))
+        .filter(|(_, v)| !v.contains("media=cdrom") || v.contains("-cloudinit"))
+        .collect()
+}
+
+/// The volume id of a drive's text.
+fn file_of(text: &str) -> &str {
+    let first = text.split(',').next().unwrap_or_default();
+    first.strip_prefix("file=").or_else(|| first.strip_prefix("volume=")).unwrap_or(first)
+}
+
+/// A virtual machine for a task's effect, or the words with which the task fails.
+fn machine<'w>(world: &'w mut World, node: &str, vmid: u32) -> Result<&'w mut Guest, String> {
+    match world.guests.get_mut(&vmid) {
+        Some(g) if g.node == node && g.guest_type == GuestType::Qemu => Ok(g),
+        _ => Err(format!("Configuration file 'nodes/{node}/qemu-server/{vmid}.conf' does not exist")),
+    }
+}
+
+/// Refuses a guest that carries a lock.
+fn unlocked(guest: &Guest) -> Result<(), String> {
+    match guest.config.get("lock") {
+        Some(lock) => Err(format!("VM is locked ({lock})")),
+        None => Ok(()),
+    }
+}
+
+/// `node` and `vmid` as a task's effect is told.
+fn told(told: &serde_json::Value) -> (String, u32) {
+    let node = told["node"].as_str().unwrap_or_default().to_owned();
+    (node, told["vmid"].as_u64().and_then(|v| u32::try_from(v).ok()).unwrap_or(0))
+}
+
+/// Runs the fallible inside of an effect.
+fn ended(result: Result<(), String>) -> crate::sim::task::End {
+    match result {
+        Ok(()) => crate::sim::task::End::Ok,
+        Err(text) => crate::sim::task::End::Failed(text.trim_end().to_owned()),
+    }
+}

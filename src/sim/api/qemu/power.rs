@@ -1,0 +1,190 @@
+//! Starting, stopping and what lies between.
+
+use super::{drives, ended, file_of, machine, told, unlocked};
+use crate::sim::ctx::{Ctx, NewTask};
+use crate::sim::request::{Args, Refusal};
+use crate::sim::task::End;
+use crate::sim::world::{Guest, GuestType, Power, World};
+use serde_json::{Value, json};
+
+/// How long a guest without a system lets a shutdown wait (PVE's default).
+const SHUTDOWN_SECONDS: i64 = 60;
+const LOCK_WAIT_MS: u64 = 10_000;
+
+fn root_only(ctx: &Ctx<'_>, args: &Args) -> Result<(), Refusal> {
+    match args.on("skiplock") && !ctx.is_root() {
+        true => Err(Refusal::param("skiplock", "Only root may use this option.")),
+        false => Ok(()),
+    }
+}
+
+/// Starts a power task: it waits for the guest's file lock inside the task, as PVE does.
+fn task(ctx: &mut Ctx<'_>, args: &Args, task_type: &str, ms: u64, what: &str) -> Result<Value, Refusal> {
+    root_only(ctx, args)?;
+    let (node, vmid) = (args.text("node").to_owned(), args.vmid());
+    let now = ctx.world.clock_ms;
+    let held = ctx.world.tasks.iter().filter(|t| t.running() && t.holds == Some(vmid)).map(|t| t.due_ms - now).max();
+    if held.is_some_and(|ms| ms > LOCK_WAIT_MS) {
+        let text = format!("can't lock file '/var/lock/qemu-server/lock-{vmid}.conf' - got timeout");
+        let new = NewTask::new(&node, task_type, vmid).takes_ms(LOCK_WAIT_MS).says("trying to acquire lock...");
+        return Ok(ctx.start(new.then("qemu.fail", json!({"text": text}))));
+    }
+    let told = json!({
+        "node": node, "vmid": vmid, "what": what, "force": args.on("forceStop"), "skiplock": args.on("skiplock"),
+    });
+    let new = NewTask::new(&node, task_type, vmid).takes_ms(ms + held.unwrap_or(0)).holds(vmid);
+    Ok(ctx.start(new.then("qemu.power", told)))
+}
+
+fn running(ctx: &Ctx<'_>, args: &Args) -> Result<(), Refusal> {
+    let guest = ctx.guest(args.text("node"), GuestType::Qemu, args.vmid())?;
+    match guest.power {
+        Power::Stopped => Err(Refusal::died(format!("VM {} not running", args.vmid()))),
+        Power::Running | Power::Paused => Ok(()),
+    }
+}
+
+/// Whether a shutdown request is heard by a system in the guest.
+fn hears(ctx: &Ctx<'_>, args: &Args) -> bool {
+    ctx.world.guests.get(&args.vmid()).is_some_and(|g| g.power == Power::Stopped || g.boot_seconds.is_some())
+}
+
+pub(super) fn start(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
+    task(ctx, args, "qmstart", 2000, "start")
+}
+
+pub(super) fn stop(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
+    if args.on("overrule-shutdown") {
+        let id = args.text("vmid").to_owned();
+        let waiting: Vec<usize> = (0..ctx.world.tasks.len())
+            .filter(|i| {
+                let t = &ctx.world.tasks[*i];
+                t.running() && t.task_type == "qmshutdown" && t.id == id
+            })
+            .collect();
+        waiting.into_iter().for_each(|i| ctx.world.interrupt_task(i));
+    }
+    task(ctx, args, "qmstop", 1000, "stop")
+}
+
+pub(super) fn shutdown(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
+    let patience = u64::try_from(args.int("timeout").unwrap_or(SHUTDOWN_SECONDS)).unwrap_or(0) * 1000;
+    let ms = if hears(ctx, args) { 4000.min(patience.max(500)) } else { patience };
+    task(ctx, args, "qmshutdown", ms, "shutdown")
+}
+
+pub(super) fn reboot(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
+    running(ctx, args)?;
+    let ms = if hears(ctx, args) { 6000 } else { 60_000 };
+    task(ctx, args, "qmreboot", ms, "reboot")
+}
+
+pub(super) fn reset(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
+    running(ctx, args)?;
+    task(ctx, args, "qmreset", 500, "reset")
+}
+
+pub(super) fn suspend(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
+    running(ctx, args)?;
+    task(ctx, args, if args.on("todisk") { "qmsuspend" } else { "qmpause" }, 500, "suspend")
+}
+
+pub(super) fn resume(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
+    running(ctx, args)?;
+    task(ctx, args, "qmresume", 500, "resume")
+}
+
+/// A task that only fails.
+pub(super) fn fail(_: &mut World, what: &Value, _: &mut Vec<String>) -> End {
+    End::Failed(what["text"].as_str().unwrap_or("failed").to_owned())
+}
+
+/// Pending changes become the configuration.
+pub(super) fn apply_pending(guest: &mut Guest) {
+    for (key, value) in std::mem::take(&mut guest.pending) {
+        match value {
+            Some(value) => guest.config.insert(key, value),
+            None => guest.config.remove(&key),
+        };
+    }
+}
+
+/// Turns a machine on.
+pub(super) fn turn_on(world: &mut World, node: &str, vmid: u32) -> Result<(), String> {
+    let (pid, now) = (world.new_pid(), world.clock_ms);
+    let bridges: Vec<String> =
+        world.nodes.get(node).map(|n| n.interfaces.keys().cloned().collect()).unwrap_or_default();
+    let vnets: Vec<String> = world.table("cluster/sdn/vnets").keys().cloned().collect();
+    let guest = machine(world, node, vmid)?;
+    apply_pending(guest);
+    for (key, value) in guest.config.iter().filter(|(k, _)| k.starts_with("net")) {
+        let Some(bridge) = value.split(',').find_map(|p| p.strip_prefix("bridge=")) else { continue };
+        if !bridges.iter().chain(&vnets).any(|b| b == bridge) {
+            return Err(format!("{key}: bridge '{bridge}' does not exist"));
+        }
+    }
+    let files: Vec<String> = drives(&guest.config).iter().map(|(_, v)| file_of(v).to_owned()).collect();
+    let missing = files.iter().find(|f| world.volume(f, node).is_none()).cloned();
+    if let Some(missing) = missing {
+        return Err(format!("volume '{missing}' does not exist"));
+    }
+    let bootable = files.iter().any(|f| world.volume(f, node).is_some_and(|v| v.bootable));
+    let guest = machine(world, node, vmid)?;
+    (guest.power, guest.started_ms, guest.pid) = (Power::Running, now, pid);
+    guest.boot_seconds = bootable.then_some(15);
+    Ok(())
+}
+
+/// Turns a machine off; pending changes take place.
+pub(super) fn turn_off(guest: &mut Guest) {
+    (guest.power, guest.pid) = (Power::Stopped, 0);
+    apply_pending(guest);
+}
+
+pub(super) fn power_effect(world: &mut World, what: &Value, log: &mut Vec<String>) -> End {
+    let (node, vmid) = told(what);
+    ended((|| {
+        let guest = machine(world, &node, vmid)?;
+        if what["skiplock"] != true {
+            unlocked(guest)?;
+        }
+        let off = guest.power == Power::Stopped;
+        match what["what"].as_str().unwrap_or_default() {
+            "start" if guest.config.get("template").is_some_and(|t| t == "1") => {
+                Err("you can't start a vm if it's a template".to_owned())
+            }
+            "start" if !off => Err(format!("VM {vmid} already running")),
+            "start" => turn_on(world, &node, vmid),
+            "stop" => {
+                turn_off(guest);
+                Ok(())
+            }
+            "shutdown" if off => Ok(()),
+            "shutdown" if guest.boot_seconds.is_some() => {
+                turn_off(guest);
+                Ok(())
+            }
+            "shutdown" if what["force"] == true => {
+                log.push("VM still running - terminating now with SIGTERM".to_owned());
+                turn_off(guest);
+                Ok(())
+            }
+            "shutdown" | "reboot" if guest.boot_seconds.is_none() => {
+                Err("VM quit/powerdown failed - got timeout".to_owned())
+            }
+            "reboot" => {
+                turn_off(guest);
+                turn_on(world, &node, vmid)
+            }
+            "suspend" => {
+                guest.power = Power::Paused;
+                Ok(())
+            }
+            "resume" => {
+                guest.power = Power::Running;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    })())
+}
