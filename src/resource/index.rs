@@ -94,8 +94,8 @@ pub struct Index {
     pub pools: BTreeMap<String, PoolRow>,
     /// `None` on a node that is in no cluster.
     pub quorate: Option<bool>,
-    /// Privileges by path, as `/access/permissions` tells of us.
-    pub permissions: BTreeMap<String, BTreeSet<String>>,
+    /// Privileges by path, as `/access/permissions` tells of us; the flag says whether paths below inherit it.
+    pub permissions: BTreeMap<String, BTreeMap<String, bool>>,
 }
 
 /// The requests that make an index, in the order in which [`Index::decode`] takes their answers.
@@ -154,7 +154,8 @@ impl Index {
             }
         }
         for (path, privileges) in permissions.as_object().into_iter().flatten() {
-            let names = privileges.as_object().into_iter().flatten().map(|(name, _)| name.clone()).collect();
+            let held = privileges.as_object().into_iter().flatten();
+            let names = held.map(|(name, flag)| (name.clone(), number(flag) == Some(1))).collect();
             index.permissions.insert(path.clone(), names);
         }
         for row in pools.as_array().into_iter().flatten() {
@@ -214,7 +215,7 @@ impl Index {
         let mut at = path;
         loop {
             if let Some(held) = self.permissions.get(at) {
-                return held.contains(privilege);
+                return held.get(privilege).is_some_and(|inherited| *inherited || at == path);
             }
             if at == "/" || at.is_empty() {
                 return false;

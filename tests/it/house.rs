@@ -56,10 +56,11 @@ fn check_fence(file: &str, text: &str) -> Vec<String> {
             }
         }
     }
-    if !matches!(room(file), Some("pve" | "cli") | None)
+    if !matches!(room(file), Some("pve" | "config" | "cli") | None)
         && paths("crate", text).iter().any(|path| path == "pve::http" || path.starts_with("pve::http::"))
     {
-        findings.push(format!("{file}: only the command line names `pve::http`; take a `&dyn Api`"));
+        findings
+            .push(format!("{file}: only the configuration and the command line name `pve::http`; take a `&dyn Api`"));
     }
     findings
 }
