@@ -96,7 +96,7 @@ fn table(listed: &[Listed], wide: bool) -> String {
         }
         table.add_row(row);
     }
-    let lines = table.lines().map(|l| l.trim_end().to_owned()).collect::<Vec<_>>();
+    let lines = table.lines().map(|l| l.trim().to_owned()).collect::<Vec<_>>();
     lines.join("\n") + "\n"
 }
 

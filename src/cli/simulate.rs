@@ -1,12 +1,76 @@
-//! `sim serve`: the simulator as a server of its own.
+//! `sim serve`: the simulator as a server of its own, over HTTPS on loopback.
 
-use crate::cli::args;
+use crate::cli::args::{self, Baseline as Wanted, SimServe};
 use crate::cli::exit;
-use crate::cli::run::{Ended, Failure};
+use crate::cli::run::{Ended, Failure, block_on, print};
+use crate::cli::session::write_atomically;
+use crate::sim::Sim;
+use crate::sim::baseline::Baseline;
+use crate::sim::serve::serve;
+
+/// Guests and nodes of `--baseline scale` where nothing is said.
+const SCALE: (u32, u32) = (3, 100);
+/// At this speed no task of the recordings takes over a second.
+const RECORDINGS_SPEED: f64 = 50.0;
+/// As fast as life, but for patience.
+const USUAL_SPEED: f64 = 10.0;
 
 /// `sim serve`.
 pub fn sim(args: &args::Sim) -> Ended {
-    let args::Sim::Serve(_) = args;
-    Err(Failure::new(exit::FAILED, "serving over HTTPS is not in this build yet")
-        .hint("--sim on any command runs against the embedded simulator"))
+    let args::Sim::Serve(args) = args;
+    let SimServe { listen, state, baseline, nodes, guests, speed } = args;
+    if (nodes.is_some() || guests.is_some()) && *baseline != Wanted::Scale {
+        return Err(Failure::new(exit::USAGE, "--nodes and --guests go with --baseline scale"));
+    }
+    let fresh = || {
+        Sim::new(match baseline {
+            Wanted::Homelab => Baseline::Homelab,
+            Wanted::Recordings => Baseline::Recordings,
+            Wanted::Scale => Baseline::Scale { nodes: nodes.unwrap_or(SCALE.0), guests: guests.unwrap_or(SCALE.1) },
+        })
+    };
+    let unusable = |why: String| Failure::new(exit::USAGE, format!("the state file cannot be used: {why}"));
+    let sim = match state {
+        None => fresh(),
+        Some(path) => match std::fs::read_to_string(path) {
+            Ok(text) => Sim::load(&text).map_err(|e| unusable(e.to_string()))?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => fresh(),
+            Err(error) => return Err(unusable(error.to_string())),
+        },
+    };
+    let usual = if *baseline == Wanted::Recordings { RECORDINGS_SPEED } else { USUAL_SPEED };
+    let speed = speed.unwrap_or(usual);
+    if !(speed.is_finite() && speed > 0.0) {
+        return Err(Failure::new(exit::USAGE, "--speed is a number greater than zero"));
+    }
+    sim.set_speed(Some(speed));
+    let ended = block_on(async {
+        let served = serve(sim.clone(), *listen, |ready| print(&format!("{}\n", ready.to_json())));
+        tokio::select! {
+            ended = served => ended,
+            _ = stopped() => Ok(()),
+        }
+    })?;
+    if let Some(path) = state {
+        write_atomically(path, &sim.save()).map_err(|e| unusable(e.to_string()))?;
+    }
+    ended.map_err(|e| {
+        Failure::new(exit::FAILED, format!("{listen} cannot be served: {e}"))
+            .hint("is the port taken? --listen 127.0.0.1:0 takes any free one")
+    })?;
+    Ok(exit::DONE)
+}
+
+/// SIGINT or SIGTERM.
+async fn stopped() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match signal(SignalKind::terminate()) {
+        Ok(mut terminate) => {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = tokio::signal::ctrl_c() => {}
+            }
+        }
+        Err(_) => drop(tokio::signal::ctrl_c().await),
+    }
 }

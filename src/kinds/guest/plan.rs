@@ -154,7 +154,7 @@ fn create(cx: &PlanContext<'_>, want: &GuestDesired, delta: &mut Delta) {
         .filter(|(path, value)| current(guest, &start, path).as_ref() != Some(*value))
         .map(|(path, value)| Change {
             path: path.clone(),
-            from: current(guest, &start, path),
+            from: template_config.as_ref().and_then(|_| current(guest, &start, path)),
             to: Some(value.clone()),
             cause: crate::resource::merge::Cause::Change,
             impact: Impact::None,
@@ -485,21 +485,32 @@ fn write_steps(
     }
 }
 
-/// Whether the guest must restart for what is written or already pending.
+/// Whether the guest must restart now. What is written in this plan is not counted yet: PVE's own answer decides, and it is
+/// seen in the next round, when the write is done.
 fn restart_needed(want: &GuestDesired, seen: &GuestSeen, delta: &mut Delta) -> bool {
     if !seen.running() {
         return false;
     }
-    let mut waiting: Vec<String> = seen.pending.clone();
-    waiting.extend(delta.changes.iter().filter(|c| c.impact == Impact::AfterReboot).map(|c| c.path.clone()));
-    if waiting.is_empty() {
-        return false;
+    let writes = delta.steps.iter().any(|s| s.call.path.ends_with("/config"));
+    let later: Vec<String> =
+        delta.changes.iter().filter(|c| c.impact == Impact::AfterReboot).map(|c| c.path.clone()).collect();
+    match want.reboot {
+        RebootPolicy::IfRequired if writes => {
+            if !later.is_empty() {
+                let text = "reboots in order when it is written, if PVE says that a change waits for it";
+                delta.notes.push(Note::Info(text.into()));
+            }
+            false
+        }
+        RebootPolicy::IfRequired => !seen.pending.is_empty(),
+        RebootPolicy::Never => {
+            let waiting: Vec<String> = seen.pending.iter().cloned().chain(later).collect();
+            if !waiting.is_empty() {
+                delta.notes.push(Note::RebootRequired(waiting));
+            }
+            false
+        }
     }
-    if want.reboot == RebootPolicy::IfRequired {
-        return true;
-    }
-    delta.notes.push(Note::RebootRequired(waiting));
-    false
 }
 
 fn power_steps(cx: &PlanContext<'_>, want: &GuestDesired, seen: &GuestSeen, restart: bool, delta: &mut Delta) {

@@ -1,0 +1,280 @@
+//! Creation from a template or a backup, and removal.
+
+use crate::sim::api::lxc::{config, power};
+use crate::sim::ctx::{Ctx, NewTask};
+use crate::sim::request::{Args, Refusal};
+use crate::sim::task::End;
+use crate::sim::volume::storage_of;
+use crate::sim::world::{Guest, GuestType, Power, World};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// The size of a root disk that nobody asked for, in GiB.
+const DEFAULT_ROOTFS_GIB: u32 = 4;
+/// A template smaller than this is no archive.
+const SMALLEST_TEMPLATE: u64 = 64 << 10;
+
+/// Refuses an id that is taken.
+pub fn free_id(world: &World, vmid: u32) -> Result<(), Refusal> {
+    match world.guests.get(&vmid) {
+        None => Ok(()),
+        Some(guest) => {
+            let what = if guest.guest_type == GuestType::Lxc { "CT" } else { "VM" };
+            Err(Refusal::died(format!("{what} {vmid} already exists on node '{}'", guest.node)))
+        }
+    }
+}
+
+/// Rights on what a new container's configuration names.
+fn permit(ctx: &Ctx<'_>, args: &Args, settings: &BTreeMap<String, String>, unprivileged: bool) -> Result<(), Refusal> {
+    let vmid = args.vmid();
+    if ctx.is_root() {
+        return Ok(());
+    }
+    if let Some(features) = settings.get("features") {
+        config::permit(ctx, vmid, "features", Some(features), None, unprivileged)?;
+    }
+    for (key, text) in settings {
+        let volume = config::volume_of(text);
+        if config::is_mount(key) && volume.starts_with('/') {
+            config::permit(ctx, vmid, key, Some(text), None, unprivileged)?;
+        } else if config::is_mount(key) {
+            ctx.require(&format!("/storage/{}", storage_of(&volume)), &["Datastore.AllocateSpace"])?;
+        } else if config::numbered(key, "dev") || matches!(key.as_str(), "hookscript" | "lock" | "template") {
+            config::permit(ctx, vmid, key, Some(text), None, unprivileged)?;
+        } else if config::numbered(key, "net") {
+            let net = crate::pve::property::PropertyString::parse(text, "");
+            if let Some(bridge) = net.get("bridge") {
+                ctx.require(&format!("/sdn/zones/localnetwork/{bridge}"), &["SDN.Use"])?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// `POST /nodes/{node}/lxc`.
+pub fn create(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
+    let (node, vmid, template) = (args.text("node"), args.vmid(), args.text("ostemplate"));
+    let restore = args.on("restore");
+    let allowed = ctx.may(&format!("/vms/{vmid}"), &["VM.Allocate"])
+        || args.get("pool").is_some_and(|p| ctx.may(&format!("/pool/{p}"), &["VM.Allocate"]));
+    if !allowed {
+        return Err(Refusal::new(403, "Permission check failed"));
+    }
+    if let Some(pool) = args.get("pool") {
+        ctx.require(&format!("/pool/{pool}"), &["VM.Allocate"])?;
+        if !ctx.world.pools.contains_key(pool) {
+            return Err(Refusal::died(format!("no such pool '{pool}'")));
+        }
+    }
+    if !(restore && args.on("force")) {
+        free_id(ctx.world, vmid)?;
+    }
+    if args.get("ssh-public-keys").is_some_and(|k| !k.lines().all(|l| l.is_empty() || l.contains(' '))) {
+        return Err(Refusal::died("SSH public key validation error"));
+    }
+    let extra = |k: &str| {
+        matches!(
+            k,
+            "node"
+                | "vmid"
+                | "ostemplate"
+                | "password"
+                | "ssh-public-keys"
+                | "storage"
+                | "start"
+                | "restore"
+                | "pool"
+                | "force"
+                | "unique"
+                | "bwlimit"
+                | "ignore-unpack-errors"
+                | "ha-managed"
+        )
+    };
+    let settings: BTreeMap<String, String> =
+        args.values.iter().filter(|(k, _)| !extra(k)).map(|(k, v)| (k.clone(), v.clone())).collect();
+    let unprivileged = settings.get("unprivileged").is_none_or(|u| u == "1");
+    permit(ctx, args, &settings, unprivileged)?;
+    let storage = args.get("storage").unwrap_or("local");
+    if !settings.contains_key("rootfs") {
+        ctx.require(&format!("/storage/{storage}"), &["Datastore.AllocateSpace"])?;
+    }
+    if !template.contains(':') {
+        let text = "Only root can pass arbitrary filesystem paths. at /usr/share/perl5/PVE/Storage.pm line 651.";
+        return Err(Refusal::died(text));
+    }
+    for volume in settings.iter().filter(|(k, _)| config::is_mount(k)).map(|(_, v)| config::volume_of(v)) {
+        if !volume.starts_with('/') {
+            ctx.world.usable_storage(storage_of(&volume), node)?;
+        }
+    }
+    let told = json!({
+        "node": node, "vmid": vmid, "template": template, "storage": storage, "settings": settings,
+        "start": args.on("start"), "restore": restore,
+    });
+    let reserved = BTreeMap::from([("lock".to_owned(), "create".to_owned())]);
+    let old = ctx.world.guests.remove(&vmid);
+    for (_, volid) in old.iter().flat_map(|g| config::volumes(&g.config)) {
+        ctx.world.free_volume(&volid, node);
+    }
+    let guest = Guest { guest_type: GuestType::Lxc, node: node.to_owned(), config: reserved, ..Guest::default() };
+    ctx.world.guests.insert(vmid, guest);
+    if let Some(pool) = args.get("pool").and_then(|p| ctx.world.pools.get_mut(p)) {
+        pool.guests.insert(vmid);
+    }
+    let (task_type, ms) = if restore { ("vzrestore", 8000) } else { ("vzcreate", 5000) };
+    Ok(ctx.start(NewTask::new(node, task_type, vmid).takes_ms(ms).holds(vmid).then("lxc.create", told)))
+}
+
+/// The end of a creation: all or nothing.
+pub fn created(world: &mut World, told: &Value, lines: &mut Vec<String>) -> End {
+    let vmid = told["vmid"].as_u64().and_then(|v| u32::try_from(v).ok()).unwrap_or(0);
+    let node = told["node"].as_str().unwrap_or_default().to_owned();
+    match build(world, told, vmid, &node, lines) {
+        Ok(()) => End::Ok,
+        Err(text) => {
+            world.volumes.retain(|v| !(v.vmid == Some(vmid) && v.content == "rootdir"));
+            forget(world, vmid);
+            End::Failed(format!(
+                "unable to {} CT {vmid} - {text}",
+                if told["restore"] == true { "restore" } else { "create" }
+            ))
+        }
+    }
+}
+
+fn build(world: &mut World, told: &Value, vmid: u32, node: &str, lines: &mut Vec<String>) -> Result<(), String> {
+    let text = |key: &str| told[key].as_str().unwrap_or_default().to_owned();
+    let mut settings: BTreeMap<String, String> = serde_json::from_value(told["settings"].clone()).unwrap_or_default();
+    let source = world.volume(&text("template"), node).cloned();
+    let mut base: BTreeMap<String, String> = BTreeMap::new();
+    if told["restore"] == true {
+        let backup = source.as_ref().and_then(|v| v.backup_of.clone());
+        let backup = backup.ok_or_else(|| format!("volume '{}' does not exist", text("template")))?;
+        for (key, value) in &backup.config {
+            if config::is_mount(key) {
+                let size = crate::pve::property::PropertyString::parse(value, "volume");
+                let gib = size
+                    .get("size")
+                    .and_then(crate::base::quantity::Bytes::parse)
+                    .map_or(1.0, |b| b.0 as f64 / f64::from(1 << 30));
+                let mut parts = crate::pve::property::PropertyString::parse(value, "volume");
+                parts.set("volume", format!("{}:{gib}", text("storage")));
+                settings.entry(key.clone()).or_insert_with(|| parts.to_text("volume"));
+            } else if !config::numbered(key, "unused") && !matches!(key.as_str(), "lock" | "parent" | "template") {
+                base.insert(key.clone(), value.clone());
+            }
+        }
+    }
+    settings.entry("rootfs".to_owned()).or_insert_with(|| format!("{}:{DEFAULT_ROOTFS_GIB}", text("storage")));
+    for (key, value) in &settings {
+        let value = match key.as_str() {
+            // Tags are not normalised on creation.
+            "tags" => value.clone(),
+            _ => config::normal(world, node, vmid, key, value).map_err(|r| r.reason)?,
+        };
+        base.insert(key.clone(), value);
+    }
+    let source = source.ok_or_else(|| format!("volume '{}' does not exist", text("template")))?;
+    lines.push(format!("extracting archive '{}'", crate::sim::api::storage::content::path_of(world, &source.volid)));
+    if source.content == "vztmpl" && source.size < SMALLEST_TEMPLATE {
+        return Err(no_archive(base.get("unprivileged").is_none_or(|u| u == "1"), vmid));
+    }
+    let system =
+        ["debian", "devuan", "ubuntu", "centos", "fedora", "opensuse", "archlinux", "alpine", "gentoo", "nixos"];
+    let named = system.iter().find(|s| source.volid.contains(**s)).copied().unwrap_or("unmanaged");
+    let mut default = |key: &str, value: &str| {
+        base.entry(key.to_owned()).or_insert_with(|| value.to_owned());
+    };
+    default("arch", "amd64");
+    default("ostype", named);
+    default("memory", "512");
+    default("swap", "512");
+    default("hostname", &format!("CT{vmid}"));
+    default("unprivileged", "1");
+    if base.get("unprivileged").is_some_and(|u| u == "0") {
+        base.remove("unprivileged");
+    }
+    lines.push("Detected container architecture: amd64".to_owned());
+    if let Some(guest) = world.guests.get_mut(&vmid) {
+        guest.config = base;
+        guest.boot_seconds = Some(5);
+    }
+    if told["start"] == true {
+        let (pid, now) = (world.new_pid(), world.clock_ms);
+        power::start_now(world, vmid, pid, now)?;
+    }
+    Ok(())
+}
+
+/// What tar says of a file that is no archive.
+fn no_archive(unprivileged: bool, vmid: u32) -> String {
+    let mapped = match unprivileged {
+        true => "lxc-usernsexec -m u:0:100000:65536 -m g:0:100000:65536 -- ",
+        false => "",
+    };
+    format!(
+        "command '{mapped}tar xpf - -z --totals --one-file-system -p --sparse --numeric-owner --acls --xattrs \
+         '--xattrs-include=user.*' '--xattrs-include=security.capability' '--warning=no-file-ignored' \
+         '--warning=no-xattr-write' -C /var/lib/lxc/{vmid}/rootfs --skip-old-files --anchored --exclude './dev/*'' \
+         failed: exit code 2"
+    )
+}
+
+/// Takes a guest out of everything that names it by its id.
+fn forget(world: &mut World, vmid: u32) {
+    world.guests.remove(&vmid);
+    for pool in world.pools.values_mut() {
+        pool.guests.remove(&vmid);
+    }
+    let path = format!("/vms/{vmid}");
+    world.acl.retain(|e| e.path != path);
+}
+
+/// `DELETE /nodes/{node}/lxc/{vmid}`.
+pub fn destroy(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
+    let (node, vmid) = (args.text("node"), args.vmid());
+    let guest = ctx.guest(node, GuestType::Lxc, vmid)?;
+    config::unlocked(guest)?;
+    if guest.config.get("protection").is_some_and(|p| p == "1") {
+        return Err(Refusal::died(format!("can't remove CT {vmid} - protection mode enabled")));
+    }
+    if guest.power != Power::Stopped && !args.on("force") {
+        return Err(Refusal::died(format!("unable to destroy CT {vmid} - container is running")));
+    }
+    let sid = format!("ct:{vmid}");
+    let managed = ctx.world.tables.get("cluster/ha/resources").is_some_and(|t| t.contains_key(&sid));
+    if managed && !args.on("purge") {
+        return Err(Refusal::died(format!(
+            "unable to remove CT {vmid} - used in HA resources and purge parameter not set."
+        )));
+    }
+    ctx.lock_file(vmid)?;
+    let told = json!({ "node": node, "vmid": vmid, "purge": args.on("purge") });
+    Ok(ctx.start(NewTask::new(node, "vzdestroy", vmid).takes_ms(1500).holds(vmid).then("lxc.destroy", told)))
+}
+
+/// The end of a removal.
+pub fn destroyed(world: &mut World, told: &Value, lines: &mut Vec<String>) -> End {
+    let vmid = told["vmid"].as_u64().and_then(|v| u32::try_from(v).ok()).unwrap_or(0);
+    let node = told["node"].as_str().unwrap_or_default();
+    let Some(guest) = world.guests.get(&vmid).cloned() else {
+        return End::Failed(format!("Configuration file 'nodes/{node}/lxc/{vmid}.conf' does not exist"));
+    };
+    let own: Vec<String> = config::volumes(&guest.config).map(|(_, v)| v).collect();
+    let base = own.iter().find(|v| world.volumes.iter().any(|o| o.parent.as_ref() == Some(v)));
+    if let Some(base) = base {
+        return End::Failed(format!("base volume '{base}' is still in use by linked cloned"));
+    }
+    for volid in &own {
+        world.free_volume(volid, node);
+    }
+    if told["purge"] == true {
+        lines.push(format!("purging CT {vmid} from related configurations.."));
+        world.table("cluster/ha/resources").remove(&format!("ct:{vmid}"));
+    }
+    world.table("firewall").remove(&format!("guest/{vmid}"));
+    forget(world, vmid);
+    End::Ok
+}
