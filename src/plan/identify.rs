@@ -94,6 +94,7 @@ pub fn identify(desired: &DesiredSet, seen: &Observation) -> Identities {
             None => {}
         }
     }
+    let unread: Vec<&GuestRow> = seen.index.guests.values().filter(|row| is_unread(row, seen)).collect();
     let mut taken: BTreeSet<VmId> = seen.index.guests.keys().copied().collect();
     let mut claimed: BTreeMap<VmId, ResourceRef> = BTreeMap::new();
     let mut unnumbered = Vec::new();
@@ -130,13 +131,31 @@ pub fn identify(desired: &DesiredSet, seen: &Observation) -> Identities {
                             .help("give the right one's number as `vmid`"),
                     );
                 }
-                None => unnumbered.push(want),
+                None => match unread.iter().find(|row| may_be(row, &want.resource.name, seen)) {
+                    Some(row) => {
+                        let why = format!("guest {} cannot be read just now, and may be this one", row.vmid);
+                        out.waiting.insert(want.resource.clone(), why);
+                    }
+                    None => unnumbered.push(want),
+                },
             },
         }
     }
     allot(&unnumbered, making, &mut taken, &mut out);
     place(desired, seen, &mut out);
     out
+}
+
+/// Whether a guest carries our tag, and nothing is known of its marker: its node is away, or the read failed.
+fn is_unread(row: &GuestRow, seen: &Observation) -> bool {
+    let failed = matches!(seen.answer(&guest_query(row)), Some(Err(error)) if !error.is_absent());
+    row.tags.contains(TAG) && (failed || !online(&seen.index, &row.node))
+}
+
+/// Whether an unread guest may be a resource: by its name, or, while its node answers, by anything. A second guest is worse
+/// than a wait.
+fn may_be(row: &GuestRow, name: &str, seen: &Observation) -> bool {
+    row.name == name || row.name.is_empty() || online(&seen.index, &row.node)
 }
 
 /// Numbers for those that have none, lowest first.

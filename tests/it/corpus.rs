@@ -52,7 +52,7 @@ spec:
   node: pve2
   tags: [b, a]
   description: one
-  power: Running
+  power: Stopped
   hardware: {cores: 2, memory: 1Gi, osType: l26, scsiController: virtio-scsi-single, cpu: host}
   disks:
     - {slot: scsi0, storage: local-lvm, size: 4Gi, discard: true, ssd: true, ioThread: true}
@@ -79,7 +79,6 @@ spec:
     - {slot: net0, bridge: vmbr1, vlan: 20}
     - {slot: net1, bridge: vmbr0, model: e1000}
   startup: {onBoot: false, order: 4}
-  update: {reboot: IfRequired}
 ",
         r"
 apiVersion: pvectl/v1alpha1
@@ -87,7 +86,6 @@ kind: VirtualMachine
 metadata: {name: bare}
 spec:
   vmid: 120
-  power: Stopped
 ",
     ] },
     Life { name: "machine from a template with cloud-init, in a pool, numbered by us", states: &[

@@ -2,7 +2,7 @@
 //! a mutant that it must catch.
 
 use crate::corpus::{LIVES, Life};
-use crate::world::{Lab, bound, delta, desired, differences, normal, nothing, open, orphans, plain, prune, run, strangers};
+use crate::world::{Lab, bound, delta, desired, differences, normal, nothing, open, orphans, plain, prune, run, stopped, strangers};
 use futures::future::BoxFuture;
 use pvectl::base::diagnostic::has_errors;
 use pvectl::kinds::list::KINDS;
@@ -120,7 +120,7 @@ impl Subject {
         match lab.try_apply(&api, &self.kinds(), set, settings) {
             Ok(report) if report.converged() => Ok(()),
             Ok(report) => Err(format!("not converged: {}", open(&report))),
-            Err(halt) => Err(format!("halted: {halt:?}")),
+            Err(halt) => Err(format!("halted: {}", stopped(&halt))),
         }
     }
 }
@@ -552,7 +552,7 @@ fn lost_reply(subject: &Subject, life: &Life) -> Result<(), String> {
             let ledger = Ledger { api: &nth, sent: Mutex::default() };
             let set = subject.set(state);
             let before = lab.sim.request_log().len();
-            let report = lab.try_apply(&ledger, &subject.kinds(), &set, &prune()).map_err(|h| format!("state {number}, write {n}: {h:?}"))?;
+            let report = lab.try_apply(&ledger, &subject.kinds(), &set, &prune()).map_err(|h| format!("state {number}, write {n}: {}", stopped(&h)))?;
             if !report.converged() {
                 return Err(format!("state {number}, the answer to write {n} lost: {}", open(&report)));
             }

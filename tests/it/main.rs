@@ -3,6 +3,16 @@
 
 mod house;
 
-// Off until the simulator can make guests.
-#[cfg(any())]
+mod world;
+
+mod corpus;
+
 mod laws;
+
+mod faults;
+
+mod fleet;
+
+mod scale;
+
+mod cli;

@@ -90,6 +90,14 @@ impl Lab {
         Lab { sim }
     }
 
+    /// Installs a system on every disk, by hand: guests then boot, and shut down when they are asked to.
+    pub(crate) fn install(&self) {
+        self.sim.with_world(|world| {
+            world.volumes.iter_mut().filter(|v| v.vmid.is_some()).for_each(|v| v.bootable = true);
+            world.guests.values_mut().for_each(|g| g.boot_seconds = Some(5));
+        });
+    }
+
     /// A copy of the state.
     pub(crate) fn world(&self) -> World {
         self.sim.with_world(|w| w.clone())
@@ -122,7 +130,7 @@ impl Lab {
         match self.try_apply(&self.sim.api(), &KINDS, set, settings) {
             Ok(report) if report.converged() => report,
             Ok(report) => panic!("not converged: {}", open(&report)),
-            Err(halt) => panic!("halted: {halt:?}"),
+            Err(halt) => panic!("halted: {}", stopped(&halt)),
         }
     }
 
@@ -136,6 +144,15 @@ impl Lab {
 pub(crate) fn open(report: &Report) -> String {
     let failed: Vec<String> = report.failed.iter().map(|(r, why)| format!("{r} failed: {why}")).collect();
     format!("{}\n{}", failed.join("\n"), differences(&report.last))
+}
+
+/// Why a run ended early, for people.
+pub(crate) fn stopped(halt: &Halt) -> String {
+    match halt {
+        Halt::Unreadable(error) => error.to_string(),
+        Halt::Refused(_, refusals) => format!("{refusals:?}"),
+        Halt::Declined(_) => "declined".to_owned(),
+    }
 }
 
 /// What a plan wants, for people.
@@ -164,6 +181,7 @@ pub(crate) fn strangers(world: &World) -> Value {
     for passing in ["clock_ms", "seed", "serial", "tasks", "tickets", "pools"] {
         top.remove(passing);
     }
+    without_empty_tables(top);
     if let Some(guests) = top["guests"].as_object_mut() {
         guests.retain(|id, _| STRANGERS.iter().any(|s| s.to_string() == *id));
     }
@@ -180,6 +198,7 @@ pub(crate) fn normal(world: &World) -> Value {
     for passing in ["clock_ms", "seed", "serial", "tasks", "tickets", "latency_ms"] {
         top.remove(passing);
     }
+    without_empty_tables(top);
     for guest in top["guests"].as_object_mut().into_iter().flat_map(Map::values_mut) {
         let guest = guest.as_object_mut().expect("a guest is an object");
         for passing in ["started_ms", "pid"] {
@@ -201,6 +220,13 @@ pub(crate) fn normal(world: &World) -> Value {
         volumes.sort_by_key(|v| format!("{} {}", v["volid"], v["node"]));
     }
     value
+}
+
+/// A table that was looked at is there, and empty.
+fn without_empty_tables(world: &mut Map<String, Value>) {
+    if let Some(tables) = world["tables"].as_object_mut() {
+        tables.retain(|_, table| table.as_object().is_some_and(|t| !t.is_empty()));
+    }
 }
 
 /// PVE's own addresses become `MAC`.
