@@ -15,7 +15,7 @@ use crate::resource::reference::{Claim, Identity, Reference, ResourceRef};
 use crate::resource::step::{Delta, Problem};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// A golden image: a VM or CT that is a PVE template when done.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -167,7 +167,18 @@ impl Kind for GuestTemplateKind {
     }
 
     fn export(observed: &GuestSeen) -> Value {
-        export::export(observed)
+        let mut spec = export::export(observed);
+        if let Some(fields) = spec.as_object_mut() {
+            // It is taken over as it stands: disks and networks are the template's own business.
+            let existing = fields.remove("vmid");
+            fields.retain(|field, _| matches!(field.as_str(), "node" | "hardware" | "pool" | "tags" | "description"));
+            fields.insert("source".into(), json!({"existing": {"vmid": existing}}));
+            if observed.row.guest == GuestType::Lxc {
+                fields.remove("hardware");
+                fields.insert("type".into(), json!("Container"));
+            }
+        }
+        spec
     }
 
     fn plan(cx: &PlanContext<'_>, desired: Option<&GuestTemplateSpec>, observed: Option<&GuestSeen>) -> Delta {

@@ -33,7 +33,7 @@ fn guest_query(row: &GuestRow) -> Query {
 
 /// What the second round of observation asks: every guest that is or may be ours, and what the kinds want to know.
 pub fn reads(desired: &DesiredSet, index: &Index, kinds: &[&dyn AnyKind]) -> BTreeSet<Query> {
-    let bound = bind(desired, &Observation { index: index.clone(), answers: BTreeMap::new() }, true);
+    let bound = identify(desired, &Observation { index: index.clone(), answers: BTreeMap::new() });
     let mut explicit = BTreeSet::new();
     let mut names = BTreeSet::new();
     for want in desired.resources.values() {
@@ -81,15 +81,9 @@ fn marker_of(row: &GuestRow, seen: &Observation) -> Option<Marker> {
     Marker::split(&notes).1.filter(|m| m.vmid.is_none_or(|v| v == row.vmid.get()))
 }
 
-/// Binds every resource to what was seen.
+/// Binds every resource.
 pub fn identify(desired: &DesiredSet, seen: &Observation) -> Identities {
-    bind(desired, seen, false)
-}
-
-/// `blind`: nothing but the index was read yet, so that a marker that is not known says nothing.
-fn bind(desired: &DesiredSet, seen: &Observation, blind: bool) -> Identities {
     let mut out = Identities::default();
-    let mut hidden: BTreeMap<&str, &GuestRow> = BTreeMap::new();
     let mut owned: BTreeMap<ResourceRef, Vec<&GuestRow>> = BTreeMap::new();
     let mut making: Option<VmId> = None;
     for row in seen.index.guests.values() {
@@ -97,12 +91,10 @@ fn bind(desired: &DesiredSet, seen: &Observation, blind: bool) -> Identities {
             Some(marker) if marker.set == desired.set => owned.entry(marker.owner).or_default().push(row),
             Some(_) => {}
             None if row.lock.as_deref().is_some_and(|l| l == "create" || l == "clone") => making = Some(row.vmid),
-            None if !blind && seen.value(&guest_query(row)).is_none() => {
-                hidden.insert(row.name.as_str(), row);
-            }
             None => {}
         }
     }
+    let unread: Vec<&GuestRow> = seen.index.guests.values().filter(|row| is_unread(row, seen)).collect();
     let mut taken: BTreeSet<VmId> = seen.index.guests.keys().copied().collect();
     let mut claimed: BTreeMap<VmId, ResourceRef> = BTreeMap::new();
     let mut unnumbered = Vec::new();
@@ -139,10 +131,9 @@ fn bind(desired: &DesiredSet, seen: &Observation, blind: bool) -> Identities {
                             .help("give the right one's number as `vmid`"),
                     );
                 }
-                None => match hidden.get(want.resource.name.as_str()) {
-                    // It may well be ours, and a second one must not be made.
+                None => match unread.iter().find(|row| may_be(row, &want.resource.name, seen)) {
                     Some(row) => {
-                        let why = format!("guest {} on `{}` has its name, and cannot be read now", row.vmid, row.node);
+                        let why = format!("guest {} cannot be read just now, and may be this one", row.vmid);
                         out.waiting.insert(want.resource.clone(), why);
                     }
                     None => unnumbered.push(want),
@@ -153,6 +144,18 @@ fn bind(desired: &DesiredSet, seen: &Observation, blind: bool) -> Identities {
     allot(&unnumbered, making, &mut taken, &mut out);
     place(desired, seen, &mut out);
     out
+}
+
+/// Whether a guest carries our tag, and nothing is known of its marker: its node is away, or the read failed.
+fn is_unread(row: &GuestRow, seen: &Observation) -> bool {
+    let failed = matches!(seen.answer(&guest_query(row)), Some(Err(error)) if !error.is_absent());
+    row.tags.contains(TAG) && (failed || !online(&seen.index, &row.node))
+}
+
+/// Whether an unread guest may be a resource: by its name, or, while its node answers, by anything. A second guest is worse
+/// than a wait.
+fn may_be(row: &GuestRow, name: &str, seen: &Observation) -> bool {
+    row.name == name || row.name.is_empty() || online(&seen.index, &row.node)
 }
 
 /// Numbers for those that have none, lowest first.

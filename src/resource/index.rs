@@ -20,7 +20,7 @@ pub struct GuestRow {
     pub status: String,
     /// Whether it is a template.
     pub template: bool,
-    /// PVE's lock, such as `backup`.
+    /// PVE's lock, such as `backup`; or the task that works on it just now, such as `qmstart`.
     pub lock: Option<String>,
     /// Its pool; hidden without Pool.Audit.
     pub pool: Option<String>,
@@ -98,9 +98,18 @@ pub struct Index {
     pub permissions: BTreeMap<String, BTreeMap<String, bool>>,
 }
 
-/// The requests that make an index, in the order in which [`Index::decode`] takes their answers.
-pub fn queries() -> [Query; 5] {
-    ["/version", "/cluster/resources", "/cluster/status", "/access/permissions", "/pools"].map(Query::new)
+/// The requests that make an index, in the order in which [`Index::decode`] takes their answers. Tasks are asked for before
+/// everything else: what ended before that shows in the rest.
+pub fn queries() -> [Query; 6] {
+    ["/cluster/tasks", "/version", "/cluster/resources", "/cluster/status", "/access/permissions", "/pools"]
+        .map(Query::new)
+}
+
+/// Whether a task of this type changes the guest that it names. A clone's names its source, which it does not change; a
+/// backup locks the guest itself; consoles change nothing.
+fn changes_a_guest(task_type: &str) -> bool {
+    let ours = task_type.starts_with("qm") || task_type.starts_with("vz");
+    (ours && !matches!(task_type, "qmclone" | "vzclone" | "vzdump")) || matches!(task_type, "resize" | "move_volume")
 }
 
 /// Text of a member that PVE may send as text or number.
@@ -131,8 +140,8 @@ pub fn tags(text: &str) -> BTreeSet<String> {
 
 impl Index {
     /// Reads the answers to [`queries`]; rows of types that we do not know are passed over.
-    pub fn decode(answers: [&Value; 5]) -> Index {
-        let [version, resources, status, permissions, pools] = answers;
+    pub fn decode(answers: [&Value; 6]) -> Index {
+        let [tasks, version, resources, status, permissions, pools] = answers;
         let mut index = Index { version: member(version, "version"), ..Index::default() };
         for row in resources.as_array().into_iter().flatten() {
             match row["type"].as_str() {
@@ -161,6 +170,13 @@ impl Index {
         for row in pools.as_array().into_iter().flatten() {
             let pool = PoolRow { id: member(row, "poolid"), comment: member(row, "comment") };
             index.pools.insert(pool.id.clone(), pool);
+        }
+        for task in tasks.as_array().into_iter().flatten() {
+            let kind = member(task, "type");
+            let guest = number(&task["id"]).and_then(VmId::new).and_then(|v| index.guests.get_mut(&v));
+            if let (Some(row), true, true) = (guest, task["endtime"].is_null(), changes_a_guest(&kind)) {
+                row.lock.get_or_insert(kind);
+            }
         }
         index
     }
@@ -241,9 +257,22 @@ mod tests {
     fn the_nearest_path_decides_a_privilege() {
         let permissions = json!({"/": {"Sys.Audit": 1}, "/vms": {"VM.Audit": 1}});
         let null = Value::Null;
-        let index = Index::decode([&null, &null, &null, &permissions, &null]);
+        let index = Index::decode([&null, &null, &null, &null, &permissions, &null]);
         assert!(index.may("/vms/100", "VM.Audit") && index.may("/nodes/pve1", "Sys.Audit"));
         assert!(!index.may("/vms/100", "Sys.Audit"));
+    }
+
+    #[test]
+    fn a_guest_that_a_task_works_on_is_locked() {
+        let null = Value::Null;
+        let resources = json!([{"type": "qemu", "vmid": 100, "node": "a"}, {"type": "qemu", "vmid": 101, "node": "a"}, {"type": "lxc", "vmid": 102, "node": "a", "lock": "backup"}]);
+        let tasks = json!([
+            {"type": "qmstart", "id": "100", "endtime": null}, {"type": "qmstart", "id": "101", "endtime": 5},
+            {"type": "vncproxy", "id": "101"}, {"type": "qmclone", "id": "101"}, {"type": "vzstart", "id": "102"}, {"type": "aptupdate", "id": ""},
+        ]);
+        let index = Index::decode([&tasks, &null, &resources, &null, &null, &null]);
+        let locks: Vec<Option<&str>> = index.guests.values().map(|g| g.lock.as_deref()).collect();
+        assert_eq!(locks, [Some("qmstart"), None, Some("backup")]);
     }
 
     #[test]

@@ -1,3 +1,18 @@
-//! The integration tests, one binary: the house rules, and the command line through the real program.
+//! The integration tests, one binary: the house rules, the laws over all kinds, the fault matrix, the numbers of requests,
+//! and the command line through the real program.
 
 mod house;
+
+mod world;
+
+mod corpus;
+
+mod laws;
+
+mod faults;
+
+mod fleet;
+
+mod scale;
+
+mod cli;

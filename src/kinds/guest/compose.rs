@@ -70,6 +70,8 @@ pub fn write(guest: GuestType, config: &Config, desired: &Fields, differences: &
                 let parts = edited.entry(option.clone()).or_insert_with(|| mapping::parts(guest, &option, held));
                 match to {
                     Some(value) => parts.set(part, mapping::encode(path, value)),
+                    // A CT's interface cannot be without its name.
+                    None if part == "name" => {}
                     None => {
                         parts.remove(part);
                     }
@@ -78,11 +80,11 @@ pub fn write(guest: GuestType, config: &Config, desired: &Fields, differences: &
         }
     }
     for (option, parts) in edited {
-        if parts.is_empty()
-            || (mapping::is_network(&option)
-                && parts.get("bridge").is_none()
-                && parts.iter().all(|(k, _)| matches!(k, "model" | "macaddr")))
-        {
+        let prefix = format!("networks.{option}.");
+        let gone = mapping::is_network(&option)
+            && parts.get("bridge").is_none()
+            && !desired.keys().any(|path| path.starts_with(&prefix));
+        if parts.is_empty() || gone {
             if config.contains_key(&option) {
                 write.delete.insert(option);
             }

@@ -113,11 +113,31 @@ pub fn guest_of(cx: &PlanContext<'_>, vmid: VmId) -> Option<GuestSeen> {
     observed::decode_row(cx.seen.index.guests.get(&vmid)?, cx.seen).ok().flatten()
 }
 
-/// Number and node of a template, and whether it is one already.
+/// Number and node of a template, and whether it is one already, with all its disks.
 pub fn source_vmid(cx: &PlanContext<'_>, template: &ResourceRef) -> Option<(VmId, String, bool)> {
     let Identity::Guest { vmid, .. } = cx.identities.get(template)? else { return None };
     let row = cx.seen.index.guests.get(vmid)?;
-    Some((*vmid, row.node.clone(), row.template && row.lock.is_none()))
+    let whole = guest_of(cx, *vmid).is_some_and(|seen| unconverted(&seen).is_empty());
+    Some((*vmid, row.node.clone(), row.template && row.lock.is_none() && whole))
+}
+
+/// Disks of a VM template that are no base images yet: `qm template` sets the flag first, and may fail at a disk.
+pub fn unconverted(seen: &GuestSeen) -> Vec<String> {
+    if seen.row.guest != GuestType::Qemu {
+        return Vec::new();
+    }
+    let slots = seen
+        .config
+        .iter()
+        .filter(|(k, v)| mapping::is_disk_slot(k) && !v.contains("media=cdrom") && !v.contains("cloudinit"));
+    slots
+        .filter(|(k, v)| mapping::parts(seen.row.guest, k, v).get("file").is_some_and(is_no_base))
+        .map(|(k, _)| k.clone())
+        .collect()
+}
+
+fn is_no_base(volume: &str) -> bool {
+    volume.split_once(':').is_some_and(|(_, name)| !name.rsplit('/').next().unwrap_or(name).starts_with("base-"))
 }
 
 /// Storages that a new guest's volumes go to.
@@ -322,17 +342,19 @@ fn check_volumes(cx: &PlanContext<'_>, want: &GuestDesired, seen: Option<&GuestS
 
 fn source_config(cx: &PlanContext<'_>, want: &GuestDesired) -> Option<Config> {
     match &want.source {
-        Source::Template { template, .. } => match template_of(cx, template) {
-            Some(seen) => Some(seen.config),
-            // Not there yet: whatever slots it will have is not known, so nothing is refused now.
-            None => Some(
-                want.fields
-                    .keys()
-                    .filter_map(|p| mapping::volume_path(p))
-                    .map(|(slot, _)| (slot.to_owned(), String::new()))
-                    .collect(),
-            ),
-        },
+        Source::Template { template, .. } => {
+            match template_of(cx, template).filter(|t| t.row.template && t.lock.is_none()) {
+                Some(seen) => Some(seen.config),
+                // Not there yet: whatever slots it will have is not known, so nothing is refused now.
+                None => Some(
+                    want.fields
+                        .keys()
+                        .filter_map(|p| mapping::volume_path(p))
+                        .map(|(slot, _)| (slot.to_owned(), String::new()))
+                        .collect(),
+                ),
+            }
+        }
         Source::Guest { vmid, .. } => guest_of(cx, *vmid).map(|s| s.config),
         Source::Empty | Source::OsTemplate(_) | Source::Existing => None,
     }

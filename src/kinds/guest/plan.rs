@@ -343,7 +343,13 @@ fn update(cx: &PlanContext<'_>, want: &GuestDesired, seen: &GuestSeen, delta: &m
             now.insert(field.clone(), value);
         }
     }
-    let differences = merge(&want.fields, &applied, &now, |p| mapping::default(guest, p));
+    let mut differences = merge(&want.fields, &applied, &now, |p| mapping::default(guest, p));
+    let left = unmanage(&mut differences, &want.fields);
+    for slot in left {
+        delta
+            .notes
+            .push(Note::Info(format!("{slot} left the manifest; its volume stays as it is, and is no longer managed")));
+    }
     fit::check_update(cx, want, seen, &differences, delta);
     delta.changes = differences
         .iter()
@@ -371,9 +377,38 @@ fn update(cx: &PlanContext<'_>, want: &GuestDesired, seen: &GuestSeen, delta: &m
             impact: Impact::Restart,
         });
     }
+    if want.template && seen.row.template {
+        // The flag is set first: a conversion that failed half-way is finished disk by disk.
+        for slot in fit::unconverted(seen) {
+            let call = Call::new(Method::Post, format!("{path}/template")).with("disk", &slot);
+            delta.steps.push(Step::new(format!("make {slot} of {vmid} a base image"), call, Impact::None).task(node));
+        }
+    }
     if !delta.steps.is_empty() {
         delta.action = Action::Update;
     }
+}
+
+/// Takes out what left the manifest and is not reset: what was decided at creation, and volumes, which stay as they are.
+/// Says which volumes left.
+fn unmanage(differences: &mut Vec<Difference>, desired: &Fields) -> Vec<String> {
+    let mut left = Vec::new();
+    differences.retain(|d| {
+        if d.to.is_some() {
+            return true;
+        }
+        match mapping::volume_path(&d.path) {
+            Some((slot, part)) => {
+                let managed = desired.keys().any(|p| mapping::volume_path(p).is_some_and(|(s, _)| s == slot));
+                if !managed && part == "storage" {
+                    left.push(slot.to_owned());
+                }
+                managed && !matches!(part, "size" | "storage" | "path")
+            }
+            None => d.path != "unprivileged",
+        }
+    });
+    left
 }
 
 /// What is there for a field, index facts included.
@@ -474,13 +509,6 @@ fn write_steps(
         delta.steps.push(step.limit(Limit::UserConfig));
         if let Some(id) = &pool.to {
             delta.after.push(ResourceRef::new("Pool", id.clone()));
-        }
-    }
-    for d in differences.iter().filter(|d| d.to.is_none() && d.path.ends_with(".storage")) {
-        if let Some((slot, _)) = mapping::volume_path(&d.path) {
-            delta.notes.push(Note::Info(format!(
-                "{slot} left the manifest; its volume stays as it is, and is no longer managed"
-            )));
         }
     }
 }

@@ -31,6 +31,7 @@ pub(super) fn clone(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
     if let Some(storage) = args.get("storage") {
         ctx.world.usable_storage(storage, &target)?;
     }
+    ctx.lock_file(vmid)?;
     let source = ctx
         .guest(&node, GuestType::Qemu, vmid)
         .map_err(|_| Refusal::died(format!("unable to find configuration file for VM {vmid} on node '{node}'")))?
@@ -171,7 +172,7 @@ pub(super) fn template(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal>
     if !guest.snapshots.is_empty() {
         return Err(Refusal::died("unable to create template, because VM contains snapshots"));
     }
-    if guest.config.get("template").is_some_and(|t| t == "1") {
+    if guest.config.get("template").is_some_and(|t| t == "1") && args.get("disk").is_none() {
         return Err(Refusal::died("you can't convert a template to a template"));
     }
     if guest.power != Power::Stopped {
@@ -179,7 +180,7 @@ pub(super) fn template(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal>
     }
     ctx.guest_mut(&node, GuestType::Qemu, vmid)?.config.insert("template".to_owned(), "1".to_owned());
     let task = NewTask::new(&node, "qmtemplate", vmid).takes_ms(1000).holds(vmid);
-    Ok(ctx.start(task.then("qemu.template", json!({"node": node, "vmid": vmid}))))
+    Ok(ctx.start(task.then("qemu.template", json!({"node": node, "vmid": vmid, "disk": args.get("disk")}))))
 }
 
 pub(super) fn template_effect(world: &mut World, what: &Value, _: &mut Vec<String>) -> End {
@@ -189,7 +190,7 @@ pub(super) fn template_effect(world: &mut World, what: &Value, _: &mut Vec<Strin
         guest.config.insert("template".to_owned(), "1".to_owned());
         for (key, text) in drives(&guest.config.clone()) {
             let volid = file_of(&text).to_owned();
-            if volid.contains("-cloudinit") {
+            if volid.contains("-cloudinit") || what["disk"].as_str().is_some_and(|d| d != key) {
                 continue;
             }
             let base = volid.replace(&format!("vm-{vmid}-"), &format!("base-{vmid}-"));

@@ -52,6 +52,10 @@ pub(super) fn create(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
     }
     let what =
         json!({"node": node, "vmid": vmid, "config": config, "pool": args.get("pool"), "start": args.on("start")});
+    // The number is taken before the task starts (`create_and_lock_config`).
+    let reserved = BTreeMap::from([("lock".to_owned(), "create".to_owned())]);
+    let guest = Guest { guest_type: GuestType::Qemu, node: node.clone(), config: reserved, ..Guest::default() };
+    ctx.world.guests.insert(vmid, guest);
     Ok(ctx.start(NewTask::new(&node, "qmcreate", vmid).takes_ms(1500).holds(vmid).then("qemu.create", what)))
 }
 
@@ -80,6 +84,7 @@ pub(super) fn create_effect(world: &mut World, what: &Value, log: &mut Vec<Strin
                 Ok(value) => value,
                 Err(text) => {
                     world.volumes = volumes;
+                    world.guests.remove(&vmid);
                     return End::Failed(format!("unable to create VM {vmid} - {text}"));
                 }
             }

@@ -1,0 +1,265 @@
+//! Manifests to try the laws on: for every kind some lives, each with a beginning and changes to it. Every life ends with
+//! nothing left.
+
+/// A life: what stands in the manifests, one state after the other.
+pub(crate) struct Life {
+    /// What it shows.
+    pub(crate) name: &'static str,
+    /// Its states; the first is a creation.
+    pub(crate) states: &'static [&'static str],
+}
+
+/// All lives.
+pub(crate) const LIVES: &[Life] = &[
+    Life {
+        name: "pool with a comment that changes and goes",
+        states: &[
+            "{apiVersion: pvectl/v1alpha1, kind: Pool, metadata: {name: lab}, spec: {comment: one}}",
+            "{apiVersion: pvectl/v1alpha1, kind: Pool, metadata: {name: lab}, spec: {comment: 'two -- <b>'}}",
+            "{apiVersion: pvectl/v1alpha1, kind: Pool, metadata: {name: lab}, spec: {}}",
+        ],
+    },
+    Life {
+        name: "template cloned from a guest that is not ours",
+        states: &[
+            r"
+apiVersion: pvectl/v1alpha1
+kind: GuestTemplate
+metadata: {name: base}
+spec:
+  vmid: 9000
+  node: pve1
+  source: {clone: {vmid: 8000, storage: local-lvm}}
+  tags: [golden]
+  description: first
+  hardware: {cores: 2, memory: 2Gi, osType: l26, guestAgent: true}
+",
+            r"
+apiVersion: pvectl/v1alpha1
+kind: GuestTemplate
+metadata: {name: base}
+spec:
+  vmid: 9000
+  node: pve1
+  source: {clone: {vmid: 8000, storage: local-lvm}}
+  tags: [golden, tested]
+  description: second
+  hardware: {cores: 4, memory: 2Gi, osType: l26, guestAgent: true}
+",
+        ],
+    },
+    Life {
+        name: "machine from nothing",
+        states: &[
+            r"
+apiVersion: pvectl/v1alpha1
+kind: VirtualMachine
+metadata: {name: bare}
+spec:
+  vmid: 120
+  node: pve2
+  tags: [b, a]
+  description: one
+  power: Stopped
+  hardware: {cores: 2, memory: 1Gi, osType: l26, scsiController: virtio-scsi-single, cpu: host}
+  disks:
+    - {slot: scsi0, storage: local-lvm, size: 4Gi, discard: true, ssd: true, ioThread: true}
+  networks:
+    - {slot: net0, bridge: vmbr0, firewall: true}
+  startup: {onBoot: true, order: 3, upDelay: 10s}
+  options: {hotplug: 'disk,network,usb', localtime: true}
+",
+            r"
+apiVersion: pvectl/v1alpha1
+kind: VirtualMachine
+metadata: {name: bare}
+spec:
+  vmid: 120
+  node: pve2
+  tags: [c]
+  description: two
+  power: Running
+  hardware: {cores: 4, memory: 2Gi, osType: l26, scsiController: virtio-scsi-single, cpu: host}
+  disks:
+    - {slot: scsi0, storage: local-lvm, size: 6Gi, discard: true, ssd: true, ioThread: true}
+    - {slot: scsi1, storage: nfs, size: 1Gi, backup: false}
+  networks:
+    - {slot: net0, bridge: vmbr1, vlan: 20}
+    - {slot: net1, bridge: vmbr0, model: e1000}
+  startup: {onBoot: false, order: 4}
+",
+            r"
+apiVersion: pvectl/v1alpha1
+kind: VirtualMachine
+metadata: {name: bare}
+spec:
+  vmid: 120
+",
+        ],
+    },
+    Life {
+        name: "machine from a template with cloud-init, in a pool, numbered by us",
+        states: &[
+            r"
+apiVersion: pvectl/v1alpha1
+kind: Pool
+metadata: {name: web}
+spec: {comment: front}
+---
+apiVersion: pvectl/v1alpha1
+kind: GuestTemplate
+metadata: {name: base}
+spec:
+  vmid: 9000
+  node: pve1
+  source: {clone: {vmid: 8000, storage: local-lvm}}
+  description: base
+---
+apiVersion: pvectl/v1alpha1
+kind: VirtualMachine
+metadata: {name: web}
+spec:
+  vmidRange: 400-449
+  from: {template: base, mode: Linked}
+  pool: web
+  tags: [web]
+  description: front end
+  power: Running
+  hardware: {cores: 1, memory: 1Gi}
+  disks: [{slot: scsi0, size: 8Gi}]
+  networks: [{slot: net0, bridge: vmbr0, ip: 10.0.0.9/24, gateway: 10.0.0.1}]
+  cloudInit: {user: ops, sshKeys: ['ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ5vYyXk0Yx0n2m8kQmC1h3rT7b9wZ4dL6sV8uFqPgEo ops@x'], nameservers: [10.0.0.53], searchDomain: lan}
+  update: {reboot: IfRequired}
+",
+            r"
+apiVersion: pvectl/v1alpha1
+kind: Pool
+metadata: {name: web}
+spec: {comment: front}
+---
+apiVersion: pvectl/v1alpha1
+kind: Pool
+metadata: {name: other}
+spec: {comment: back}
+---
+apiVersion: pvectl/v1alpha1
+kind: GuestTemplate
+metadata: {name: base}
+spec:
+  vmid: 9000
+  node: pve1
+  source: {clone: {vmid: 8000, storage: local-lvm}}
+  description: base
+---
+apiVersion: pvectl/v1alpha1
+kind: VirtualMachine
+metadata: {name: web}
+spec:
+  vmidRange: 400-449
+  from: {template: base, mode: Linked}
+  pool: other
+  tags: [web, v2]
+  description: front end, new
+  power: Running
+  hardware: {cores: 2, memory: 2Gi, balloon: 1Gi}
+  disks: [{slot: scsi0, size: 9Gi, discard: true}]
+  networks: [{slot: net0, bridge: vmbr0, ip: dhcp}]
+  cloudInit: {user: ops, nameservers: [10.0.0.53, 9.9.9.9]}
+  update: {reboot: IfRequired}
+",
+        ],
+    },
+    Life {
+        name: "full clone onto another storage",
+        states: &[
+            r"
+apiVersion: pvectl/v1alpha1
+kind: GuestTemplate
+metadata: {name: base}
+spec: {vmid: 9000, node: pve1, source: {clone: {vmid: 8000, storage: nfs}}, description: base}
+---
+apiVersion: pvectl/v1alpha1
+kind: VirtualMachine
+metadata: {name: app}
+spec:
+  vmid: 130
+  node: pve2
+  from: {template: base, mode: Full, storage: nfs}
+  description: app
+  power: Stopped
+",
+            r"
+apiVersion: pvectl/v1alpha1
+kind: GuestTemplate
+metadata: {name: base}
+spec: {vmid: 9000, node: pve1, source: {clone: {vmid: 8000, storage: nfs}}, description: base}
+---
+apiVersion: pvectl/v1alpha1
+kind: VirtualMachine
+metadata: {name: app}
+spec:
+  vmid: 130
+  node: pve2
+  from: {template: base, mode: Full, storage: nfs}
+  description: app
+  power: Running
+  protection: false
+",
+        ],
+    },
+    Life {
+        name: "container from an archive",
+        states: &[
+            r"
+apiVersion: pvectl/v1alpha1
+kind: Container
+metadata: {name: dns}
+spec:
+  vmid: 210
+  node: pve3
+  from: {osTemplate: 'local:vztmpl/alpine-3.22-default_20260401_amd64.tar.gz'}
+  tags: [dns]
+  description: names
+  power: Running
+  unprivileged: true
+  features: {nesting: true}
+  hardware: {cores: 1, memory: 256Mi, swap: 0Mi}
+  rootfs: {storage: local-lvm, size: 1Gi}
+  networks: [{slot: net0, bridge: vmbr0, ip: 10.0.0.53/24, gateway: 10.0.0.1}]
+  nameservers: [9.9.9.9]
+  searchDomain: lan
+  startup: {onBoot: true, order: 1, upDelay: 5s}
+",
+            r"
+apiVersion: pvectl/v1alpha1
+kind: Container
+metadata: {name: dns}
+spec:
+  vmid: 210
+  node: pve3
+  from: {osTemplate: 'local:vztmpl/alpine-3.22-default_20260401_amd64.tar.gz'}
+  tags: [dns, v2]
+  description: names, new
+  power: Running
+  unprivileged: true
+  features: {nesting: true}
+  hardware: {cores: 2, memory: 512Mi, swap: 128Mi}
+  rootfs: {storage: local-lvm, size: 2Gi}
+  mounts: [{slot: mp0, storage: local-lvm, size: 1Gi, path: /srv, backup: true}]
+  networks: [{slot: net0, bridge: vmbr0, vlan: 7, ip: dhcp}]
+  nameservers: [9.9.9.9, 1.1.1.1]
+  startup: {onBoot: true, order: 2}
+  update: {reboot: IfRequired}
+",
+            r"
+apiVersion: pvectl/v1alpha1
+kind: Container
+metadata: {name: dns}
+spec:
+  vmid: 210
+  from: {osTemplate: 'local:vztmpl/alpine-3.22-default_20260401_amd64.tar.gz'}
+  power: Stopped
+",
+        ],
+    },
+];
