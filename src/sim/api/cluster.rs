@@ -41,7 +41,7 @@ const OWN: &[Route] = &[
     route("GET", "/cluster/config/join", &[], AUDIT, config_join),
 ];
 
-const PARTS: &[&[&[Route]]] = &[&[OWN], firewall::ROUTES];
+const PARTS: &[&[&[Route]]] = &[&[OWN, ha::ROUTES, backup::ROUTES], firewall::ROUTES];
 
 const fn count() -> usize {
     let (mut n, mut i) = (0, 0);
