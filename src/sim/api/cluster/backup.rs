@@ -11,6 +11,8 @@ use crate::sim::world::{Guest, GuestType};
 use serde_json::{Map, Value, json};
 
 const JOBS: &str = "cluster/backup";
+/// Hidden option: jobs are shown in the order in which they were made.
+const ORDER: &str = "_order";
 const NUMBERS: &[&str] = &[
     "all",
     "bwlimit",
@@ -42,6 +44,7 @@ pub const ROUTES: &[Route] = &[
 
 fn row(id: &str, job: &Object) -> Map<String, Value> {
     let mut out = objects::typed(job, NUMBERS);
+    out.remove(ORDER);
     for key in ["prune-backups", "fleecing", "performance"] {
         if let Some(text) = job.get(key) {
             let parts = PropertyString::parse(text, "enabled");
@@ -56,7 +59,9 @@ fn row(id: &str, job: &Object) -> Map<String, Value> {
 
 fn list(ctx: &mut Ctx<'_>, _: &Args) -> Result<Value, Refusal> {
     let now = ctx.world.now();
-    let rows = objects::all(ctx, JOBS).into_iter().map(|(id, job)| {
+    let mut jobs = objects::all(ctx, JOBS);
+    jobs.sort_by_key(|(_, job)| job.get(ORDER).cloned());
+    let rows = jobs.into_iter().map(|(id, job)| {
         let mut out = row(&id, &job);
         // Only a rough guess: the next midnight.
         if job.get("enabled").is_none_or(|e| e == "1") {
@@ -105,6 +110,8 @@ fn create(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
     }
     job.entry("enabled".to_owned()).or_insert_with(|| "1".to_owned());
     check(&job)?;
+    let order = ctx.world.new_pid();
+    job.insert(ORDER.to_owned(), format!("{order:012}"));
     objects::put(ctx, JOBS, &id, &job);
     Ok(Value::Null)
 }
