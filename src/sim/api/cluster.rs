@@ -41,7 +41,7 @@ const OWN: &[Route] = &[
     route("GET", "/cluster/config/join", &[], AUDIT, config_join),
 ];
 
-const PARTS: &[&[&[Route]]] = &[&[OWN], firewall::ROUTES];
+const PARTS: &[&[&[Route]]] = &[&[OWN, ha::ROUTES, backup::ROUTES, sdn::ROUTES], firewall::ROUTES];
 
 const fn count() -> usize {
     let (mut n, mut i) = (0, 0);
@@ -79,7 +79,7 @@ const fn joined() -> [Route; count()] {
 pub const ROUTES: &[Route] = &joined();
 
 /// What its tasks do.
-pub const EFFECTS: &[Effect] = &[];
+pub const EFFECTS: &[Effect] = sdn::EFFECTS;
 
 /// The version that the recordings were made on.
 pub const VERSION: &str = "9.1.7";

@@ -1,1 +1,221 @@
-//! Endpoints: ha.
+//! High availability: resources and rules. Groups are gone since 9.
+
+use super::objects::{self, Object};
+use super::route;
+use crate::sim::ctx::{Ctx, digest_of};
+use crate::sim::params::cluster::ha as p;
+use crate::sim::request::{Args, Check, Refusal, Route};
+use crate::sim::world::GuestType;
+use serde_json::{Value, json};
+
+const RESOURCES: &str = "cluster/ha/resources";
+const RULES: &str = "cluster/ha/rules";
+const WRITE: Check = Check::All("/", &["Sys.Console"]);
+
+/// The endpoints.
+pub const ROUTES: &[Route] = &[
+    route("GET", "/cluster/ha/resources", &[p::LIST], super::AUDIT, list),
+    route("POST", "/cluster/ha/resources", &[p::RESOURCE, p::RESOURCE_NEW], WRITE, create),
+    route("GET", "/cluster/ha/resources/{sid}", &[], super::AUDIT, get),
+    route("PUT", "/cluster/ha/resources/{sid}", &[p::RESOURCE, p::CHANGE], WRITE, update),
+    route("DELETE", "/cluster/ha/resources/{sid}", &[p::RESOURCE_DELETE], WRITE, delete),
+    route("GET", "/cluster/ha/rules", &[p::RULES], super::AUDIT, rules),
+    route("POST", "/cluster/ha/rules", &[p::RULE, p::RULE_TYPE, p::RULE_NEW], WRITE, create_rule),
+    route("GET", "/cluster/ha/rules/{rule}", &[], super::AUDIT, rule),
+    route("PUT", "/cluster/ha/rules/{rule}", &[p::RULE, p::RULE_TYPE, p::CHANGE], WRITE, update_rule),
+    route("DELETE", "/cluster/ha/rules/{rule}", &[], WRITE, delete_rule),
+    route("GET", "/cluster/ha/groups", &[], super::AUDIT, groups),
+    route("POST", "/cluster/ha/groups", &[p::GROUP], WRITE, create_group),
+    route("GET", "/cluster/ha/status/current", &[], super::AUDIT, current),
+    route("GET", "/cluster/ha/status/manager_status", &[], super::AUDIT, manager),
+];
+
+fn digest(ctx: &Ctx<'_>, table: &str) -> String {
+    let text = ctx.world.tables.get(table).map(|t| json!(t).to_string()).unwrap_or_default();
+    digest_of([(&String::new(), &text)])
+}
+
+fn row(ctx: &Ctx<'_>, table: &str, key: &str, id: &str, object: &Object) -> Value {
+    let mut out = objects::typed(object, &["max_restart", "max_relocate", "failback", "order", "disable", "strict"]);
+    out.insert(key.to_owned(), id.into());
+    out.insert("digest".to_owned(), digest(ctx, table).into());
+    out.into()
+}
+
+fn list(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
+    let rows = objects::all(ctx, RESOURCES).into_iter();
+    let wanted = rows.filter(|(_, o)| args.get("type").is_none_or(|t| o.get("type").is_some_and(|own| own == t)));
+    Ok(wanted.map(|(id, o)| row(ctx, RESOURCES, "sid", &id, &o)).collect::<Vec<_>>().into())
+}
+
+/// `vm:100`, `ct:200`, or only the number of a guest.
+fn sid(ctx: &Ctx<'_>, text: &str) -> Result<String, Refusal> {
+    let (kind, number) = text.split_once(':').unwrap_or(("", text));
+    if !matches!(kind, "" | "vm" | "ct") {
+        return Err(Refusal::died(format!("unknown section type '{kind}'")));
+    }
+    let guest = number.parse::<u32>().ok().and_then(|n| ctx.world.guests.get(&n));
+    let own = guest.map(|g| if g.guest_type == GuestType::Lxc { "ct" } else { "vm" });
+    match (kind, own) {
+        ("", Some(own)) => Ok(format!("{own}:{number}")),
+        ("", None) => Err(Refusal::died(format!("resource 'vm:{number}' does not exist in cluster"))),
+        _ => Ok(text.to_owned()),
+    }
+}
+
+fn create(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
+    let sid = sid(ctx, args.text("sid"))?;
+    let (kind, number) = sid.split_once(':').unwrap_or(("vm", ""));
+    if args.get("group").is_some() {
+        return Err(Refusal::died("create resource failed: ha groups have been migrated to rules"));
+    }
+    let wanted = if kind == "ct" { GuestType::Lxc } else { GuestType::Qemu };
+    let guest = number.parse::<u32>().ok().and_then(|n| ctx.world.guests.get(&n));
+    if guest.is_none_or(|g| g.guest_type != wanted) {
+        return Err(Refusal::died(format!("resource '{sid}' does not exist in cluster")));
+    }
+    if objects::get(ctx, RESOURCES, &sid).is_some() {
+        return Err(Refusal::died(format!("create resource failed: resource ID '{sid}' already defined")));
+    }
+    let mut object = objects::fields(args, &["sid"]);
+    object.insert("type".to_owned(), kind.to_owned());
+    object.entry("state".to_owned()).or_insert_with(|| "started".to_owned());
+    objects::put(ctx, RESOURCES, &sid, &object);
+    Ok(Value::Null)
+}
+
+fn get(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
+    let sid = sid(ctx, args.text("sid"))?;
+    let object = objects::get(ctx, RESOURCES, &sid);
+    let object = object.ok_or_else(|| Refusal::died(format!("no such resource '{sid}'")))?;
+    Ok(row(ctx, RESOURCES, "sid", &sid, &object))
+}
+
+fn update(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
+    let sid = sid(ctx, args.text("sid"))?;
+    let Some(mut object) = objects::get(ctx, RESOURCES, &sid) else {
+        return Err(Refusal::died(format!("no such resource '{sid}'")));
+    };
+    objects::unchanged(args, &digest(ctx, RESOURCES))?;
+    for key in args.list("delete") {
+        object.remove(key);
+    }
+    object.extend(objects::fields(args, &["sid"]));
+    objects::put(ctx, RESOURCES, &sid, &object);
+    Ok(Value::Null)
+}
+
+fn delete(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
+    let sid = sid(ctx, args.text("sid"))?;
+    match ctx.world.table(RESOURCES).remove(&sid) {
+        Some(_) => Ok(Value::Null),
+        None => Err(Refusal::died(format!("cannot delete service '{sid}', not HA managed!"))),
+    }
+}
+
+fn rules(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
+    let rows = objects::all(ctx, RULES).into_iter().filter(|(_, o)| {
+        let has = |key: &str, text: &str| o.get(key).is_some_and(|v| v.split(',').any(|p| p == text));
+        args.get("type").is_none_or(|t| has("type", t)) && args.get("resource").is_none_or(|r| has("resources", r))
+    });
+    let rows = rows.enumerate().map(|(i, (id, o))| {
+        let mut row = row(ctx, RULES, "rule", &id, &o);
+        row["order"] = (i + 1).into();
+        row
+    });
+    Ok(rows.collect::<Vec<_>>().into())
+}
+
+fn check_rule(ctx: &Ctx<'_>, object: &Object, what: &str) -> Result<(), Refusal> {
+    let nodes = object.get("nodes").map(String::as_str).unwrap_or_default();
+    let name = |n: &str| n.split(':').next().unwrap_or(n).to_owned();
+    let absent: Vec<String> =
+        nodes.split(',').filter(|n| !n.is_empty()).map(name).filter(|n| !ctx.world.nodes.contains_key(n)).collect();
+    match absent.is_empty() {
+        true => Ok(()),
+        false => {
+            let text = format!("{what} ha rule failed: cannot use non-existent node(s) {}.", absent.join(", "));
+            Err(Refusal::died(text))
+        }
+    }
+}
+
+fn create_rule(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
+    let id = args.text("rule");
+    let required: &[&str] =
+        if args.text("type") == "node-affinity" { &["resources", "nodes"] } else { &["resources", "affinity"] };
+    if let Some(key) = required.iter().find(|k| args.get(k).is_none()) {
+        return Err(Refusal::died(format!("missing value for required option '{key}'")));
+    }
+    if objects::get(ctx, RULES, id).is_some() {
+        return Err(Refusal::died(format!("create ha rule failed: HA rule '{id}' already defined")));
+    }
+    let object = objects::fields(args, &["rule"]);
+    check_rule(ctx, &object, "create")?;
+    objects::put(ctx, RULES, id, &object);
+    Ok(Value::Null)
+}
+
+fn no_rule(id: &str) -> Refusal {
+    Refusal::died(format!("no such ha rule '{id}'"))
+}
+
+fn rule(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
+    let id = args.text("rule");
+    let object = objects::get(ctx, RULES, id).ok_or_else(|| no_rule(id))?;
+    Ok(row(ctx, RULES, "rule", id, &object))
+}
+
+fn update_rule(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
+    let id = args.text("rule");
+    let mut object = objects::get(ctx, RULES, id).ok_or_else(|| no_rule(id))?;
+    objects::unchanged(args, &digest(ctx, RULES))?;
+    for key in args.list("delete") {
+        object.remove(key);
+    }
+    object.extend(objects::fields(args, &["rule"]));
+    check_rule(ctx, &object, "update")?;
+    objects::put(ctx, RULES, id, &object);
+    Ok(Value::Null)
+}
+
+fn delete_rule(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
+    ctx.world.table(RULES).remove(args.text("rule"));
+    Ok(Value::Null)
+}
+
+fn groups(_: &mut Ctx<'_>, _: &Args) -> Result<Value, Refusal> {
+    Err(Refusal::died("cannot index groups: ha groups have been migrated to rules"))
+}
+
+fn create_group(_: &mut Ctx<'_>, _: &Args) -> Result<Value, Refusal> {
+    Err(Refusal::died("cannot create group: ha groups have been migrated to rules"))
+}
+
+fn current(ctx: &mut Ctx<'_>, _: &Args) -> Result<Value, Refusal> {
+    let node = ctx.world.entry_node.clone();
+    let mut rows = vec![
+        json!({ "id": "quorum", "type": "quorum", "node": node, "quorate": u8::from(ctx.world.quorate), "status": "OK" }),
+        json!({
+            "id": "fencing", "type": "fencing", "node": node, "armed-state": "standby",
+            "status": "standby (CRM watchdog standby)",
+        }),
+    ];
+    for (sid, object) in objects::all(ctx, RESOURCES) {
+        let number = sid.split(':').nth(1).and_then(|n| n.parse::<u32>().ok());
+        let on = number.and_then(|n| ctx.world.guests.get(&n)).map(|g| g.node.clone()).unwrap_or_default();
+        let state = object.get("state").cloned().unwrap_or_default();
+        rows.push(json!({
+            "id": format!("service:{sid}"), "type": "service", "sid": sid, "node": on, "state": state,
+            "request_state": state, "status": format!("{sid} ({on}, {state})"),
+        }));
+    }
+    Ok(rows.into())
+}
+
+fn manager(ctx: &mut Ctx<'_>, _: &Args) -> Result<Value, Refusal> {
+    let quorate = if ctx.world.quorate { "1" } else { "0" };
+    Ok(json!({
+        "quorum": { "node": ctx.world.entry_node, "quorate": quorate }, "manager_status": { "node_status": {} },
+    }))
+}

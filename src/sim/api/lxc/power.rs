@@ -90,7 +90,10 @@ pub fn start_now(world: &mut World, vmid: u32, pid: u64, now: u64) -> Result<(),
         let net = crate::pve::property::PropertyString::parse(text, "");
         let Some(bridge) = net.get("bridge") else { continue };
         let there = world.nodes.get(&guest.node).is_some_and(|n| n.interfaces.contains_key(bridge))
-            || world.tables.get("cluster/sdn/vnets").is_some_and(|t| t.contains_key(bridge));
+            || world
+                .tables
+                .get("cluster/sdn/vnets")
+                .is_some_and(|t| t.get(bridge).is_some_and(|v| v["running"].is_object()));
         if !there {
             return Err(format!("bridge '{bridge}' does not exist"));
         }
