@@ -356,7 +356,6 @@ fn matrix(ready: &Ready) -> (usize, Vec<String>) {
 }
 
 #[test]
-#[ignore = "nine of 5832 cases are open"]
 #[expect(clippy::print_stderr, reason = "the number of cases is worth knowing")]
 fn whatever_goes_wrong_the_next_run_sets_it_right() {
     let started = std::time::Instant::now();
