@@ -12,7 +12,7 @@ use crate::pve::error::{PveError, Refusal};
 use crate::report::event::{Event, Watch};
 use crate::resource::kind::AnyKind;
 use crate::resource::reference::ResourceRef;
-use crate::resource::step::{Action, Note};
+use crate::resource::step::{Action, Delta, Note};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -93,11 +93,11 @@ pub async fn reconcile(
     let mut run = Run::default();
     let mut current = first.clone();
     for round in 0..ROUNDS_MAX {
-        current.deltas.iter_mut().filter(|d| run.failed.contains_key(&d.resource)).for_each(|d| d.steps.clear());
-        let waiting = current
-            .deltas
-            .iter()
-            .any(|d| d.steps.is_empty() && d.notes.iter().any(|n| matches!(n, Note::Locked(_) | Note::Unsettled(_))));
+        run.hold_back(&mut current);
+        let moving = |d: &Delta| {
+            d.action != Action::NoOp && d.notes.iter().any(|n| matches!(n, Note::Locked(_) | Note::Unsettled(_)))
+        };
+        let waiting = current.deltas.iter().any(|d| d.steps.is_empty() && moving(d));
         if current.deltas.iter().all(|d| d.steps.is_empty()) && !(waiting && run.waits < WAITS_MAX) {
             break;
         }
@@ -143,6 +143,24 @@ impl Run {
                     self.failed.insert(done.resource, why);
                 }
                 Some(Stop::Failed { step, error }) => self.failure(done.resource, &step, &error),
+            }
+        }
+    }
+
+    /// What failed is not tried again, and what comes after something that is not done waits for it.
+    fn hold_back(&self, plan: &mut Plan) {
+        let mut open: BTreeSet<ResourceRef> = BTreeSet::new();
+        for delta in &mut plan.deltas {
+            if self.failed.contains_key(&delta.resource) {
+                delta.steps.clear();
+            }
+            let first = delta.after.iter().find(|r| open.contains(*r)).cloned();
+            if let (Some(first), false) = (first, delta.steps.is_empty()) {
+                delta.steps.clear();
+                delta.notes.push(Note::Waiting(first));
+            }
+            if delta.action != Action::NoOp && delta.steps.is_empty() {
+                open.insert(delta.resource.clone());
             }
         }
     }

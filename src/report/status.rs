@@ -19,7 +19,9 @@ pub fn conditions(delta: &Delta) -> Vec<Condition> {
             Note::Waiting(resource) => blocked = Some(("DependencyNotReady", format!("waits for {resource}"))),
             Note::Locked(lock) => {
                 out.push(claim(ConditionType::Locked, true, "Locked", format!("PVE holds the lock `{lock}`")));
-                blocked = Some(("Locked", format!("PVE holds the lock `{lock}`")));
+                if delta.action != Action::NoOp {
+                    blocked = Some(("Locked", format!("PVE holds the lock `{lock}`")));
+                }
             }
             Note::NodeOffline(node) => blocked = Some(("NodeOffline", format!("node `{node}` does not answer"))),
             Note::Unsettled(why) => blocked = Some(("Unsettled", why.clone())),

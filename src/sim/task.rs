@@ -128,12 +128,18 @@ impl World {
         task.end_ms = Some(now);
     }
 
-    /// Cleans up after a task that fails on demand: PVE removes a half-made clone, and unlocks what did not migrate.
+    /// Cleans up after a task that fails on demand: PVE removes a half-made guest, and unlocks what did not migrate.
     fn abandon(&mut self, told: &Value) {
         let id = |key: &str| told[key].as_u64().and_then(|v| u32::try_from(v).ok());
         let lock = |w: &World, v: u32| w.guests.get(&v).and_then(|g| g.config.get("lock").cloned()).unwrap_or_default();
         if let Some(new) = id("newid").filter(|v| lock(self, *v) == "clone") {
             self.guests.remove(&new);
+        }
+        if let Some(new) = id("vmid").filter(|v| lock(self, *v) == "create") {
+            self.guests.remove(&new);
+            for pool in self.pools.values_mut() {
+                pool.guests.remove(&new);
+            }
         }
         if let Some(vmid) = id("vmid").filter(|v| lock(self, *v) == "migrate") {
             self.edit_guest(vmid, "lock", None);

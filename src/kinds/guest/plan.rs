@@ -332,7 +332,9 @@ fn update(cx: &PlanContext<'_>, want: &GuestDesired, seen: &GuestSeen, delta: &m
         }
         Some(_) => {}
     }
-    if let Some(lock) = &seen.lock {
+    if let Some(lock) = seen.lock.as_ref().filter(|l| matches!(l.as_str(), "create" | "clone")) {
+        // It is being made: what it will be is not there to be compared yet.
+        delta.action = Action::Create;
         delta.notes.push(Note::Locked(lock.clone()));
         return;
     }
@@ -386,6 +388,10 @@ fn update(cx: &PlanContext<'_>, want: &GuestDesired, seen: &GuestSeen, delta: &m
     }
     if !delta.steps.is_empty() {
         delta.action = Action::Update;
+    }
+    if let Some(lock) = &seen.lock {
+        delta.steps.clear();
+        delta.notes.push(Note::Locked(lock.clone()));
     }
 }
 

@@ -66,7 +66,7 @@ pub const ROUTES: &[Route] = &[
     get("/nodes/{node}/hosts", &[], AUDIT, options::hosts),
     get("/nodes/{node}/config", &[params::CONFIG_GET], AUDIT, options::config),
     put("/nodes/{node}/config", &[params::CONFIG], MODIFY, options::put_config),
-    post("/nodes/{node}/vzdump", &[backup::VZDUMP], Check::User, vzdump::start),
+    post("/nodes/{node}/vzdump", &[backup::VZDUMP, backup::RUN], Check::User, vzdump::start),
     get("/nodes/{node}/vzdump/defaults", &[backup::DEFAULTS], Check::User, vzdump::defaults),
     get("/nodes/{node}/vzdump/extractconfig", &[backup::EXTRACT], Check::User, vzdump::extract_config),
 ];

@@ -295,11 +295,22 @@ pub fn update(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
         let waits = running && !hot(&key, false);
         remove(ctx.world, node, vmid, &key, waits)?;
     }
+    // One option that cannot be had keeps back none of the others.
+    let mut refused = None;
     for (key, value) in sets {
         let new_mount = !guest.config.contains_key(&key);
-        let value = normal(ctx.world, node, vmid, &key, &value)?;
+        let value = match normal(ctx.world, node, vmid, &key, &value) {
+            Ok(value) => value,
+            Err(refusal) => {
+                refused.get_or_insert(refusal);
+                continue;
+            }
+        };
         let waits = running && !hot(&key, new_mount);
         set(ctx.world, vmid, &key, value, waits);
+    }
+    if let Some(refusal) = refused {
+        return Err(refusal);
     }
     if let Some(guest) = ctx.world.guests.get_mut(&vmid) {
         for key in reverts {

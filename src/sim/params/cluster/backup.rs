@@ -3,7 +3,7 @@
 use crate::sim::params::{self, storage::PRUNE_BACKUPS};
 use crate::sim::verify::{Kind, Param, at_least, between, format, opt};
 
-/// What one backup run can be told.
+/// What a backup run and a job can be told.
 pub const VZDUMP: &[Param] = &[
     opt("all", Kind::Bool),
     opt("bwlimit", at_least(0)),
@@ -13,7 +13,6 @@ pub const VZDUMP: &[Param] = &[
     opt("exclude-path", Kind::Strings),
     opt("fleecing", Kind::Str),
     opt("ionice", between(0, 8)),
-    opt("job-id", Kind::Len(0, 50)),
     opt("lockwait", at_least(0)),
     opt("mailnotification", Kind::Enum(&["always", "failure"])),
     opt("mailto", Kind::Str),
@@ -30,7 +29,6 @@ pub const VZDUMP: &[Param] = &[
     opt("remove", Kind::Bool),
     opt("script", Kind::Str),
     opt("stdexcludes", Kind::Bool),
-    opt("stdout", Kind::Bool),
     opt("stop", Kind::Bool),
     opt("stopwait", at_least(0)),
     opt("storage", format(params::storage_id)),
@@ -38,6 +36,9 @@ pub const VZDUMP: &[Param] = &[
     opt("vmid", Kind::List(params::vmid)),
     opt("zstd", Kind::Int(None, None)),
 ];
+
+/// What only a run has: a job cannot be told these.
+pub const RUN: &[Param] = &[opt("job-id", Kind::Len(0, 50)), opt("stdout", Kind::Bool)];
 
 /// `GET …/vzdump/defaults`.
 pub const DEFAULTS: &[Param] = &[opt("storage", format(params::storage_id))];
