@@ -8,6 +8,9 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::base::quantity::parse_seconds;
+use crate::cli::fault;
+use crate::cli::output::{self, Format};
+use crate::sim::faults::Fault;
 
 /// Declarative Proxmox VE: write down what should be, see what would change, let it happen.
 #[derive(Debug, Parser)]
@@ -26,13 +29,16 @@ pub struct Cli {
 #[command(next_help_heading = "Global options")]
 pub struct Global {
     /// Talk to a simulated Proxmox VE inside this process; its state is kept between runs
-    #[arg(long = "sim", id = "use_sim", global = true, conflicts_with = "context")]
+    #[arg(long = "sim", id = "use_sim", global = true)]
     pub sim: bool,
     /// Keep the simulated cluster in this file [default: $XDG_STATE_HOME/pvectl/sim.json]
     #[arg(long, global = true, value_name = "FILE")]
     pub sim_state: Option<PathBuf>,
-    /// Use this context of the configuration instead of the current one
-    #[arg(long, global = true, env = "PVECTL_CONTEXT", value_name = "NAME")]
+    /// A fault for the simulator: WHAT@WHEN, such as drop-after@POST:/clone, slow=5000@3, 503@writes; repeatable
+    #[arg(long, global = true, value_name = "FAULT", requires = "use_sim", value_parser = fault::parse)]
+    pub sim_fault: Vec<Fault>,
+    /// Use this context of the configuration instead of the current one [env: PVECTL_CONTEXT=]
+    #[arg(long, global = true, value_name = "NAME", conflicts_with = "use_sim")]
     pub context: Option<String>,
     /// Say only what went wrong
     #[arg(short, long, global = true, conflicts_with = "verbose")]
@@ -111,8 +117,8 @@ pub enum Verb {
 /// Where manifests come from.
 #[derive(Debug, Clone, Default, Args)]
 pub struct Sources {
-    /// A file, a folder, or - for standard input; repeatable, the order does not matter
-    #[arg(short, long = "filename", value_name = "FILE|DIR|-")]
+    /// A file, a folder, - for standard input, or an https address; repeatable, the order does not matter
+    #[arg(short, long = "filename", value_name = "FILE|DIR|-|URL")]
     pub files: Vec<PathBuf>,
     /// Also read the folders inside folders
     #[arg(short = 'R', long)]
@@ -150,24 +156,9 @@ pub enum Allow {
 /// How the answer is written to standard output.
 #[derive(Debug, Clone, Default, Args)]
 pub struct FormatArgs {
-    /// How to write: table, wide, yaml, json, name
-    #[arg(short, long, value_enum, value_name = "FORMAT")]
+    /// How to write: table, wide, name, yaml, json, jsonpath=PATHS or template=JINJA
+    #[arg(short, long, value_name = "FORMAT", value_parser = output::parse)]
     pub output: Option<Format>,
-}
-
-/// A form of output.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    /// Columns for people.
-    Table,
-    /// More columns.
-    Wide,
-    /// YAML documents.
-    Yaml,
-    /// JSON; while something runs, an event a line.
-    Json,
-    /// `Kind/name`, one a line.
-    Name,
 }
 
 /// `apply`.
@@ -224,8 +215,8 @@ pub struct Plan {
     /// Save the plan in this file, for `apply FILE`
     #[arg(short = 'o', long = "out", value_name = "FILE")]
     pub out: Option<PathBuf>,
-    /// How to write the plan to standard output
-    #[arg(long, value_enum, value_name = "FORMAT")]
+    /// How to write the plan to standard output, as -o of `diff`
+    #[arg(long, value_name = "FORMAT", value_parser = output::parse)]
     pub output: Option<Format>,
 }
 
@@ -487,6 +478,9 @@ mod tests {
             "pvectl delete VirtualMachine web-01 --yes",
             "pvectl delete -f a",
             "pvectl get pools web -o yaml --context home -vv",
+            "pvectl get pools -o jsonpath={.items[*].metadata.name}",
+            "pvectl get pools -o template={{items|length}}",
+            "pvectl --sim --sim-fault drop-after@POST:/clone apply -f a",
             "pvectl explain VirtualMachine.disks.size",
             "pvectl api get /nodes full=1",
             "pvectl sim serve --listen 127.0.0.1:0 --baseline recordings",
@@ -505,6 +499,10 @@ mod tests {
             "pvectl apply",
             "pvectl apply saved.plan -f a",
             "pvectl --sim --context home get pools",
+            "pvectl --sim-fault 503@writes get pools",
+            "pvectl --sim --sim-fault 503@never get pools",
+            "pvectl get pools -o yml",
+            "pvectl get pools -o jsonpath={.items[",
             "pvectl delete",
             "pvectl delete VirtualMachine",
             "pvectl api GET /nodes full",

@@ -2,6 +2,8 @@
 
 use crate::base::diagnostic::{Diagnostic, has_errors, nearest};
 use crate::base::source::Span;
+use crate::cli::exit;
+use crate::cli::run::Failure;
 use crate::kinds::list;
 use crate::manifest::document::Document;
 use crate::manifest::load::Loaded;
@@ -14,6 +16,16 @@ use std::collections::BTreeMap;
 
 /// The set where neither `--set` nor `pvectl.yaml` names one.
 pub const DEFAULT_SET: &str = "default";
+
+/// A kind by what was typed.
+pub fn find_kind(name: &str) -> Result<&'static dyn AnyKind, Failure> {
+    list::find(name).ok_or_else(|| {
+        let names: Vec<&str> = list::KINDS.iter().map(|k| k.name()).collect();
+        let near = nearest(name, names.iter().copied());
+        let hint = near.map_or_else(|| format!("kinds: {}", names.join(", ")), |n| format!("did you mean `{n}`?"));
+        Failure::new(exit::USAGE, format!("there is no kind `{name}`")).hint(hint)
+    })
+}
 
 /// Binds every document to its kind. Diagnostics go to `loaded`; a document with errors is left out of the set.
 pub fn bind(loaded: &mut Loaded, set: Option<&str>) -> DesiredSet {

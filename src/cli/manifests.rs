@@ -1,13 +1,15 @@
 //! Manifests on the command line: reading, showing what is wrong with them, selecting by labels.
 
 use crate::base::diagnostic::{Diagnostic, Severity, has_errors, render};
-use crate::cli::args::{Format, Global, Sources, Validate};
+use crate::cli::args::{Global, Sources, Validate};
 use crate::cli::bind;
 use crate::cli::exit;
+use crate::cli::fetch;
+use crate::cli::output::{self, Format};
 use crate::cli::run::{Ended, Failure, colour_err, print};
 use crate::kinds::list::KINDS;
 use crate::manifest::load::{Input, Loaded, load};
-use crate::plan::desired::DesiredSet;
+use crate::plan::desired::{Desired, DesiredSet};
 use crate::resource::reference::ResourceRef;
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,7 +25,7 @@ pub struct Tree {
     pub loaded: Loaded,
     /// What they want.
     pub desired: DesiredSet,
-    /// What `-l` selects; `None`: everything.
+    /// What `-l` selects, or what the given part of a tree holds; `None`: everything.
     pub only: Option<BTreeSet<ResourceRef>>,
 }
 
@@ -33,7 +35,7 @@ pub fn read(sources: &Sources) -> Result<Tree, Failure> {
     show(&tree.loaded.diagnostics, &tree.loaded);
     if has_errors(&tree.loaded.diagnostics) {
         let count = tree.loaded.diagnostics.iter().filter(|d| d.severity == Severity::Error).count();
-        return Err(Failure::new(exit::USAGE, format!("{count} errors in the manifests; nothing was sent")));
+        return Err(Failure::new(exit::USAGE, format!("{} in the manifests; nothing was sent", errors(count))));
     }
     Ok(tree)
 }
@@ -52,6 +54,8 @@ fn collect(sources: &Sources) -> Result<(Tree, usize), Failure> {
                 .read_to_end(&mut bytes)
                 .map_err(|e| Failure::new(exit::USAGE, format!("standard input cannot be read: {e}")))?;
             inputs.push(Input::Text { name: "<stdin>".into(), bytes });
+        } else if let Some(address) = fetch::address(file)? {
+            inputs.push(Input::Text { bytes: fetch::fetch(&address)?, name: address.into() });
         } else {
             inputs.push(Input::Path(file.clone()));
         }
@@ -59,17 +63,20 @@ fn collect(sources: &Sources) -> Result<(Tree, usize), Failure> {
     let kinds: Vec<&str> = KINDS.iter().map(|k| k.name()).collect();
     let mut loaded = load(&inputs, sources.recursive, &kinds);
     let desired = bind::bind(&mut loaded, sources.set.as_deref());
-    let only = match &sources.selector {
-        None => None,
-        Some(text) => {
-            let terms = selector(text)?;
-            Some(
-                desired.resources.values().filter(|d| selects(&terms, &d.labels)).map(|d| d.resource.clone()).collect(),
-            )
-        }
+    let terms = sources.selector.as_deref().map(selector).transpose()?;
+    let given: Option<BTreeSet<ResourceRef>> =
+        loaded.given.as_ref().map(|given| given.iter().map(|(kind, name)| ResourceRef::new(kind, name)).collect());
+    let chosen = |d: &&Desired| {
+        given.as_ref().is_none_or(|g| g.contains(&d.resource)) && terms.as_ref().is_none_or(|t| selects(t, &d.labels))
     };
-    let documents = loaded.documents.len();
+    let only = (given.is_some() || terms.is_some())
+        .then(|| desired.resources.values().filter(chosen).map(|d| d.resource.clone()).collect());
+    let documents = given.as_ref().map_or(loaded.documents.len(), BTreeSet::len);
     Ok((Tree { loaded, desired, only }, documents))
+}
+
+fn errors(count: usize) -> String {
+    if count == 1 { "1 error".to_owned() } else { format!("{count} errors") }
 }
 
 /// Prints diagnostics to stderr, errors first as they stand in the files.
@@ -124,7 +131,7 @@ pub fn validate(global: &Global, args: &Validate) -> Ended {
     let (tree, documents) = collect(&args.sources)?;
     let diagnostics = &tree.loaded.diagnostics;
     let errors = diagnostics.iter().filter(|d| d.severity == Severity::Error).count();
-    if args.format.output == Some(Format::Json) {
+    if let Some(Format::Value(form)) = &args.format.output {
         let list: Vec<_> = diagnostics.iter().map(|d| {
             let place = d.primary.as_ref().map(|(span, label)| {
                 let (line, column) = tree.loaded.sources.line_column(*span);
@@ -132,7 +139,7 @@ pub fn validate(global: &Global, args: &Validate) -> Ended {
             });
             json!({"severity": if d.severity == Severity::Error { "error" } else { "warning" }, "code": d.code, "message": d.message, "place": place, "help": d.help})
         }).collect();
-        print(&format!("{:#}\n", json!({"documents": documents, "errors": errors, "diagnostics": list})));
+        print(&output::write(&json!({"documents": documents, "errors": errors, "diagnostics": list}), form)?);
     } else {
         show(diagnostics, &tree.loaded);
         if errors == 0 && !global.quiet {
@@ -140,7 +147,7 @@ pub fn validate(global: &Global, args: &Validate) -> Ended {
         }
     }
     if errors > 0 {
-        return Err(Failure::new(exit::USAGE, format!("{errors} errors in the manifests")));
+        return Err(Failure::new(exit::USAGE, format!("{} in the manifests", self::errors(errors))));
     }
     Ok(exit::DONE)
 }

@@ -2,7 +2,7 @@
 
 use crate::cli::args::{Cli, Color, Global, LogFormat, Verb};
 use crate::cli::session::Unusable;
-use crate::cli::{apply, exit, manifests, raw, show, simulate, wait};
+use crate::cli::{adopt, apply, delete, diff, exit, manifests, raw, show, simulate, wait};
 use crate::pve::error::PveError;
 use clap::Parser;
 use std::future::Future;
@@ -100,11 +100,11 @@ fn dispatch(cli: &Cli) -> Ended {
     let global = &cli.global;
     match &cli.verb {
         Verb::Apply(args) => apply::apply(global, args),
-        Verb::Diff(args) => apply::diff(global, args),
+        Verb::Diff(args) => diff::diff(global, args),
         Verb::Plan(args) => apply::plan(global, args),
-        Verb::Delete(args) => apply::delete(global, args),
-        Verb::Adopt(args) => apply::adopt(global, args),
-        Verb::Drift(args) => apply::drift(global, args),
+        Verb::Delete(args) => delete::delete(global, args),
+        Verb::Adopt(args) => adopt::adopt(global, args),
+        Verb::Drift(args) => diff::drift(global, args),
         Verb::Validate(args) => manifests::validate(global, args),
         Verb::Get(args) => show::get(global, args),
         Verb::Describe(args) => show::describe(global, args),

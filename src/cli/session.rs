@@ -73,6 +73,8 @@ impl Session {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Sim::new(Baseline::Homelab),
             Err(error) => return Err(unreadable(error.to_string())),
         };
+        sim.clear_faults();
+        global.sim_fault.iter().cloned().for_each(|fault| sim.inject(fault));
         Ok(Session {
             api: Box::new(sim.api()),
             clock: Box::new(sim.clock()),

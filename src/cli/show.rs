@@ -1,12 +1,14 @@
 //! Verbs that only look: `get`, `describe`, `explain`, `schema`, `completion`, `version`.
 
-use crate::cli::apply::{find_kind, yaml};
-use crate::cli::args::{self, Cli, Format, FormatArgs, Global};
+use crate::cli::args::{self, Cli, FormatArgs, Global};
+use crate::cli::bind::find_kind;
 use crate::cli::exit;
+use crate::cli::output::{self, Form, Format, yaml};
 use crate::cli::run::{Ended, Failure, block_on, print};
 use crate::cli::session::{Session, write_atomically};
 use crate::engine::observe::{index, read_all};
 use crate::kinds::list::KINDS;
+use crate::manifest::document::{API_VERSION, LIST};
 use crate::manifest::explain;
 use crate::pve::request::Query;
 use crate::resource::kind::{AnyKind, Listed};
@@ -54,16 +56,21 @@ pub fn get(global: &Global, args: &args::Get) -> Ended {
         }
         listed.retain(|l| args.names.contains(&l.name));
     }
-    match args.format.output {
+    match &args.format.output {
         Some(Format::Name) => listed.iter().for_each(|l| print(&format!("{}/{}\n", kind.name(), l.name))),
-        Some(Format::Json) => {
-            let list: Vec<Value> = listed.iter().map(|l| manifest(kind, l, &seen)).collect::<Result<_, _>>()?;
-            print(&format!("{:#}\n", json!(list)));
-        }
-        Some(Format::Yaml) => {
+        Some(Format::Value(Form::Yaml)) => {
             for l in &listed {
                 print(&format!("---\n{}", yaml(&manifest(kind, l, &seen)?)));
             }
+        }
+        Some(Format::Value(form)) => {
+            let mut items = listed.iter().map(|l| manifest(kind, l, &seen)).collect::<Result<Vec<Value>, _>>()?;
+            // As kubectl does: one that was asked for by its name is itself, everything else is a list.
+            let value = match (args.names.len(), items.len()) {
+                (1, 1) => items.remove(0),
+                _ => json!({"apiVersion": API_VERSION, "kind": LIST, "items": items}),
+            };
+            print(&output::write(&value, form)?);
         }
         Some(Format::Table | Format::Wide) | None => print(&table(&listed, args.format.output == Some(Format::Wide))),
     }
@@ -75,7 +82,7 @@ fn manifest(kind: &dyn AnyKind, listed: &Listed, seen: &Observation) -> Result<V
     let spec = kind
         .export(&listed.identity, seen)
         .map_err(|e| Failure::new(exit::FAILED, format!("{} could not be read: {}", listed.name, e.message)))?;
-    Ok(json!({"apiVersion": "pvectl/v1alpha1", "kind": kind.name(), "metadata": {"name": listed.name}, "spec": spec}))
+    Ok(json!({"apiVersion": API_VERSION, "kind": kind.name(), "metadata": {"name": listed.name}, "spec": spec}))
 }
 
 fn table(listed: &[Listed], wide: bool) -> String {
@@ -164,7 +171,7 @@ pub fn document_schema(kind: &dyn AnyKind) -> Value {
         "additionalProperties": false,
         "required": ["apiVersion", "kind", "metadata", "spec"],
         "properties": {
-            "apiVersion": {"const": "pvectl/v1alpha1"},
+            "apiVersion": {"const": API_VERSION},
             "kind": {"const": kind.name()},
             "metadata": {
                 "type": "object",
@@ -218,9 +225,8 @@ pub fn completion(args: &args::Completion) -> Ended {
 /// `version`.
 pub fn version(args: &FormatArgs) -> Ended {
     let version = env!("CARGO_PKG_VERSION");
-    match args.output {
-        Some(Format::Json) => print(&format!("{}\n", json!({"version": version}))),
-        Some(Format::Yaml) => print(&format!("version: {version}\n")),
+    match &args.output {
+        Some(Format::Value(form)) => print(&output::write(&json!({"version": version}), form)?),
         Some(Format::Table | Format::Wide | Format::Name) | None => print(&format!("pvectl {version}\n")),
     }
     Ok(exit::DONE)

@@ -1,7 +1,7 @@
 //! `wait`: until a condition of an object holds, or it is gone.
 
-use crate::cli::apply::find_kind;
 use crate::cli::args::{self, Global};
+use crate::cli::bind::find_kind;
 use crate::cli::exit;
 use crate::cli::run::{Ended, Failure, block_on, print};
 use crate::cli::session::Session;

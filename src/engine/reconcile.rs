@@ -83,7 +83,7 @@ pub async fn reconcile(
     agree: &(dyn Fn(&Plan) -> bool + Sync),
 ) -> Result<Report, Halt> {
     let first = preview(cluster, desired, settings).await.map_err(Halt::Unreadable)?;
-    let refusals = gate::gate(&first, consent);
+    let refusals = gate::gate(&first, &consent);
     if !refusals.is_empty() {
         return Err(Halt::Refused(first, refusals));
     }
@@ -112,7 +112,7 @@ pub async fn reconcile(
             cluster.clock.sleep(run.backoff()).await;
         }
         current = preview(cluster, desired, settings).await.map_err(Halt::Unreadable)?;
-        run.refuse(&gate::gate(&current, consent), &mut current);
+        run.refuse(&gate::gate(&current, &consent), &mut current);
     }
     let last_failed: BTreeSet<ResourceRef> =
         current.deltas.iter().filter(|d| d.action != Action::NoOp).map(|d| d.resource.clone()).collect();

@@ -344,3 +344,48 @@ fn explain_shows_a_kind_and_its_fields() {
     let error = explain(&schema, "VirtualMachine", &["hardware", "corse"]).unwrap_err();
     assert_eq!(error.to_string(), "no field `corse` in hardware: did you mean `cores`?");
 }
+
+#[test]
+fn a_list_holds_documents() {
+    let item =
+        |name: &str| format!("- {{apiVersion: pvectl/v1alpha1, kind: Pool, metadata: {{name: {name}}}, spec: {{}}}}\n");
+    let list = format!("apiVersion: v1\nkind: List\nitems:\n{}{}", item("a"), item("b"));
+    let read = |text: &str| load(&[Input::Text { name: "list.yaml".into(), bytes: text.into() }], false, &KINDS);
+    let loaded = read(&list);
+    let names: Vec<&str> = loaded.documents.iter().map(|d| d.name.0.as_str()).collect();
+    assert_eq!((names, loaded.diagnostics.len()), (vec!["a", "b"], 0));
+    let twice = read(&format!("{list}---\n{}", item("a").trim_start_matches("- ")));
+    assert!(rendered(&twice).contains("Pool/a stands in the manifests twice"), "{}", rendered(&twice));
+    insta::assert_snapshot!(
+        "lists_that_are_none",
+        rendered(&read("kind: List\nitem: []\n---\nkind: List\nitems: 3\n"))
+    );
+}
+
+#[test]
+fn a_part_of_a_tree_knows_the_rest_of_it() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let pool = |name: &str| format!("apiVersion: pvectl/v1alpha1\nkind: Pool\nmetadata: {{name: {name}}}\n");
+    fs::create_dir_all(dir.path().join("sub/own")).unwrap();
+    for (file, text) in [
+        ("pvectl.yaml", "set: home\n".to_owned()),
+        ("a.yaml", pool("a")),
+        ("sub/b.yaml", pool("b")),
+        ("sub/own/pvectl.yaml", "set: other\n".to_owned()),
+        ("sub/own/c.yaml", pool("c")),
+    ] {
+        fs::write(dir.path().join(file), text).unwrap();
+    }
+    let read = |file: &str| load(&[Input::Path(dir.path().join(file))], false, &KINDS);
+    let names = |loaded: &Loaded| loaded.documents.iter().map(|d| d.name.0.clone()).collect::<Vec<_>>();
+    let given =
+        |loaded: &Loaded| loaded.given.as_ref().map(|g| g.iter().map(|(_, name)| name.clone()).collect::<Vec<_>>());
+    for (file, all, some) in [("sub/b.yaml", ["b", "a"], "b"), ("sub", ["b", "a"], "b"), ("a.yaml", ["a", "b"], "a")] {
+        let loaded = read(file);
+        assert!(loaded.diagnostics.is_empty(), "{file}: {}", rendered(&loaded));
+        assert_eq!(names(&loaded), all, "{file}");
+        assert_eq!((loaded.partial, given(&loaded)), (true, Some(vec![some.to_owned()])), "{file}");
+    }
+    let whole = read("");
+    assert_eq!((whole.partial, given(&whole), names(&whole)), (false, None, vec!["a".to_owned()]));
+}

@@ -8,10 +8,13 @@ use std::collections::{BTreeMap, HashMap};
 
 /// The only `apiVersion` there is.
 pub const API_VERSION: &str = "pvectl/v1alpha1";
+/// The kind of a document that holds others under `items`, as `get -o json` writes it and as kubectl's users know it.
+pub const LIST: &str = "List";
 /// RFC 1123's longest label, and so the longest name.
 pub const NAME_CHARACTERS_MAX: usize = 63;
 
 const FIELDS: [&str; 4] = ["apiVersion", "kind", "metadata", "spec"];
+const LIST_FIELDS: [&str; 4] = ["apiVersion", "kind", "metadata", "items"];
 const METADATA_FIELDS: [&str; 3] = ["name", "labels", "annotations"];
 
 /// One manifest document whose envelope is right.
@@ -53,6 +56,29 @@ impl Document {
     /// The place of a label's value.
     pub fn label_span(&self, name: &str) -> Option<Span> {
         self.metadata.get("labels")?.get(name).map(|n| n.span)
+    }
+}
+
+/// The documents of one node: the items of a [`LIST`], or the node itself.
+pub fn unpacked<'a>(node: &'a Node, diagnostics: &mut Vec<Diagnostic>) -> Vec<&'a Node> {
+    if node.get("kind").and_then(Node::as_str) != Some(LIST) {
+        return vec![node];
+    }
+    unknown_fields(node.as_mapping().unwrap_or_default(), &LIST_FIELDS, "a List", diagnostics);
+    match node.entry("items") {
+        None => {
+            diagnostics.push(missing("items", head(node, None)));
+            Vec::new()
+        }
+        Some((key, items)) => match items.as_sequence() {
+            Some(items) => items.iter().collect(),
+            None => {
+                let message = format!("`items` must be a list, found {}", found(items));
+                let place = head(items, Some(key.span));
+                diagnostics.push(Diagnostic::error("wrong-type", message).at(place, "expected a list of documents"));
+                Vec::new()
+            }
+        },
     }
 }
 

@@ -2,10 +2,10 @@
 
 use crate::base::diagnostic::Diagnostic;
 use crate::base::source::{Sources, Span};
-use crate::manifest::document::{Document, duplicates};
+use crate::manifest::document::{Document, duplicates, unpacked};
 use crate::manifest::read::{FILE_BYTES_MAX, read};
 use crate::manifest::settings::{FILE_NAME, TreeSettings};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -38,15 +38,26 @@ pub struct Loaded {
     pub documents: Vec<Document>,
     /// `pvectl.yaml` of a given folder.
     pub settings: Option<TreeSettings>,
-    /// The settings come from a folder above what was given: only a part of the tree was read.
+    /// The settings come from a folder above what was given: only a part of the tree was named. The rest of it was read
+    /// too, since references lead there and numbers are taken there.
     pub partial: bool,
+    /// With `partial`: kind and name of the documents that were named.
+    pub given: Option<BTreeSet<(String, String)>>,
     /// Everything found.
     pub diagnostics: Vec<Diagnostic>,
 }
 
 /// Reads all inputs; folders with their subfolders if `recursive`. `kinds` are the known kinds. Nothing stops at an error.
 pub fn load(inputs: &[Input], recursive: bool, kinds: &[&str]) -> Loaded {
-    let mut loader = Loader { loaded: Loaded::default(), kinds, settings_span: None, roots: BTreeMap::new(), files: 0 };
+    let mut loader = Loader {
+        loaded: Loaded::default(),
+        kinds,
+        settings_span: None,
+        roots: BTreeMap::new(),
+        read: BTreeSet::new(),
+        above: BTreeSet::new(),
+        files: 0,
+    };
     for input in inputs {
         match input {
             Input::Text { name, bytes } => {
@@ -56,6 +67,7 @@ pub fn load(inputs: &[Input], recursive: bool, kinds: &[&str]) -> Loaded {
             Input::Path(path) => loader.path(path, recursive),
         }
     }
+    loader.rest_of_trees();
     let Loader { mut loaded, .. } = loader;
     let twice = duplicates(&loaded.documents);
     loaded.diagnostics.extend(twice);
@@ -68,6 +80,10 @@ struct Loader<'a> {
     settings_span: Option<Span>,
     /// Settings that were read, by their file.
     roots: BTreeMap<PathBuf, Option<TreeSettings>>,
+    /// The real paths of the manifests that were read.
+    read: BTreeSet<PathBuf>,
+    /// Folders whose settings hold for something in them that was given.
+    above: BTreeSet<PathBuf>,
     files: usize,
 }
 
@@ -92,6 +108,7 @@ impl Loader<'_> {
 
     /// The documents of one file, with the tree's defaults merged under their specs.
     fn documents(&mut self, path: &Path, settings: Option<&TreeSettings>) {
+        self.read.insert(fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()));
         let mut documents = self.file(path);
         for document in &mut documents {
             if let Some(defaults) = settings.and_then(|s| s.defaults.get(&document.kind.0)) {
@@ -109,6 +126,7 @@ impl Loader<'_> {
             let candidate = above.join(FILE_NAME);
             if candidate.is_file() {
                 self.loaded.partial = true;
+                self.above.insert(above.to_owned());
                 return self.settings(&candidate);
             }
             if above.join(".git").exists() {
@@ -116,6 +134,33 @@ impl Loader<'_> {
             }
         }
         None
+    }
+
+    /// Reads what was not given of the trees that something given is a part of.
+    fn rest_of_trees(&mut self) {
+        if self.above.is_empty() {
+            return;
+        }
+        let name = |d: &Document| (d.kind.0.clone(), d.name.0.clone());
+        self.loaded.given = Some(self.loaded.documents.iter().map(name).collect());
+        for root in std::mem::take(&mut self.above) {
+            let mut files = Vec::new();
+            self.walk(&root, true, &mut Vec::new(), &mut files);
+            let settings_file = root.join(FILE_NAME);
+            let settings = self.settings(&settings_file);
+            // A folder with settings of its own is a tree of its own.
+            let others: Vec<PathBuf> = files
+                .iter()
+                .filter(|f| **f != settings_file && f.file_name().is_some_and(|n| n == FILE_NAME))
+                .filter_map(|f| f.parent().map(Path::to_owned))
+                .collect();
+            for file in files {
+                let here = file != settings_file && !others.iter().any(|other| file.starts_with(other));
+                if here && !self.read.contains(&file) {
+                    self.documents(&shown(&file), settings.as_ref());
+                }
+            }
+        }
     }
 
     fn unreadable(&mut self, path: &Path, error: &std::io::Error) {
@@ -246,9 +291,11 @@ impl Loader<'_> {
         let (_, nodes) = self.nodes(name, bytes);
         let mut documents = Vec::new();
         for node in &nodes {
-            let (document, diagnostics) = Document::from_node(node, self.kinds);
-            documents.extend(document);
-            self.loaded.diagnostics.extend(diagnostics);
+            for node in unpacked(node, &mut self.loaded.diagnostics) {
+                let (document, diagnostics) = Document::from_node(node, self.kinds);
+                documents.extend(document);
+                self.loaded.diagnostics.extend(diagnostics);
+            }
         }
         documents
     }
@@ -272,6 +319,12 @@ impl Loader<'_> {
         self.loaded.diagnostics.extend(diagnostics);
         (source, nodes)
     }
+}
+
+/// A path as people know it: below the working folder where it is there.
+fn shown(path: &Path) -> PathBuf {
+    let here = std::env::current_dir().and_then(fs::canonicalize);
+    here.ok().and_then(|here| path.strip_prefix(here).ok().map(Path::to_owned)).unwrap_or_else(|| path.to_owned())
 }
 
 fn is_manifest(path: &Path) -> bool {

@@ -3,14 +3,37 @@
 use crate::plan::assemble::Plan;
 use crate::resource::reference::ResourceRef;
 use crate::resource::step::{Action, Impact, Problem};
+use std::collections::BTreeSet;
 
 /// What the person at the keyboard has agreed to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Consent {
-    /// `--allow data-loss`.
-    pub data_loss: bool,
+    /// What data may be destroyed.
+    pub data_loss: DataLoss,
     /// `--max-deletes`; the default is 5, or a tenth of the set, whichever is more.
     pub max_deletes: Option<usize>,
+}
+
+/// What data may be destroyed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum DataLoss {
+    /// None.
+    #[default]
+    Refused,
+    /// That of these resources: each was named by a person.
+    Of(BTreeSet<ResourceRef>),
+    /// Whatever the plan says: `--allow data-loss`.
+    Any,
+}
+
+impl DataLoss {
+    fn permits(&self, resource: &ResourceRef) -> bool {
+        match self {
+            DataLoss::Refused => false,
+            DataLoss::Of(named) => named.contains(resource),
+            DataLoss::Any => true,
+        }
+    }
 }
 
 /// Why a plan may not run.
@@ -30,11 +53,11 @@ pub enum Refusal {
 }
 
 /// All that stands against running a plan; empty: go.
-pub fn gate(plan: &Plan, consent: Consent) -> Vec<Refusal> {
+pub fn gate(plan: &Plan, consent: &Consent) -> Vec<Refusal> {
     let mut refusals = Vec::new();
     for delta in &plan.deltas {
         refusals.extend(delta.problems.iter().map(|p| Refusal::Problem(delta.resource.clone(), p.clone())));
-        if !consent.data_loss {
+        if !consent.data_loss.permits(&delta.resource) {
             let losing = delta.steps.iter().filter(|s| s.impact == Impact::DataLoss);
             refusals.extend(losing.map(|s| Refusal::DataLoss(delta.resource.clone(), s.title.clone())));
         }

@@ -4,6 +4,7 @@ use crate::plan::assemble::Plan;
 use crate::resource::merge::Cause;
 use crate::resource::step::{Action, Change, Delta, Note};
 use anstyle::{AnsiColor, Style};
+use similar::{ChangeTag, TextDiff};
 use std::fmt::Write;
 
 const GREEN: Style = AnsiColor::Green.on_default();
@@ -12,21 +13,26 @@ const YELLOW: Style = AnsiColor::Yellow.on_default();
 const DIM: Style = Style::new().dimmed();
 const BOLD: Style = Style::new().bold();
 
+/// Unchanged lines shown around changed ones.
+const CONTEXT_LINES: usize = 2;
+
 /// Text in a style, or bare.
 fn paint(style: Style, text: &str, colour: bool) -> String {
     if colour { format!("{style}{text}{style:#}") } else { text.to_owned() }
 }
 
-/// One value, on one line.
+/// One value, on one line. Control characters are shown, not sent: notes are written by strangers, too.
 fn value(value: Option<&String>) -> String {
     match value {
         None => "(default)".into(),
         Some(text) if text.is_empty() => "(empty)".into(),
-        Some(text) if text.contains('\n') => {
-            format!("{} … ({} lines)", text.lines().next().unwrap_or(""), text.lines().count())
-        }
-        Some(text) => text.clone(),
+        Some(text) => visible(text),
     }
+}
+
+fn visible(text: &str) -> String {
+    let shown = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    text.chars().map(shown).collect()
 }
 
 fn change(change: &Change, action: Action, colour: bool) -> String {
@@ -36,12 +42,39 @@ fn change(change: &Change, action: Action, colour: bool) -> String {
         (_, cause) => format!("  [{}, {}]", cause.as_str(), impact.as_str()),
     };
     let why = paint(if *cause == Cause::Change { DIM } else { YELLOW }, &why, colour);
-    if action == Action::Create && from.is_none() {
-        return format!("    {} {path}: {}{why}", paint(GREEN, "+", colour), value(to.as_ref()));
+    let new = action == Action::Create && from.is_none();
+    let sign = if new { paint(GREEN, "+", colour) } else { paint(YELLOW, "~", colour) };
+    if from.iter().chain(to).any(|text| text.trim_end().contains('\n')) {
+        let text = |side: &Option<String>| side.as_deref().unwrap_or_default().trim_end().to_owned();
+        return format!("    {sign} {path}:{why}{}", lines(&text(from), &text(to), colour));
+    }
+    if new {
+        return format!("    {sign} {path}: {}{why}", value(to.as_ref()));
     }
     let old = paint(RED, &value(from.as_ref()), colour);
     let new = paint(GREEN, &value(to.as_ref()), colour);
-    format!("    {} {path}: {old} → {new}{why}", paint(YELLOW, "~", colour))
+    format!("    {sign} {path}: {old} → {new}{why}")
+}
+
+/// Two texts of several lines, as a unified diff: each line after a line's end.
+fn lines(from: &str, to: &str, colour: bool) -> String {
+    let diff = TextDiff::from_lines(from, to);
+    let mut out = String::new();
+    for (n, group) in diff.grouped_ops(CONTEXT_LINES).iter().enumerate() {
+        if n > 0 {
+            out.push_str(&format!("\n      {}", paint(DIM, "…", colour)));
+        }
+        for line in group.iter().flat_map(|op| diff.iter_changes(op)) {
+            let (sign, style) = match line.tag() {
+                ChangeTag::Equal => (' ', DIM),
+                ChangeTag::Delete => ('-', RED),
+                ChangeTag::Insert => ('+', GREEN),
+            };
+            let text = format!("{sign} {}", visible(line.value().trim_end_matches('\n')));
+            out.push_str(&format!("\n      {}", paint(style, text.trim_end(), colour)));
+        }
+    }
+    out
 }
 
 /// One resource of a plan; nothing for one that has nothing to say.

@@ -122,9 +122,9 @@ fn a_dry_run_changes_nothing() {
     assert_eq!(before, scene.world());
     scene.run_words(&["--sim", "diff", "-f", &file], "").code(1);
     assert_eq!(before, scene.world());
-    // Nobody says yes: nothing happens.
-    scene.run_words(&["--sim", "apply", "-f", &file], "").code(3).says("not agreed to");
-    assert_eq!(before, scene.world());
+    // Nobody is there to be asked, and nothing is real: it is done.
+    scene.run_words(&["--sim", "apply", "-f", &file], "").code(0).says("1 of 1 objects");
+    assert_ne!(before, scene.world());
 }
 
 #[test]
@@ -220,4 +220,45 @@ fn schemas_are_fresh() {
         "stale: {}; write them anew with UPDATE=1 cargo test --test it schemas",
         stale.join(", ")
     );
+}
+
+#[test]
+fn output_is_what_kubectls_users_know() {
+    let scene = Scene::new();
+    scene.run("--sim apply -f manifests/homelab").code(0);
+    let out = |words: &[&str]| scene.run_words(words, "").code(0).out;
+    assert_eq!(out(&["--sim", "get", "vm", "web-01", "-o", "jsonpath={.spec.hardware.cores}"]), "2\n");
+    let names = r#"jsonpath={range .items[?(@.spec.node=="pve2")]}{.metadata.name}{"\n"}{end}"#;
+    assert_eq!(out(&["--sim", "get", "vm", "-o", names]), "pxe-lab\nopnsense\n");
+    let loop_ = "template={% for i in items %}{{ i.metadata.name }} {{ i.spec.vmid }}\n{% endfor %}";
+    assert!(out(&["--sim", "get", "ct", "-o", loop_]).contains("dns-01 100\n"));
+    assert_eq!(out(&["--sim", "get", "pool", "web", "-o", "name"]), "Pool/web\n");
+    assert_eq!(out(&["version", "-o", "jsonpath={.version}"]), concat!(env!("CARGO_PKG_VERSION"), "\n"));
+    scene.run_words(&["--sim", "get", "vm", "-o", "jsonpath={.items["], "").code(2).says("jsonpath");
+    let list = out(&["--sim", "get", "pool", "-o", "json"]);
+    let valid = scene.run_words(&["validate", "-f", "-"], &list).code(0);
+    assert_eq!(valid.out, "2 documents are valid\n");
+}
+
+#[test]
+fn one_file_of_a_tree_is_applied_alone_and_knows_the_tree() {
+    let scene = Scene::new();
+    scene.run("--sim apply -f manifests/homelab").code(0);
+    scene.run("--sim api PUT /nodes/pve1/qemu/101/config tags=pvectl;mine").code(0);
+    scene.run("--sim api PUT /nodes/pve1/qemu/103/config tags=pvectl;mine").code(0);
+    let said = scene.run("--sim diff -f manifests/homelab/web.yaml -l app=web -o name").code(1);
+    assert_eq!(said.out, "VirtualMachine/web-01\nVirtualMachine/web-02\n");
+    scene.run("--sim diff -f manifests/homelab/pools.yaml").code(0);
+    scene.run("--sim apply -f manifests/homelab/pools.yaml --prune").code(2).says("the whole tree");
+}
+
+#[test]
+fn faults_can_be_asked_for() {
+    let scene = Scene::new();
+    let file = scene.write("pool.yaml", POOL);
+    let apply = |fault: &str| scene.run_words(&["--sim", "--sim-fault", fault, "apply", "-f", &file], "");
+    apply("500=out of luck@POST:/pools*").code(1).says("out of luck").says("left: Pool/lab");
+    apply("expired@GET:/cluster/resources*").code(1).says("hint:");
+    apply("drop-after@POST:/pools").code(0).says("1 of 1 objects");
+    scene.run_words(&["--sim", "diff", "-f", &file], "").code(0);
 }

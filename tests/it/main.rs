@@ -15,4 +15,6 @@ mod fleet;
 
 mod scale;
 
+mod goldens;
+
 mod cli;

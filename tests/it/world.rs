@@ -7,7 +7,7 @@ use pvectl::kinds::list::KINDS;
 use pvectl::manifest::load::{Input, Loaded, load};
 use pvectl::plan::assemble::{Plan, Settings};
 use pvectl::plan::desired::DesiredSet;
-use pvectl::plan::gate::Consent;
+use pvectl::plan::gate::{Consent, DataLoss};
 use pvectl::pve::api::Api;
 use pvectl::report::event::Nobody;
 use pvectl::resource::kind::AnyKind;
@@ -60,7 +60,7 @@ pub(crate) fn nothing() -> DesiredSet {
 }
 
 /// What a test agrees to: everything.
-pub(crate) const ALL: Consent = Consent { data_loss: true, max_deletes: Some(usize::MAX) };
+pub(crate) const ALL: Consent = Consent { data_loss: DataLoss::Any, max_deletes: Some(usize::MAX) };
 
 /// Plain settings, as root.
 pub(crate) fn plain() -> Settings {

@@ -1,0 +1,74 @@
+//! `diff` and `drift`: what differs, and whose doing it is.
+
+use crate::cli::args::{self, Global, Guards};
+use crate::cli::output::{self, Format};
+use crate::cli::problems::problems;
+use crate::cli::run::{Ended, Failure, block_on, colour_out, print};
+use crate::cli::{exit, job, manifests};
+use crate::engine::reconcile::preview;
+use crate::plan::assemble::Plan;
+use crate::report::{json as as_json, text};
+use crate::resource::merge::Cause;
+use crate::resource::step::Action;
+
+/// `diff`.
+pub fn diff(global: &Global, args: &args::Diff) -> Ended {
+    let tree = manifests::read(&args.sources)?;
+    let session = job::open(global, &tree)?;
+    let settings = job::settings(&tree, &args.guards, &session)?;
+    let plan = block_on(preview(&session.cluster(), &tree.desired, &settings))?
+        .map_err(|e| Failure::wire(exit::NOT_COMPARED, &e))?;
+    session.close()?;
+    show(&plan, args.format.output.as_ref())?;
+    let problems = problems(&plan, Some(&tree.loaded), &[]);
+    if problems > 0 {
+        return Err(Failure::new(
+            exit::NOT_COMPARED,
+            format!("{problems} problems stand against this plan; nothing was sent"),
+        ));
+    }
+    Ok(if plan.is_empty() || !args.exit_code { exit::DONE } else { exit::DIFFERENCES })
+}
+
+/// `drift`.
+pub fn drift(global: &Global, args: &args::Drift) -> Ended {
+    let tree = manifests::read(&args.sources)?;
+    let session = job::open(global, &tree)?;
+    let settings = job::settings(&tree, &Guards::default(), &session)?;
+    let mut plan = block_on(preview(&session.cluster(), &tree.desired, &settings))?
+        .map_err(|e| Failure::wire(exit::NOT_COMPARED, &e))?;
+    session.close()?;
+    let problems = problems(&plan, Some(&tree.loaded), &[]);
+    for delta in &mut plan.deltas {
+        delta.changes.retain(|c| matches!(c.cause, Cause::Drift | Cause::Conflict));
+        delta.steps.clear();
+        delta.notes.clear();
+    }
+    plan.deltas.retain(|d| !d.changes.is_empty());
+    plan.orphans.clear();
+    match &args.format.output {
+        Some(Format::Value(form)) => print(&output::write(&as_json::plan(&plan), form)?),
+        Some(Format::Name) => plan.deltas.iter().for_each(|d| print(&format!("{}\n", d.resource))),
+        Some(Format::Table | Format::Wide) | None => {
+            plan.deltas.iter().for_each(|d| print(&text::delta(d, colour_out())));
+            let fields: usize = plan.deltas.iter().map(|d| d.changes.len()).sum();
+            print(&format!("{} objects drifted, in {fields} fields\n", plan.deltas.len()));
+        }
+    }
+    if problems > 0 {
+        return Err(Failure::new(exit::NOT_COMPARED, format!("{problems} problems: not everything could be compared")));
+    }
+    Ok(if plan.deltas.is_empty() { exit::DONE } else { exit::DIFFERENCES })
+}
+
+/// Prints a plan.
+pub fn show(plan: &Plan, format: Option<&Format>) -> Result<(), Failure> {
+    match format {
+        Some(Format::Value(form)) => print(&output::write(&as_json::plan(plan), form)?),
+        Some(Format::Name) => {
+            plan.deltas.iter().filter(|d| d.action != Action::NoOp).for_each(|d| print(&format!("{}\n", d.resource)))
+        }
+        Some(Format::Table | Format::Wide) | None => print(&text::plan(plan, colour_out())),
+    }
+    Ok(())
+}

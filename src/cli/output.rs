@@ -1,0 +1,140 @@
+//! Forms of output: what `-o` names, and values written in them.
+
+pub mod jsonpath;
+
+use crate::cli::exit;
+use crate::cli::run::Failure;
+use jsonpath::JsonPath;
+use minijinja::{Environment, UndefinedBehavior};
+use serde_json::Value;
+
+/// Instructions that a template may take: a loop over some 100,000 objects, and no loop for ever.
+const FUEL: u64 = 10_000_000;
+
+/// A form of output.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Format {
+    /// Columns for people.
+    Table,
+    /// More columns.
+    Wide,
+    /// `Kind/name`, one a line.
+    Name,
+    /// A value for machines.
+    Value(Form),
+}
+
+/// How a value is written.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Form {
+    /// YAML documents.
+    Yaml,
+    /// JSON; while something runs, an event a line.
+    Json,
+    /// Texts picked out of the JSON by kubectl's JSONPath templates.
+    JsonPath(JsonPath),
+    /// A Jinja template (Jinja is to Python what Go's templates are to kubectl) over the JSON.
+    Template(String),
+}
+
+/// Reads what was typed behind `-o`.
+pub fn parse(text: &str) -> Result<Format, String> {
+    let (word, argument) = text.split_once('=').map_or((text, None), |(w, a)| (w, Some(a)));
+    match (word, argument) {
+        ("table", None) => Ok(Format::Table),
+        ("wide", None) => Ok(Format::Wide),
+        ("name", None) => Ok(Format::Name),
+        ("yaml", None) => Ok(Format::Value(Form::Yaml)),
+        ("json", None) => Ok(Format::Value(Form::Json)),
+        ("jsonpath", Some(path)) => JsonPath::parse(path).map(|p| Format::Value(Form::JsonPath(p))),
+        ("template", Some(template)) => {
+            environment(template).map(|_| Format::Value(Form::Template(template.to_owned()))).map_err(|e| wrong(&e))
+        }
+        _ => Err("expected table, wide, name, yaml, json, jsonpath=PATHS or template=JINJA".to_owned()),
+    }
+}
+
+impl Format {
+    /// Events are wanted as JSON.
+    pub fn is_json(format: Option<&Format>) -> bool {
+        format == Some(&Format::Value(Form::Json))
+    }
+}
+
+/// A value in a form, as it is printed. Fails if a template fails.
+pub fn write(value: &Value, form: &Form) -> Result<String, Failure> {
+    match form {
+        Form::Yaml => Ok(yaml(value)),
+        Form::Json => Ok(format!("{value:#}\n")),
+        Form::JsonPath(path) => Ok(ended(path.write(value))),
+        Form::Template(template) => {
+            let rendered =
+                environment(template).and_then(|e| e.get_template("-o")?.render(minijinja::value::Serde(value)));
+            rendered.map(ended).map_err(|e| Failure::new(exit::USAGE, format!("the template failed: {}", wrong(&e))))
+        }
+    }
+}
+
+/// YAML of a value, as a document.
+pub fn yaml(value: &Value) -> String {
+    serde_yaml::to_string(value).unwrap_or_else(|e| format!("# {e}\n"))
+}
+
+/// With a line's end, unless there is nothing.
+fn ended(mut text: String) -> String {
+    if !text.is_empty() && !text.ends_with('\n') {
+        text.push('\n');
+    }
+    text
+}
+
+fn environment(template: &str) -> Result<Environment<'_>, minijinja::Error> {
+    let mut environment = Environment::new();
+    environment.set_fuel(Some(FUEL));
+    environment.set_undefined_behavior(UndefinedBehavior::SemiStrict);
+    environment.add_template("-o", template)?;
+    Ok(environment)
+}
+
+fn wrong(error: &minijinja::Error) -> String {
+    match error.line() {
+        Some(line) => format!("{error} (line {line} of the template)"),
+        None => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn written(format: &str) -> Result<String, String> {
+        let value = json!({"items": [{"metadata": {"name": "a"}}, {"metadata": {"name": "b"}}]});
+        match parse(format)? {
+            Format::Value(form) => write(&value, &form).map_err(|f| f.message),
+            other @ (Format::Table | Format::Wide | Format::Name) => Err(format!("{other:?} is for people")),
+        }
+    }
+
+    #[test]
+    fn templates_are_rendered_over_the_value() {
+        assert_eq!(written("template={% for i in items %}{{ i.metadata.name }};{% endfor %}").as_deref(), Ok("a;b;\n"));
+        assert_eq!(written("template={{ items|length }}").as_deref(), Ok("2\n"));
+        assert_eq!(written("jsonpath={.items[*].metadata.name}").as_deref(), Ok("a b\n"));
+    }
+
+    #[test]
+    fn templates_that_are_wrong_say_so() {
+        for format in
+            ["template={% for i in items %}", "template={{ nothing.there }}", "jsonpath={.items[", "yml", "json=x"]
+        {
+            assert!(written(format).is_err(), "{format}");
+        }
+    }
+
+    #[test]
+    fn a_template_that_runs_for_ever_is_stopped() {
+        let endless = "template={% for i in range(100000) %}{% for j in range(100000) %}x{% endfor %}{% endfor %}";
+        assert!(written(endless).is_err_and(|e| e.contains("fuel")));
+    }
+}
