@@ -24,7 +24,7 @@ async fn survey(session: &Session, kind: &dyn AnyKind) -> Result<(Vec<Listed>, O
     let cluster = session.cluster();
     let wire = |e: crate::pve::error::PveError| Failure::wire(exit::FAILED, &e);
     let index = index(cluster.api, cluster.clock).await.map_err(wire)?;
-    let bare = Observation { index: index.clone(), ..Observation::default() };
+    let bare = Observation::new(index.clone());
     let reads: BTreeSet<Query> = kind.list(&bare).iter().flat_map(|l| kind.reads(&l.identity, None, &index)).collect();
     let seen = read_all(cluster.api, cluster.clock, index, reads).await.map_err(wire)?;
     Ok((kind.list(&seen), seen))
@@ -72,7 +72,9 @@ pub fn get(global: &Global, args: &args::Get) -> Ended {
             };
             print(&output::write(&value, form)?);
         }
-        Some(Format::Table | Format::Wide) | None => print(&table(&listed, args.format.output == Some(Format::Wide))),
+        Some(Format::Table | Format::Wide) | None => {
+            print(&table(kind, &listed, &seen, args.format.output == Some(Format::Wide)))
+        }
     }
     Ok(exit::DONE)
 }
@@ -85,19 +87,20 @@ fn manifest(kind: &dyn AnyKind, listed: &Listed, seen: &Observation) -> Result<V
     Ok(json!({"apiVersion": API_VERSION, "kind": kind.name(), "metadata": {"name": listed.name}, "spec": spec}))
 }
 
-fn table(listed: &[Listed], wide: bool) -> String {
+fn table(kind: &dyn AnyKind, listed: &[Listed], seen: &Observation, wide: bool) -> String {
     let Some(first) = listed.first() else { return "none\n".into() };
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     let mut head = vec!["NAME".to_owned(), "SET".to_owned()];
-    head.extend(first.columns.iter().map(|(h, _)| (*h).to_owned()));
+    head.extend(kind.columns(first, seen).iter().map(|(h, _)| (*h).to_owned()));
     if wide {
         head.push("OBJECT".into());
     }
     table.set_header(head);
     for l in listed {
         let mut row = vec![l.name.clone(), l.marker.as_ref().map_or_else(|| "-".to_owned(), |m| m.set.clone())];
-        row.extend(l.columns.iter().map(|(_, v)| if v.is_empty() { "-".to_owned() } else { v.clone() }));
+        let columns = kind.columns(l, seen).into_iter();
+        row.extend(columns.map(|(_, v)| if v.is_empty() { "-".to_owned() } else { v }));
         if wide {
             row.push(l.identity.to_string());
         }
@@ -126,7 +129,7 @@ pub fn describe(global: &Global, args: &args::Describe) -> Ended {
         Some(marker) => print(&format!("Owner:   {} of the manifest set `{}`\n", marker.owner, marker.set)),
         None => print("Owner:   nobody (pvectl does not touch it)\n"),
     }
-    for (head, value) in found.columns.iter().filter(|(_, v)| !v.is_empty()) {
+    for (head, value) in kind.columns(found, &seen).iter().filter(|(_, v)| !v.is_empty()) {
         let head = format!("{}{}:", &head[..1], head[1..].to_lowercase());
         print(&format!("{head:8} {value}\n"));
     }

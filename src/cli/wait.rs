@@ -46,7 +46,7 @@ pub fn wait(global: &Global, args: &args::Wait) -> Ended {
         loop {
             let wire = |e: crate::pve::error::PveError| Failure::wire(exit::FAILED, &e);
             let index = index(cluster.api, cluster.clock).await.map_err(wire)?;
-            let bare = Observation { index: index.clone(), ..Observation::default() };
+            let bare = Observation::new(index.clone());
             let reads = kind.list(&bare).iter().flat_map(|l| kind.reads(&l.identity, None, &index)).collect();
             let seen = read_all(cluster.api, cluster.clock, index, reads).await.map_err(wire)?;
             let found = kind.list(&seen).into_iter().find(|l| l.name == name);

@@ -92,7 +92,7 @@ pub async fn read_all(
     index: Index,
     reads: BTreeSet<Query>,
 ) -> Result<Observation, PveError> {
-    let mut seen = Observation { index, ..Observation::default() };
+    let mut seen = Observation::new(index);
     let mut answers = futures::stream::iter(reads.into_iter().map(|query| async move {
         let answer = get(api, clock, &query).await;
         (query, answer)
@@ -102,7 +102,7 @@ pub async fn read_all(
         if let Err(error @ PveError::Unsent { .. }) = answer {
             return Err(error);
         }
-        seen.answers.insert(query, answer.map(Arc::new));
+        seen.add(query, answer.map(Arc::new));
     }
     Ok(seen)
 }

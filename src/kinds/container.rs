@@ -244,12 +244,16 @@ impl Kind for ContainerKind {
         observed::list(GuestType::Lxc, false, seen)
     }
 
+    fn columns(listed: &Listed, seen: &Observation) -> Vec<(&'static str, String)> {
+        observed::columns(listed, seen)
+    }
+
     fn decode(identity: &Identity, seen: &Observation) -> Result<Option<GuestSeen>, DecodeError> {
         observed::decode(identity, seen)
     }
 
     fn marker(observed: &GuestSeen) -> Option<&Marker> {
-        observed.marker.as_ref()
+        observed.marker.as_deref()
     }
 
     fn export(observed: &GuestSeen) -> Value {

@@ -11,6 +11,7 @@ use crate::resource::step::{Action, Change, Delta, Impact, Limit, Problem, Step}
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 /// A pool of guests and storages. Its id is `metadata.name`.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -56,17 +57,22 @@ impl Kind for PoolKind {
     }
 
     fn list(seen: &Observation) -> Vec<Listed> {
-        let members = |id: &str| seen.index.guests.values().filter(|g| g.pool.as_deref() == Some(id)).count();
         let row = |id: &String, comment: &str| {
-            let (text, marker) = Marker::split(comment);
+            let (_, marker) = Marker::split(comment);
             Listed {
                 name: marker.as_ref().map_or(id.clone(), |m| m.owner.name.clone()),
                 identity: Identity::Pool(id.clone()),
-                marker,
-                columns: vec![("GUESTS", members(id).to_string()), ("COMMENT", text)],
+                marker: marker.map(Arc::new),
             }
         };
         seen.index.pools.iter().map(|(id, pool)| row(id, &pool.comment)).collect()
+    }
+
+    fn columns(listed: &Listed, seen: &Observation) -> Vec<(&'static str, String)> {
+        let id = id_of(&listed.identity);
+        let members = seen.index.guests.values().filter(|g| g.pool.as_deref() == Some(id)).count();
+        let comment = seen.index.pools.get(id).map(|row| Marker::split(&row.comment).0);
+        vec![("GUESTS", members.to_string()), ("COMMENT", comment.unwrap_or_default())]
     }
 
     fn decode(identity: &Identity, seen: &Observation) -> Result<Option<PoolSeen>, DecodeError> {
@@ -126,7 +132,7 @@ impl Kind for PoolKind {
         };
         let current = observed.map(|o| Fields::from([("comment".to_owned(), o.comment.clone())])).unwrap_or_default();
         let applied = observed.and_then(|o| o.marker.as_ref()).map(|m| m.applied.clone()).unwrap_or_default();
-        let differences = merge(&fields, &applied, &current, |_| Some(String::new()));
+        let differences = merge(&fields, &applied, |p| current.get(p).cloned(), |_| Some(String::new()));
         delta.changes = differences
             .into_iter()
             .map(|d| Change { path: d.path, from: d.from, to: d.to, cause: d.cause, impact: Impact::None })

@@ -72,10 +72,10 @@ pub fn plan(desired: &DesiredSet, seen: &Observation, kinds: &[&'static dyn AnyK
                 continue;
             }
             if doomed || settings.prune && !marker.retain {
-                gone.push((*kind, marker.owner, listed.identity));
+                gone.push((*kind, marker.owner.clone(), listed.identity));
             } else {
                 plan.orphans.push(Orphan {
-                    resource: marker.owner,
+                    resource: marker.owner.clone(),
                     identity: listed.identity,
                     retained: marker.retain,
                 });

@@ -4,13 +4,13 @@
 use crate::base::id::{GuestType, VmId};
 use crate::plan::desired::{Desired, DesiredSet};
 use crate::pve::request::Query;
-use crate::resource::index::{GuestRow, Index, text};
+use crate::resource::index::{GuestRow, Index};
 use crate::resource::kind::AnyKind;
-use crate::resource::marker::Marker;
-use crate::resource::observation::Observation;
+use crate::resource::observation::{Observation, guest_query};
 use crate::resource::reference::{Claim, Identity, ResourceRef};
 use crate::resource::step::Problem;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// The tag that shows in the index which guests carry a marker.
 const TAG: &str = "pvectl";
@@ -26,14 +26,9 @@ pub struct Identities {
     pub waiting: BTreeMap<ResourceRef, String>,
 }
 
-/// The read that shows a guest's configuration and marker.
-fn guest_query(row: &GuestRow) -> Query {
-    Query::new(format!("/nodes/{}/{}/{}/pending", row.node, row.guest, row.vmid))
-}
-
 /// What the second round of observation asks: every guest that is or may be ours, and what the kinds want to know.
 pub fn reads(desired: &DesiredSet, index: &Index, kinds: &[&dyn AnyKind]) -> BTreeSet<Query> {
-    let bound = identify(desired, &Observation { index: index.clone(), answers: BTreeMap::new() });
+    let bound = identify(desired, &Observation::new(index.clone()));
     let mut explicit = BTreeSet::new();
     let mut names = BTreeSet::new();
     for want in desired.resources.values() {
@@ -60,7 +55,7 @@ pub fn reads(desired: &DesiredSet, index: &Index, kinds: &[&dyn AnyKind]) -> BTr
         }
     }
     // Objects that are ours and no longer wanted are read like those that are.
-    let seen = Observation { index: index.clone(), answers: BTreeMap::new() };
+    let seen = Observation::new(index.clone());
     for kind in kinds {
         for listed in kind.list(&seen).into_iter().filter(|l| l.marker.is_some()) {
             queries.extend(kind.reads(&listed.identity, None, index));
@@ -73,28 +68,21 @@ fn online(index: &Index, node: &str) -> bool {
     index.nodes.get(node).is_none_or(|n| n.online)
 }
 
-/// The marker on a guest, if it was read and was written for this guest.
-fn marker_of(row: &GuestRow, seen: &Observation) -> Option<Marker> {
-    let list = seen.value(&guest_query(row))?.as_array()?;
-    let notes = list.iter().find(|e| e["key"] == "description")?;
-    let notes = text(&notes["pending"]).or_else(|| text(&notes["value"]))?;
-    Marker::split(&notes).1.filter(|m| m.vmid.is_none_or(|v| v == row.vmid.get()))
-}
-
 /// Binds every resource.
 pub fn identify(desired: &DesiredSet, seen: &Observation) -> Identities {
     let mut out = Identities::default();
-    let mut owned: BTreeMap<ResourceRef, Vec<&GuestRow>> = BTreeMap::new();
+    let mut owned: BTreeMap<&ResourceRef, Vec<&GuestRow>> = BTreeMap::new();
     let mut making: Option<VmId> = None;
     for row in seen.index.guests.values() {
-        match marker_of(row, seen) {
-            Some(marker) if marker.set == desired.set => owned.entry(marker.owner).or_default().push(row),
+        match seen.guest_marker(row.vmid) {
+            Some(marker) if marker.set == desired.set => owned.entry(&marker.owner).or_default().push(row),
             Some(_) => {}
             None if row.lock.as_deref().is_some_and(|l| l == "create" || l == "clone") => making = Some(row.vmid),
             None => {}
         }
     }
-    let unread: Vec<&GuestRow> = seen.index.guests.values().filter(|row| is_unread(row, seen)).collect();
+    let unread: Vec<&GuestRow> =
+        seen.index.guests.values().map(Arc::as_ref).filter(|row| is_unread(row, seen)).collect();
     let mut taken: BTreeSet<VmId> = seen.index.guests.keys().copied().collect();
     let mut claimed: BTreeMap<VmId, ResourceRef> = BTreeMap::new();
     let mut unnumbered = Vec::new();

@@ -4,6 +4,7 @@ use crate::base::id::{GuestType, VmId};
 use crate::pve::request::Query;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// A guest's row in `/cluster/resources`.
 #[derive(Clone, Debug, PartialEq)]
@@ -85,7 +86,7 @@ pub struct Index {
     /// `/version`: such as `9.1.7`.
     pub version: String,
     /// Guests by number.
-    pub guests: BTreeMap<VmId, GuestRow>,
+    pub guests: BTreeMap<VmId, Arc<GuestRow>>,
     /// Nodes by name.
     pub nodes: BTreeMap<String, NodeRow>,
     /// Storages by node and id.
@@ -175,7 +176,7 @@ impl Index {
             let kind = member(task, "type");
             let guest = number(&task["id"]).and_then(VmId::new).and_then(|v| index.guests.get_mut(&v));
             if let (Some(row), true, true) = (guest, task["endtime"].is_null(), changes_a_guest(&kind)) {
-                row.lock.get_or_insert(kind);
+                Arc::make_mut(row).lock.get_or_insert(kind);
             }
         }
         index
@@ -197,7 +198,7 @@ impl Index {
             memory: number(&row["maxmem"]).unwrap_or(0),
             cpus: number(&row["maxcpu"]).unwrap_or(0),
         };
-        self.guests.insert(vmid, row);
+        self.guests.insert(vmid, Arc::new(row));
     }
 
     fn add_node(&mut self, row: &Value) {

@@ -14,6 +14,7 @@ use serde_json::Value;
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 /// What a plan may look at besides the spec and the object.
 pub struct PlanContext<'a> {
@@ -52,9 +53,7 @@ pub struct Listed {
     /// Which object.
     pub identity: Identity,
     /// Our marker, if it was read.
-    pub marker: Option<Marker>,
-    /// Columns of `get`, after the name: header and value.
-    pub columns: Vec<(&'static str, String)>,
+    pub marker: Option<Arc<Marker>>,
 }
 
 /// A type of resource with a schema.
@@ -74,6 +73,8 @@ pub trait Kind: Send + Sync + 'static {
     fn reads(identity: &Identity, spec: Option<&Self::Spec>, index: &Index) -> Vec<Query>;
     /// Objects of this kind on the cluster.
     fn list(seen: &Observation) -> Vec<Listed>;
+    /// The columns of `get` for one of them, after the name: header and value.
+    fn columns(listed: &Listed, seen: &Observation) -> Vec<(&'static str, String)>;
     /// The object as it is; `None` if it is not there.
     fn decode(identity: &Identity, seen: &Observation) -> Result<Option<Self::Observed>, DecodeError>;
     /// The marker on it.
@@ -103,6 +104,8 @@ pub trait AnyKind: Send + Sync {
     fn reads(&self, identity: &Identity, spec: Option<&AnySpec>, index: &Index) -> Vec<Query>;
     /// [`Kind::list`].
     fn list(&self, seen: &Observation) -> Vec<Listed>;
+    /// [`Kind::columns`].
+    fn columns(&self, listed: &Listed, seen: &Observation) -> Vec<(&'static str, String)>;
     /// [`Kind::decode`] and [`Kind::plan`] in one, and [`Kind::marker`] of what was decoded.
     fn plan(&self, cx: &PlanContext<'_>, desired: Option<&AnySpec>) -> Result<(Delta, Option<Marker>), DecodeError>;
     /// [`Kind::decode`] and [`Kind::export`] in one.
@@ -146,6 +149,10 @@ impl<K: Kind> AnyKind for Entry<K> {
 
     fn list(&self, seen: &Observation) -> Vec<Listed> {
         K::list(seen)
+    }
+
+    fn columns(&self, listed: &Listed, seen: &Observation) -> Vec<(&'static str, String)> {
+        K::columns(listed, seen)
     }
 
     fn plan(&self, cx: &PlanContext<'_>, desired: Option<&AnySpec>) -> Result<(Delta, Option<Marker>), DecodeError> {

@@ -49,6 +49,25 @@ pub fn shorten(value: &str) -> String {
     format!("sha256:{}", hex::encode(&Sha256::digest(value.as_bytes())[..12]))
 }
 
+/// Whether two values are kept as the same.
+fn is_short_for(a: &str, b: &str) -> bool {
+    a == b || shorten(a) == shorten(b)
+}
+
+/// What people wrote before and after the marker.
+fn around(before: &str, after: &str) -> String {
+    let mut text = before.trim_end().to_owned();
+    let rest = after.trim();
+    if !rest.is_empty() {
+        // Somebody wrote below our comment: their words are kept.
+        if !text.is_empty() {
+            text.push('\n');
+        }
+        text.push_str(rest);
+    }
+    text
+}
+
 impl Marker {
     /// Splits notes into the people's text (without trailing white space) and the marker, if one stands there.
     /// A marker that cannot be read is left in the text: it is nobody's.
@@ -57,17 +76,8 @@ impl Marker {
         let body = &notes[start + OPEN.len()..];
         let Some(end) = body.find(CLOSE) else { return (notes.trim_end().to_owned(), None) };
         let Ok(wire) = serde_json::from_str::<Wire>(&body[..end]) else { return (notes.trim_end().to_owned(), None) };
-        let mut text = notes[..start].trim_end().to_owned();
-        let rest = body[end + CLOSE.len()..].trim();
-        if !rest.is_empty() {
-            // Somebody wrote below our comment: their words are kept.
-            if !text.is_empty() {
-                text.push('\n');
-            }
-            text.push_str(rest);
-        }
         (
-            text,
+            around(&notes[..start], &body[end + CLOSE.len()..]),
             Some(Marker {
                 owner: ResourceRef::new(wire.kind, wire.name),
                 set: wire.set,
@@ -76,6 +86,26 @@ impl Marker {
                 applied: wire.applied,
             }),
         )
+    }
+
+    /// The people's text of notes that are known to carry a marker: as [`Marker::split`], without reading it again.
+    pub fn people(notes: &str) -> String {
+        let comment = notes.rfind(OPEN).and_then(|start| {
+            let body = &notes[start + OPEN.len()..];
+            body.find(CLOSE).map(|end| around(&notes[..start], &body[end + CLOSE.len()..]))
+        });
+        comment.unwrap_or_else(|| notes.trim_end().to_owned())
+    }
+
+    /// Whether another marker would be written in the same words.
+    pub fn is_as(&self, other: &Marker) -> bool {
+        let same = |(a, b): ((&String, &String), (&String, &String))| a.0 == b.0 && is_short_for(a.1, b.1);
+        self.owner == other.owner
+            && self.set == other.set
+            && self.vmid == other.vmid
+            && self.retain == other.retain
+            && self.applied.len() == other.applied.len()
+            && self.applied.iter().zip(&other.applied).all(same)
     }
 
     /// Notes with the marker at their end.

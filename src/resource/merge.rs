@@ -47,21 +47,21 @@ pub struct Difference {
 
 /// The differences between what is wanted and what is there.
 ///
-/// `default` gives what an absent observed value means (PVE leaves out defaults), in the same normal form. A field that
+/// `observed` gives what is there for a field, `None` where nothing is. `default` gives what an absent observed value means (PVE leaves out defaults), in the same normal form. A field that
 /// left the manifest is reset only while it still holds the value that was applied: what somebody else wrote since is theirs.
 pub fn merge(
     desired: &Fields,
     applied: &Fields,
-    observed: &Fields,
+    observed: impl Fn(&str) -> Option<String>,
     default: impl Fn(&str) -> Option<String>,
 ) -> Vec<Difference> {
     let mut differences = Vec::new();
     for (path, want) in desired {
-        let have = observed.get(path).cloned();
-        let effective = have.clone().or_else(|| default(path));
-        if effective.as_deref() == Some(want) {
+        let have = observed(path);
+        if have.as_ref() == Some(want) || have.is_none() && default(path).as_ref() == Some(want) {
             continue;
         }
+        let effective = have.clone().or_else(|| default(path));
         let cause = match applied.get(path) {
             None => Cause::Change,
             Some(last) if *last == shorten(want) => Cause::Drift,
@@ -71,14 +71,12 @@ pub fn merge(
         differences.push(Difference { path: path.clone(), from: have, to: Some(want.clone()), cause });
     }
     for (path, last) in applied {
-        let Some(have) = observed.get(path) else { continue };
-        if !desired.contains_key(path) && shorten(have) == *last && default(path).as_ref() != Some(have) {
-            differences.push(Difference {
-                path: path.clone(),
-                from: Some(have.clone()),
-                to: None,
-                cause: Cause::Removed,
-            });
+        if desired.contains_key(path) {
+            continue;
+        }
+        let Some(have) = observed(path) else { continue };
+        if shorten(&have) == *last && default(path).as_ref() != Some(&have) {
+            differences.push(Difference { path: path.clone(), from: Some(have), to: None, cause: Cause::Removed });
         }
     }
     differences
@@ -97,7 +95,7 @@ mod tests {
         let desired = fields(&[("a", "2"), ("b", "2"), ("c", "2"), ("d", "2"), ("e", "1")]);
         let applied = fields(&[("a", "1"), ("b", "2"), ("c", "1"), ("gone", "x"), ("taken", "x")]);
         let observed = fields(&[("a", "1"), ("b", "1"), ("c", "3"), ("gone", "x"), ("taken", "y")]);
-        let found = merge(&desired, &applied, &observed, |p| (p == "e").then(|| "1".to_owned()));
+        let found = merge(&desired, &applied, |p| observed.get(p).cloned(), |p| (p == "e").then(|| "1".to_owned()));
         let found: Vec<(&str, Cause)> = found.iter().map(|d| (d.path.as_str(), d.cause)).collect();
         assert_eq!(
             found,

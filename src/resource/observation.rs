@@ -1,11 +1,13 @@
 //! What was read in a pass: the index, and the raw answers to what kinds asked for. Raw, so that a fixture is JSON.
 
+use crate::base::id::VmId;
 use crate::pve::error::PveError;
 use crate::pve::request::Query;
-use crate::resource::index::Index;
+use crate::resource::index::{GuestRow, Index, text};
+use crate::resource::marker::Marker;
 use serde_json::Value;
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, OnceLock};
 
 /// The answer to one read: PVE's `data`, or why there is none.
 pub type Answer = Result<Arc<Value>, PveError>;
@@ -16,10 +18,44 @@ pub struct Observation {
     /// The table of contents.
     pub index: Index,
     /// Raw answers by the query that asked.
-    pub answers: BTreeMap<Query, Answer>,
+    answers: HashMap<Query, Answer>,
+    /// Our markers by guest, read when they are first asked for.
+    markers: OnceLock<BTreeMap<VmId, Arc<Marker>>>,
+}
+
+/// The read that tells all about a guest: its configuration, what waits for a restart, our marker, and the digest.
+pub fn guest_query(row: &GuestRow) -> Query {
+    Query::new(format!("/nodes/{}/{}/{}/pending", row.node, row.guest, row.vmid))
 }
 
 impl Observation {
+    /// What was seen with an index alone.
+    pub fn new(index: Index) -> Observation {
+        Observation { index, ..Observation::default() }
+    }
+
+    /// Adds the answer to a query.
+    pub fn add(&mut self, query: Query, answer: Answer) {
+        self.markers = OnceLock::new();
+        self.answers.insert(query, answer);
+    }
+
+    /// The marker on a guest, if it was read and was written for this guest.
+    pub fn guest_marker(&self, vmid: VmId) -> Option<&Arc<Marker>> {
+        let markers = self.markers.get_or_init(|| {
+            let read = |row: &Arc<GuestRow>| Some((row.vmid, Arc::new(self.read_marker(row)?)));
+            self.index.guests.values().filter_map(read).collect()
+        });
+        markers.get(&vmid)
+    }
+
+    fn read_marker(&self, row: &GuestRow) -> Option<Marker> {
+        let list = self.value(&guest_query(row))?.as_array()?;
+        let notes = list.iter().find(|e| e["key"] == "description")?;
+        let notes = text(&notes["pending"]).or_else(|| text(&notes["value"]))?;
+        Marker::split(&notes).1.filter(|m| m.vmid.is_none_or(|v| v == row.vmid.get()))
+    }
+
     /// The answer to a query that was asked; `None` if it was not asked.
     pub fn answer(&self, query: &Query) -> Option<&Answer> {
         self.answers.get(query)

@@ -82,6 +82,9 @@ impl AnyKind for Warped {
     fn list(&self, seen: &Observation) -> Vec<Listed> {
         self.0.list(seen)
     }
+    fn columns(&self, listed: &Listed, seen: &Observation) -> Vec<(&'static str, String)> {
+        self.0.columns(listed, seen)
+    }
     fn plan(&self, cx: &PlanContext<'_>, desired: Option<&AnySpec>) -> Result<(Delta, Option<Marker>), DecodeError> {
         let (mut delta, marker) = self.0.plan(cx, desired)?;
         (self.1)(cx, &mut delta);
@@ -480,6 +483,9 @@ fn mutant_a_kind_that_looks_away() {
         fn list(&self, seen: &Observation) -> Vec<Listed> {
             self.0.list(seen)
         }
+        fn columns(&self, listed: &Listed, seen: &Observation) -> Vec<(&'static str, String)> {
+            self.0.columns(listed, seen)
+        }
         fn plan(
             &self,
             cx: &PlanContext<'_>,
@@ -667,7 +673,7 @@ fn round_trip(lab: &Lab, bend: fn(&mut Value)) -> Result<usize, String> {
     for kind in KINDS {
         let seen = run(async {
             let index = pvectl::engine::observe::index(&api, &clock).await.expect("readable");
-            let bare = Observation { index: index.clone(), ..Observation::default() };
+            let bare = Observation::new(index.clone());
             let reads = kind.list(&bare).iter().flat_map(|l| kind.reads(&l.identity, None, &index)).collect();
             pvectl::engine::observe::read_all(&api, &clock, index, reads).await.expect("readable")
         });

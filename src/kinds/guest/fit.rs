@@ -10,7 +10,7 @@ use crate::pve::request::Query;
 use crate::resource::index::Index;
 use crate::resource::kind::PlanContext;
 use crate::resource::merge::Difference;
-use crate::resource::observation::Observation;
+use crate::resource::observation::{Observation, guest_query};
 use crate::resource::reference::{Identity, ResourceRef};
 use crate::resource::step::{Delta, Problem};
 use std::collections::BTreeSet;
@@ -46,7 +46,7 @@ pub fn archives_query(node: &str, storage: &str) -> Query {
 pub fn reads(identity: &Identity, networks: bool, archive: Option<&str>, index: &Index) -> Vec<Query> {
     let Identity::Guest { vmid, node, .. } = identity else { return Vec::new() };
     let row = index.guests.get(vmid);
-    let mut reads: Vec<Query> = row.map(|row| observed::query(row.guest, &row.node, row.vmid)).into_iter().collect();
+    let mut reads: Vec<Query> = row.map(|row| guest_query(row)).into_iter().collect();
     let online = index.nodes.get(node).is_some_and(|n| n.online);
     if networks && online {
         reads.push(bridges_query(node));
@@ -93,7 +93,7 @@ pub fn linked_clones(seen: &Observation, template: VmId) -> Vec<VmId> {
     let guests = seen.index.guests.values().filter(|row| row.vmid != template);
     guests
         .filter(|row| {
-            let Some(Ok(value)) = seen.answer(&observed::query(row.guest, &row.node, row.vmid)) else { return false };
+            let Some(Ok(value)) = seen.answer(&guest_query(row)) else { return false };
             value.as_array().into_iter().flatten().any(|e| e["value"].as_str().is_some_and(|v| v.contains(&needle)))
         })
         .map(|row| row.vmid)

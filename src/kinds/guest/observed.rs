@@ -1,21 +1,21 @@
 //! A guest as it is: one read (`…/pending`) tells what runs, what waits for a restart, and the digest.
 
-use crate::base::id::{GuestType, VmId};
+use crate::base::id::GuestType;
 use crate::kinds::guest::mapping::{self, Config};
-use crate::pve::request::Query;
 use crate::resource::index::{GuestRow, text};
 use crate::resource::kind::DecodeError;
 use crate::resource::kind::Listed;
 use crate::resource::marker::Marker;
-use crate::resource::observation::Observation;
+use crate::resource::observation::{Observation, guest_query};
 use crate::resource::reference::Identity;
 use serde_json::Value;
+use std::sync::Arc;
 
 /// A guest as it is.
 #[derive(Debug, Clone)]
 pub struct GuestSeen {
     /// Its row in the index.
-    pub row: GuestRow,
+    pub row: Arc<GuestRow>,
     /// Its options with what is pending taken as done; notes without our marker.
     pub config: Config,
     /// Options that wait for the guest's next start.
@@ -25,7 +25,7 @@ pub struct GuestSeen {
     /// PVE's lock.
     pub lock: Option<String>,
     /// Our marker.
-    pub marker: Option<Marker>,
+    pub marker: Option<Arc<Marker>>,
 }
 
 impl GuestSeen {
@@ -33,11 +33,6 @@ impl GuestSeen {
     pub fn running(&self) -> bool {
         self.row.status == "running"
     }
-}
-
-/// The read that tells all about a guest.
-pub fn query(guest: GuestType, node: &str, vmid: VmId) -> Query {
-    Query::new(format!("/nodes/{node}/{guest}/{vmid}/pending"))
 }
 
 /// The guest behind an identity, wherever the index says that it is; `None` if it is not there.
@@ -48,26 +43,26 @@ pub fn decode(identity: &Identity, seen: &Observation) -> Result<Option<GuestSee
 }
 
 /// The guest of an index row; an error if its configuration could not be read.
-pub fn decode_row(row: &GuestRow, seen: &Observation) -> Result<Option<GuestSeen>, DecodeError> {
-    let query = query(row.guest, &row.node, row.vmid);
+pub fn decode_row(row: &Arc<GuestRow>, seen: &Observation) -> Result<Option<GuestSeen>, DecodeError> {
+    let query = guest_query(row);
     match seen.answer(&query) {
         None => Err(DecodeError { message: format!("{query} was not asked") }),
         Some(Err(error)) if error.is_absent() => Ok(None),
         Some(Err(error)) => Err(DecodeError { message: error.to_string() }),
-        Some(Ok(value)) => read(row, value).map(Some),
+        Some(Ok(value)) => read(row, value, seen.guest_marker(row.vmid)).map(Some),
     }
 }
 
-fn read(row: &GuestRow, value: &Value) -> Result<GuestSeen, DecodeError> {
+fn read(row: &Arc<GuestRow>, value: &Value, marker: Option<&Arc<Marker>>) -> Result<GuestSeen, DecodeError> {
     let rows =
         value.as_array().ok_or_else(|| DecodeError { message: format!("pending of guest {} is no list", row.vmid) })?;
     let mut seen = GuestSeen {
-        row: row.clone(),
+        row: Arc::clone(row),
         config: Config::new(),
         pending: Vec::new(),
         digest: None,
         lock: row.lock.clone(),
-        marker: None,
+        marker: marker.cloned(),
     };
     for entry in rows {
         let Some(key) = entry["key"].as_str() else { continue };
@@ -85,34 +80,38 @@ fn read(row: &GuestRow, value: &Value) -> Result<GuestSeen, DecodeError> {
             seen.pending.push(key.to_owned());
         }
     }
-    let (notes, marker) = Marker::split(seen.config.get("description").map_or("", String::as_str));
-    seen.marker = marker.filter(|m| m.vmid.is_none_or(|v| v == row.vmid.get()));
-    if seen.config.contains_key("description") {
-        seen.config.insert("description".into(), notes);
+    if let Some(notes) = seen.config.get_mut("description") {
+        *notes = if marker.is_some() { Marker::people(notes) } else { Marker::split(notes).0 };
     }
     seen.pending.sort();
     Ok(seen)
 }
 
-/// All guests of one type for `get`, templates or others.
+/// All guests of one type, templates or others.
 pub fn list(guest: GuestType, template: bool, seen: &Observation) -> Vec<Listed> {
     let rows = seen.index.guests.values().filter(|r| r.guest == guest && r.template == template);
     rows.map(|row| {
-        let marker = decode_row(row, seen).ok().flatten().and_then(|g| g.marker);
+        let marker = seen.guest_marker(row.vmid).cloned();
         Listed {
             name: marker.as_ref().map_or_else(|| row.name.clone(), |m| m.owner.name.clone()),
             identity: Identity::Guest { guest, vmid: row.vmid, node: row.node.clone() },
             marker,
-            columns: vec![
-                ("VMID", row.vmid.to_string()),
-                ("NODE", row.node.clone()),
-                ("STATUS", row.lock.as_ref().map_or_else(|| row.status.clone(), |l| format!("{} ({l})", row.status))),
-                ("CPUS", row.cpus.to_string()),
-                ("MEMORY", crate::base::quantity::Bytes(row.memory).to_string()),
-                ("POOL", row.pool.clone().unwrap_or_default()),
-                ("TAGS", mapping::normal_tags(row.tags.iter().map(String::as_str)).replace(';', ",")),
-            ],
         }
     })
     .collect()
+}
+
+/// The columns of `get` for a guest.
+pub fn columns(listed: &Listed, seen: &Observation) -> Vec<(&'static str, String)> {
+    let Identity::Guest { vmid, .. } = &listed.identity else { return Vec::new() };
+    let Some(row) = seen.index.guests.get(vmid) else { return Vec::new() };
+    vec![
+        ("VMID", row.vmid.to_string()),
+        ("NODE", row.node.clone()),
+        ("STATUS", row.lock.as_ref().map_or_else(|| row.status.clone(), |l| format!("{} ({l})", row.status))),
+        ("CPUS", row.cpus.to_string()),
+        ("MEMORY", crate::base::quantity::Bytes(row.memory).to_string()),
+        ("POOL", row.pool.clone().unwrap_or_default()),
+        ("TAGS", mapping::normal_tags(row.tags.iter().map(String::as_str)).replace(';', ",")),
+    ]
 }

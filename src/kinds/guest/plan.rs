@@ -338,14 +338,9 @@ fn update(cx: &PlanContext<'_>, want: &GuestDesired, seen: &GuestSeen, delta: &m
         delta.notes.push(Note::Locked(lock.clone()));
         return;
     }
-    let applied = seen.marker.as_ref().map(|m| m.applied.clone()).unwrap_or_default();
-    let mut now = Fields::new();
-    for field in want.fields.keys().chain(applied.keys()) {
-        if let Some(value) = fact(guest, seen, field) {
-            now.insert(field.clone(), value);
-        }
-    }
-    let mut differences = merge(&want.fields, &applied, &now, |p| mapping::default(guest, p));
+    let nothing = Fields::new();
+    let applied = seen.marker.as_ref().map_or(&nothing, |m| &m.applied);
+    let mut differences = merge(&want.fields, applied, |p| fact(guest, seen, p), |p| mapping::default(guest, p));
     let left = unmanage(&mut differences, &want.fields);
     for slot in left {
         delta
@@ -361,7 +356,7 @@ fn update(cx: &PlanContext<'_>, want: &GuestDesired, seen: &GuestSeen, delta: &m
             Change { path: d.path.clone(), from: d.from.clone(), to: d.to.clone(), cause: d.cause, impact }
         })
         .collect();
-    write_steps(cx, want, seen, &differences, &applied, delta);
+    write_steps(cx, want, seen, &differences, applied, delta);
     let restart = restart_needed(want, seen, delta);
     power_steps(cx, want, seen, restart, delta);
     if want.template && !seen.row.template {
@@ -462,19 +457,15 @@ fn write_steps(
         retain: cx.retain,
         applied: want.fields.clone(),
     };
-    let text = want.fields.get("description").cloned().or_else(|| {
-        if applied.contains_key("description") && differences.iter().any(|d| d.path == "description") {
-            None
-        } else {
-            seen.config.get("description").cloned()
-        }
-    });
-    let notes = marker.join(text.as_deref().unwrap_or(""));
-    let marker_moves = Marker::split(&notes).1 != seen.marker;
+    let marker_moves = !seen.marker.as_ref().is_some_and(|m| m.is_as(&marker));
     write.delete.remove("description");
     write.set.remove("description");
     if marker_moves || differences.iter().any(|d| d.path == "description") {
-        write.set.insert("description".into(), notes);
+        let text = want.fields.get("description").or_else(|| {
+            let reset = applied.contains_key("description") && differences.iter().any(|d| d.path == "description");
+            seen.config.get("description").filter(|_| !reset)
+        });
+        write.set.insert("description".into(), marker.join(text.map_or("", String::as_str)));
     }
     if !write.is_empty() {
         let mut call = Call::new(Method::Put, format!("{path}/config"));
