@@ -324,14 +324,6 @@ fn raw_of<'a>(call: &'a Value, key: &str) -> &'a str {
     call[key].as_str().unwrap_or_default()
 }
 
-/// What is known to be wrong in the tables. It only shrinks.
-const KNOWN_WRONG: &[&str] = &[
-    "POST /nodes/{node}/startall: no parameter force-stop",
-    "POST /nodes/{node}/startall: no parameter timeout",
-    "POST /nodes/{node}/stopall: no parameter force",
-    "PUT /nodes/{node}/config: no parameter location",
-];
-
 /// Path → method → names of parameters.
 type Documented = BTreeMap<String, BTreeMap<String, Vec<String>>>;
 
@@ -367,9 +359,5 @@ fn every_endpoint_and_parameter_is_one_of_pve() {
             }
         }
     }
-    for corrected in KNOWN_WRONG.iter().filter(|k| !wrong.iter().any(|w| w == *k)) {
-        say(&format!("corrected meanwhile, take it off the list: {corrected}"));
-    }
-    wrong.retain(|w| !KNOWN_WRONG.contains(&w.as_str()));
     assert!(wrong.is_empty(), "{} things that PVE does not have:\n{}", wrong.len(), wrong.join("\n"));
 }

@@ -1,6 +1,7 @@
 //! Endpoints: nodes: their state, tasks, network, options, backups.
 
 pub mod about;
+pub mod apt;
 pub mod network;
 pub mod options;
 pub mod tasks;
@@ -45,10 +46,16 @@ pub const ROUTES: &[Route] = &[
     get("/nodes/{node}/services/{service}/state", &[params::SERVICE], AUDIT, about::service),
     get("/nodes/{node}/replication", &[], Check::User, about::nothing),
     get("/nodes/{node}/netstat", &[], AUDIT, about::nothing),
-    get("/nodes/{node}/apt/update", &[], AUDIT, about::apt_list),
-    post("/nodes/{node}/apt/update", &[params::APT_UPDATE], MODIFY, about::apt_update),
-    post("/nodes/{node}/startall", &[params::ALL_GUESTS], Check::User, about::start_all),
-    post("/nodes/{node}/stopall", &[params::ALL_GUESTS], Check::User, about::stop_all),
+    get("/nodes/{node}/apt", &[], Check::User, apt::index),
+    get("/nodes/{node}/apt/update", &[], MODIFY, apt::updates),
+    post("/nodes/{node}/apt/update", &[params::APT_UPDATE], MODIFY, apt::refresh),
+    get("/nodes/{node}/apt/versions", &[], AUDIT, apt::versions),
+    get("/nodes/{node}/apt/changelog", &[params::CHANGELOG], MODIFY, apt::changelog),
+    get("/nodes/{node}/apt/repositories", &[], AUDIT, apt::repositories),
+    post("/nodes/{node}/apt/repositories", &[params::REPOSITORY], MODIFY, apt::set_repository),
+    put("/nodes/{node}/apt/repositories", &[params::REPOSITORY_NEW], MODIFY, apt::add_repository),
+    post("/nodes/{node}/startall", &[params::ALL_GUESTS, params::START_ALL], Check::User, about::start_all),
+    post("/nodes/{node}/stopall", &[params::ALL_GUESTS, params::STOP_ALL], Check::User, about::stop_all),
     get("/nodes/{node}/tasks", &[params::TASKS], Check::User, tasks::list),
     get("/nodes/{node}/tasks/{upid}", &[], Check::User, tasks::index),
     delete("/nodes/{node}/tasks/{upid}", &[], Check::User, tasks::stop),
@@ -64,8 +71,8 @@ pub const ROUTES: &[Route] = &[
     get("/nodes/{node}/dns", &[], AUDIT, options::dns),
     put("/nodes/{node}/dns", &[params::DNS], MODIFY, options::put_dns),
     get("/nodes/{node}/hosts", &[], AUDIT, options::hosts),
-    get("/nodes/{node}/config", &[params::CONFIG_GET], AUDIT, options::config),
-    put("/nodes/{node}/config", &[params::CONFIG], MODIFY, options::put_config),
+    get("/nodes/{node}/config", &[params::CONFIG_GET], Check::All("/", &["Sys.Audit"]), options::config),
+    put("/nodes/{node}/config", &[params::CONFIG], Check::All("/", &["Sys.Modify"]), options::put_config),
     post("/nodes/{node}/vzdump", &[backup::VZDUMP, backup::RUN], Check::User, vzdump::start),
     get("/nodes/{node}/vzdump/defaults", &[backup::DEFAULTS], Check::User, vzdump::defaults),
     get("/nodes/{node}/vzdump/extractconfig", &[backup::EXTRACT], Check::User, vzdump::extract_config),

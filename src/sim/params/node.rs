@@ -132,24 +132,53 @@ pub const CONFIG: &[Param] = &[
     opt("delete", Kind::List(params::config_id)),
     opt("description", Kind::Len(0, 65536)),
     opt("digest", Kind::Len(0, 40)),
-    opt("location", Kind::Str),
     opt("startall-onboot-delay", between(0, 300)),
     opt("wakeonlan", Kind::Str),
 ];
 
 /// `GET /nodes/{node}/config`.
-pub const CONFIG_GET: &[Param] = &[opt("property", Kind::Str)];
+pub const CONFIG_GET: &[Param] = &[opt(
+    "property",
+    Kind::Enum(&[
+        "acme",
+        "acmedomain0",
+        "acmedomain1",
+        "acmedomain2",
+        "acmedomain3",
+        "acmedomain4",
+        "acmedomain5",
+        "ballooning-target",
+        "description",
+        "startall-onboot-delay",
+        "wakeonlan",
+    ]),
+)];
 
-/// `POST /nodes/{node}/startall` and `stopall`.
-pub const ALL_GUESTS: &[Param] = &[
-    opt("force", Kind::Bool),
-    opt("force-stop", Kind::Bool),
-    opt("timeout", at_least(0)),
-    opt("vms", Kind::List(params::vmid)),
-];
+/// What all of `startall`, `stopall`, `suspendall` and `migrateall` take.
+pub const ALL_GUESTS: &[Param] = &[opt("max-workers", between(1, 64)), opt("vms", Kind::List(params::vmid))];
+
+/// `POST /nodes/{node}/startall`.
+pub const START_ALL: &[Param] = &[opt("force", Kind::Bool)];
+
+/// `POST /nodes/{node}/stopall`.
+pub const STOP_ALL: &[Param] = &[opt("force-stop", Kind::Bool), opt("timeout", between(0, 7200))];
 
 /// `POST /nodes/{node}/apt/update`.
 pub const APT_UPDATE: &[Param] = &[opt("notify", Kind::Bool), opt("quiet", Kind::Bool)];
+
+/// `GET /nodes/{node}/apt/changelog`.
+pub const CHANGELOG: &[Param] = &[req("name", Kind::Pattern(package, usize::MAX)), opt("version", Kind::Str)];
+
+/// `POST /nodes/{node}/apt/repositories`.
+pub const REPOSITORY: &[Param] = &[
+    req("path", Kind::Str),
+    req("index", Kind::Int(None, None)),
+    opt("enabled", Kind::Bool),
+    opt("digest", Kind::Len(0, 80)),
+];
+
+/// `PUT /nodes/{node}/apt/repositories`.
+pub const REPOSITORY_NEW: &[Param] = &[req("handle", Kind::Str), opt("digest", Kind::Len(0, 80))];
 
 /// `GET /nodes/{node}/services/{service}/state`.
 pub const SERVICE: &[Param] = &[req("service", Kind::Enum(SERVICES))];
@@ -180,6 +209,11 @@ pub const SERVICES: &[&str] = &[
     "systemd-journald",
     "systemd-timesyncd",
 ];
+
+fn package(text: &str) -> bool {
+    let lower = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    text.len() > 1 && text.starts_with(lower) && text.chars().all(|c| lower(c) || "-+.:".contains(c))
+}
 
 fn task_status(text: &str) -> Result<(), String> {
     match text {

@@ -430,7 +430,7 @@ pub const FEATURE: &[Param] = &[req("feature", Kind::Enum(&["snapshot", "clone",
 /// Listing.
 pub const LIST: &[Param] = &[opt("full", Kind::Bool)];
 /// Running a command by the agent.
-pub const EXEC: &[Param] = &[req("command", Kind::Strings), opt("input-data", Kind::Len(0, 65536))];
+pub const EXEC: &[Param] = &[req("command", Kind::Each(&Kind::Str)), opt("input-data", Kind::Len(0, 65536))];
 /// Asking for a command's end.
 pub const EXEC_STATUS: &[Param] = &[req("pid", at_least(0))];
 /// Reading a file by the agent.

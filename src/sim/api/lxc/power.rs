@@ -1,6 +1,7 @@
 //! Start and stop.
 
 use crate::sim::api::lxc::config;
+use crate::sim::api::node::network::has_bridge;
 use crate::sim::ctx::{Ctx, NewTask};
 use crate::sim::request::{Args, Refusal};
 use crate::sim::task::End;
@@ -89,12 +90,7 @@ pub fn start_now(world: &mut World, vmid: u32, pid: u64, now: u64) -> Result<(),
     for (_, text) in guest.config.iter().filter(|(k, _)| config::numbered(k, "net")) {
         let net = crate::pve::property::PropertyString::parse(text, "");
         let Some(bridge) = net.get("bridge") else { continue };
-        let there = world.nodes.get(&guest.node).is_some_and(|n| n.interfaces.contains_key(bridge))
-            || world
-                .tables
-                .get("cluster/sdn/vnets")
-                .is_some_and(|t| t.get(bridge).is_some_and(|v| v["running"].is_object()));
-        if !there {
+        if !has_bridge(world, &guest.node, bridge) {
             return Err(format!("bridge '{bridge}' does not exist"));
         }
     }

@@ -179,17 +179,6 @@ pub fn nothing(_: &mut Ctx<'_>, _: &Args) -> Result<Value, Refusal> {
     Ok(json!([]))
 }
 
-/// `GET /nodes/{node}/apt/update`: what was put into the table `nodes/apt`, by the tests or an operator.
-pub fn apt_list(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
-    Ok(ctx.world.tables.get("nodes/apt").and_then(|t| t.get(args.text("node"))).cloned().unwrap_or_else(|| json!([])))
-}
-
-/// `POST /nodes/{node}/apt/update`.
-pub fn apt_update(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
-    let task = NewTask::new(args.text("node"), "aptupdate", "").takes_ms(3000);
-    Ok(ctx.start(task.says("starting apt-get update")))
-}
-
 /// `POST /nodes/{node}/startall`.
 pub fn start_all(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
     every_guest(ctx, args, "startall")

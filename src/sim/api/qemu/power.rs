@@ -1,6 +1,7 @@
 //! Starting, stopping and what lies between.
 
 use super::{drives, ended, file_of, machine, told, unlocked};
+use crate::sim::api::node::network::has_bridge;
 use crate::sim::ctx::{Ctx, NewTask};
 use crate::sim::request::{Args, Refusal};
 use crate::sim::task::End;
@@ -112,17 +113,16 @@ pub(super) fn apply_pending(guest: &mut Guest) {
 /// Turns a machine on.
 pub(super) fn turn_on(world: &mut World, node: &str, vmid: u32) -> Result<(), String> {
     let (pid, now) = (world.new_pid(), world.clock_ms);
-    let bridges: Vec<String> =
-        world.nodes.get(node).map(|n| n.interfaces.keys().cloned().collect()).unwrap_or_default();
-    let vnets: Vec<String> = world.table("cluster/sdn/vnets").keys().cloned().collect();
     let guest = machine(world, node, vmid)?;
     apply_pending(guest);
-    for (key, value) in guest.config.iter().filter(|(k, _)| k.starts_with("net")) {
+    let config = guest.config.clone();
+    for (_, value) in config.iter().filter(|(k, _)| k.starts_with("net")) {
         let Some(bridge) = value.split(',').find_map(|p| p.strip_prefix("bridge=")) else { continue };
-        if !bridges.iter().chain(&vnets).any(|b| b == bridge) {
-            return Err(format!("{key}: bridge '{bridge}' does not exist"));
+        if !has_bridge(world, node, bridge) {
+            return Err(format!("bridge '{bridge}' does not exist"));
         }
     }
+    let guest = machine(world, node, vmid)?;
     let files: Vec<String> = drives(&guest.config).iter().map(|(_, v)| file_of(v).to_owned()).collect();
     let missing = files.iter().find(|f| world.volume(f, node).is_none()).cloned();
     if let Some(missing) = missing {
