@@ -154,7 +154,7 @@ fn recordings(world: &mut World) {
     add_file(world, Some("pve1"), "local:vztmpl/broken-1.0_amd64.tar.gz", "vztmpl", "tgz", 1024);
     add_file(world, Some("pve1"), "local:iso/test.iso", "iso", "iso", 1 << 20);
     // Debian's own ifupdown2, with which PVE refuses to bring SDN networks up.
-    world.table("nodes/packages").insert("pve1".to_owned(), json!({ "ifupdown2": "3.0.0-1.3" }));
+    world.table("nodes/packages").insert("pve1".to_owned(), json!({ "ifupdown2": "3.0.0-1.3", "nfs-common": null }));
     let update = json!([{
         "Package": "bash", "Title": "GNU Bourne Again SHell", "Description": "", "Arch": "amd64", "Section": "shells",
         "Priority": "required", "Origin": "unknown", "OldVersion": "5.2.37-2+b10", "Version": "99.1-1",

@@ -84,6 +84,15 @@ pub fn changed(world: &mut World, told: &Value, lines: &mut Vec<String>) -> End 
     }
 }
 
+/// Turns a stopped container on: what waits comes into force first.
+pub fn turn_on(world: &mut World, vmid: u32) -> Result<(), String> {
+    let (pid, now) = (world.new_pid(), world.clock_ms);
+    if let Some(guest) = world.guests.get_mut(&vmid) {
+        config::apply_pending(guest);
+    }
+    start_now(world, vmid, pid, now)
+}
+
 /// Turns a container on, if all that it needs is there.
 pub fn start_now(world: &mut World, vmid: u32, pid: u64, now: u64) -> Result<(), String> {
     let Some(guest) = world.guests.get(&vmid) else { return Err(format!("CT {vmid} does not exist")) };

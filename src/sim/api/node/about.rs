@@ -107,18 +107,25 @@ pub fn command(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
 }
 
 /// The end of a reboot or shutdown.
-pub fn power(world: &mut World, told: &Value, _: &mut Vec<String>) -> End {
+pub fn power(world: &mut World, told: &Value, lines: &mut Vec<String>) -> End {
     let name = told["node"].as_str().unwrap_or_default();
     let reboot = told["command"] == "reboot";
     let now = world.clock_ms;
-    for guest in world.guests.values_mut().filter(|g| g.node == name) {
-        let again = reboot && guest.config.get("onboot").is_some_and(|o| o == "1");
-        guest.power = if again { Power::Running } else { Power::Stopped };
-        guest.started_ms = now;
+    let mut again = Vec::new();
+    for (vmid, guest) in world.guests.iter_mut().filter(|(_, g)| g.node == name) {
+        (guest.power, guest.pid) = (Power::Stopped, 0);
+        if reboot && guest.config.get("onboot").is_some_and(|o| o == "1") {
+            again.push(*vmid);
+        }
     }
     if let Some(node) = world.nodes.get_mut(name) {
         node.online = reboot;
         node.boot_ms = now;
+    }
+    for vmid in again {
+        if let Err(text) = crate::sim::api::bulk::turn_on(world, vmid) {
+            lines.push(format!("Starting {vmid} failed: {text}"));
+        }
     }
     End::Ok
 }
@@ -177,54 +184,4 @@ pub fn service(_: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
 /// An empty list that is true of this cluster.
 pub fn nothing(_: &mut Ctx<'_>, _: &Args) -> Result<Value, Refusal> {
     Ok(json!([]))
-}
-
-/// `POST /nodes/{node}/startall`.
-pub fn start_all(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
-    every_guest(ctx, args, "startall")
-}
-
-/// `POST /nodes/{node}/stopall`.
-pub fn stop_all(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
-    every_guest(ctx, args, "stopall")
-}
-
-fn every_guest(ctx: &mut Ctx<'_>, args: &Args, task_type: &str) -> Result<Value, Refusal> {
-    if !ctx.may("/", &["VM.PowerMgmt"]) {
-        let named = args.list("vms");
-        if named.is_empty() {
-            return Err(Refusal::forbidden("/, VM.PowerMgmt"));
-        }
-        for vmid in named {
-            ctx.require(&format!("/vms/{vmid}"), &["VM.PowerMgmt"])?;
-        }
-    }
-    let node = args.text("node");
-    let told = json!({
-        "node": node, "start": task_type == "startall", "force": args.on("force"),
-        "vms": args.get("vms").map(|_| args.list("vms")),
-    });
-    Ok(ctx.start(NewTask::new(node, task_type, "").takes_ms(3000).then("node.all_guests", told)))
-}
-
-/// The end of `startall` and `stopall`.
-pub fn all_guests(world: &mut World, told: &Value, lines: &mut Vec<String>) -> End {
-    let (node, start, now) = (told["node"].as_str().unwrap_or_default(), told["start"] == true, world.clock_ms);
-    let named: Option<Vec<u32>> =
-        told["vms"].as_array().map(|all| all.iter().filter_map(|v| v.as_str().and_then(|v| v.parse().ok())).collect());
-    let force = told["force"] == true || named.is_some();
-    for (vmid, guest) in world.guests.iter_mut().filter(|(_, g)| g.node == node) {
-        let template = guest.config.get("template").is_some_and(|t| t == "1");
-        let wanted = named.as_ref().is_none_or(|n| n.contains(vmid)) && !template;
-        let boots = guest.config.get("onboot").is_some_and(|o| o == "1") || force;
-        if wanted && start && boots && guest.power == Power::Stopped {
-            lines.push(format!("Starting {} {vmid}", guest.guest_type.as_str()));
-            guest.power = Power::Running;
-            guest.started_ms = now;
-        } else if wanted && !start && guest.power != Power::Stopped {
-            lines.push(format!("Stopping {} {vmid}", guest.guest_type.as_str()));
-            guest.power = Power::Stopped;
-        }
-    }
-    End::Ok
 }

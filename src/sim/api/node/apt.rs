@@ -1,7 +1,7 @@
 //! A node's packages: what is installed, what could be, and where they come from.
 //!
 //! Tables: `nodes/apt` is the list of available updates as PVE shows it, `nodes/packages` the installed versions that
-//! differ from the usual ones, `nodes/apt.repositories` the repositories of `/etc/apt/sources.list.d`.
+//! differ from the usual ones (`null` for what is not installed), `nodes/apt.repositories` the repositories of `/etc/apt/sources.list.d`.
 
 use crate::sim::api::cluster::VERSION;
 use crate::sim::ctx::{Ctx, NewTask, digest_of};
@@ -32,6 +32,12 @@ const STANDARD: &[(&str, &str, &str)] = &[
 fn installed(world: &World, node: &str, name: &str, usual: &str) -> String {
     let own = world.tables.get("nodes/packages").and_then(|t| t.get(node)).and_then(|p| p[name].as_str());
     own.unwrap_or(usual).to_owned()
+}
+
+/// Whether a package that PVE does not list is there: it is, unless the node's table says `null`.
+pub fn has(world: &World, node: &str, name: &str) -> bool {
+    let own = world.tables.get("nodes/packages").and_then(|t| t.get(node));
+    !own.is_some_and(|p| p.get(name).is_some_and(Value::is_null))
 }
 
 /// Whether a node's ifupdown2 is Proxmox's, without which SDN does not come up; else what PVE says.
@@ -115,7 +121,7 @@ fn digest(world: &World, node: &str) -> String {
     format!("{}{}", digest_of([(&key, &text)]), &digest_of([(&text, &key)])[..24])
 }
 
-fn component<'r>(repository: &'r Value) -> impl Iterator<Item = &'r str> {
+fn component(repository: &Value) -> impl Iterator<Item = &str> {
     repository["Components"].as_array().into_iter().flatten().filter_map(Value::as_str)
 }
 

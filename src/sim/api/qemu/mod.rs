@@ -9,6 +9,9 @@ mod power;
 mod snapshot;
 mod view;
 
+pub use clone::migrated;
+pub use power::{turn_off, turn_on};
+
 use crate::sim::params::qemu as p;
 use crate::sim::request::{Check, Endpoint, Route};
 use crate::sim::task::Effect;
@@ -185,6 +188,11 @@ fn drives(config: &std::collections::BTreeMap<String, String>) -> Vec<(String, S
         .filter_map(|k| config.get(*k).map(|v| ((*k).to_owned(), v.clone())))
         .filter(|(_, v)| !v.contains("media=cdrom") || v.contains("-cloudinit"))
         .collect()
+}
+
+/// The volumes on a machine's drives.
+pub fn volumes(config: &std::collections::BTreeMap<String, String>) -> Vec<String> {
+    drives(config).iter().map(|(_, text)| file_of(text).to_owned()).collect()
 }
 
 /// The volume id of a drive's text.

@@ -111,7 +111,7 @@ pub(super) fn apply_pending(guest: &mut Guest) {
 }
 
 /// Turns a machine on.
-pub(super) fn turn_on(world: &mut World, node: &str, vmid: u32) -> Result<(), String> {
+pub fn turn_on(world: &mut World, node: &str, vmid: u32) -> Result<(), String> {
     let (pid, now) = (world.new_pid(), world.clock_ms);
     let guest = machine(world, node, vmid)?;
     apply_pending(guest);
@@ -136,7 +136,7 @@ pub(super) fn turn_on(world: &mut World, node: &str, vmid: u32) -> Result<(), St
 }
 
 /// Turns a machine off; pending changes take place.
-pub(super) fn turn_off(guest: &mut Guest) {
+pub fn turn_off(guest: &mut Guest) {
     (guest.power, guest.pid) = (Power::Stopped, 0);
     apply_pending(guest);
 }
