@@ -1,7 +1,8 @@
 //! Creating, restoring and destroying machines.
 
-use super::config::{permitted, print_net};
+use super::change::print_net;
 use super::disk::{copy, print_drive, resolve};
+use super::permit::permitted;
 use super::{drives, ended, file_of, is_disk, machine, told, unlocked};
 use crate::sim::ctx::{Ctx, NewTask};
 use crate::sim::params::qemu::{CREATE, DISKS};
