@@ -4,7 +4,8 @@
 //! task of its own is started for each of them.
 
 use crate::pve::property::PropertyString;
-use crate::sim::api::{lxc, qemu};
+use crate::sim::api::cluster::ha;
+use crate::sim::api::{lxc, qemu, references};
 use crate::sim::ctx::{Ctx, NewTask};
 use crate::sim::params::{cluster::bulk as p, node};
 use crate::sim::request::{Args, Check, Refusal, Route};
@@ -114,11 +115,7 @@ fn duration(world: &World, told: &Value) -> u64 {
 fn chosen(world: &World, told: &Value) -> Vec<u32> {
     let named: Option<Vec<u32>> = serde_json::from_value(told["vms"].clone()).unwrap_or_default();
     let flag = |g: &Guest, key: &str| g.config.get(key).is_some_and(|v| v == "1");
-    let managed = |vmid: u32, guest: &Guest| {
-        let prefix = if guest.guest_type == GuestType::Lxc { "ct" } else { "vm" };
-        let table = world.tables.get("cluster/ha/resources");
-        table.is_some_and(|t| t.contains_key(&format!("{prefix}:{vmid}")))
-    };
+    let managed = |vmid: u32, guest: &Guest| ha::is_managed(world, &references::sid(guest.guest_type, vmid));
     let order = |g: &Guest| {
         let startup = g.config.get("startup").map(|s| PropertyString::parse(s, "order"));
         startup.and_then(|s| s.get("order").and_then(|o| o.parse::<u32>().ok())).unwrap_or(u32::MAX)

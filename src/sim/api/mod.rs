@@ -26,6 +26,7 @@ pub mod lxc;
 pub mod node;
 pub mod pool;
 pub mod qemu;
+pub mod references;
 pub mod storage;
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use crate::sim::ctx::Ctx;
 use crate::sim::params::cluster::replication as p;
 use crate::sim::request::{Args, Check, Refusal, Route};
 use crate::sim::volume::storage_of;
-use crate::sim::world::{Guest, GuestType};
+use crate::sim::world::{Guest, GuestType, World};
 use serde_json::Value;
 
 const JOBS: &str = "cluster/replication";
@@ -35,6 +35,16 @@ fn alive(ctx: &Ctx<'_>, job: &Object) -> bool {
 
 fn found(ctx: &Ctx<'_>, id: &str) -> Option<Object> {
     objects::get(ctx, JOBS, id).filter(|job| alive(ctx, job))
+}
+
+/// A job of a guest.
+pub fn job_of(world: &World, vmid: u32) -> Option<String> {
+    world.tables.get(JOBS).into_iter().flat_map(|t| t.keys()).find(|id| guest_of(id) == vmid).cloned()
+}
+
+/// Drops all jobs of a guest.
+pub fn forget(world: &mut World, vmid: u32) {
+    world.table(JOBS).retain(|id, _| guest_of(id) != vmid);
 }
 
 fn guest_of(id: &str) -> u32 {

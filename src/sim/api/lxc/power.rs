@@ -1,5 +1,6 @@
 //! Start and stop.
 
+use crate::sim::api::cluster::ha;
 use crate::sim::api::lxc::config;
 use crate::sim::api::node::network::has_bridge;
 use crate::sim::ctx::{Ctx, NewTask};
@@ -11,6 +12,11 @@ use serde_json::{Value, json};
 fn task(ctx: &mut Ctx<'_>, args: &Args, task_type: &str, action: &str, ms: u64) -> Value {
     let (node, vmid) = (args.text("node"), args.vmid());
     let told = json!({ "vmid": vmid, "node": node, "action": action });
+    let sid = format!("ct:{vmid}");
+    if action != "reboot" && ha::is_managed(ctx.world, &sid) {
+        let state = if action == "start" { "started" } else { "stopped" };
+        return ha::request(ctx, node, &sid, state, &ha::Own { task_type, effect: "lxc.power", told });
+    }
     ctx.start(NewTask::new(node, task_type, vmid).takes_ms(ms).holds(vmid).then("lxc.power", told))
 }
 

@@ -68,7 +68,6 @@ pub fn index(_: &mut Ctx<'_>, _: &Args) -> Result<Value, Refusal> {
         "time",
         "version",
         "vncshell",
-        "vncwebsocket",
         "vzdump",
         "wakeonlan",
     ];
@@ -165,8 +164,20 @@ fn service_row(name: &str) -> Value {
         "corosync" => ("dead", "inactive", "enabled"),
         _ => ("running", "active", "enabled"),
     };
+    let described = match name {
+        "pvedaemon" => "PVE API Daemon",
+        "pveproxy" => "PVE API Proxy Server",
+        "pvestatd" => "PVE Status Daemon",
+        "pvescheduler" => "Proxmox VE scheduler",
+        "pve-cluster" => "The Proxmox VE cluster filesystem",
+        "pve-firewall" => "Proxmox VE firewall",
+        "pve-ha-crm" => "PVE Cluster HA Resource Manager Daemon",
+        "pve-ha-lrm" => "PVE Local HA Resource Manager Daemon",
+        _ => "",
+    };
+    let described = if described.is_empty() { format!("{name}.service") } else { described.to_owned() };
     json!({
-        "service": name, "name": name, "desc": format!("{name}.service"), "state": state, "active-state": active,
+        "service": name, "name": name, "desc": described, "state": state, "active-state": active,
         "unit-state": unit,
     })
 }

@@ -81,6 +81,8 @@ fn live(guest: &Guest, key: &str, new: Option<&str>) -> bool {
             "lock"
                 | "name"
                 | "onboot"
+                | "migrate_downtime"
+                | "migrate_speed"
                 | "shares"
                 | "startup"
                 | "description"
