@@ -133,19 +133,38 @@ fn people(world: &mut World) {
 
 fn recordings(world: &mut World) {
     world.latency_ms = 20;
-    add_node(world, "pve1", 0, &["vmbr0"]);
-    add_storage(
-        world,
-        "local",
-        "dir",
-        100,
-        &[("path", "/var/lib/vz"), ("content", "images,rootdir,vztmpl,iso,backup,snippets,import")],
-    );
-    add_storage(world, "local-btrfs", "btrfs", 100, &[("path", "/var/lib/btrfs"), ("content", "images,rootdir")]);
+    add_node(world, "pve1", 0, &[]);
+    if let Some(node) = world.nodes.get_mut("pve1") {
+        let mut vmbr0 = bridge(Some("10.11.12.1/24"), "eth0");
+        vmbr0.extend([("gateway".to_owned(), "10.11.12.254".into()), ("priority".to_owned(), 4.into())]);
+        let eth0 = json!({
+            "type": "eth", "method": "manual", "method6": "manual", "families": ["inet"], "active": 1, "priority": 3,
+        });
+        let eth0 = eth0.as_object().cloned().unwrap_or_default().into_iter().collect();
+        node.interfaces.extend([("eth0".to_owned(), eth0), ("vmbr0".to_owned(), vmbr0)]);
+        (node.cpus, node.memory) = (2, 25_276_514_304);
+    }
+    let everything = "images,rootdir,vztmpl,iso,backup,snippets,import";
+    let local = [("path", "/var/lib/vz"), ("content", everything), ("prune-backups", "keep-all=1")];
+    add_storage(world, "local", "dir", 252, &local);
+    let btrfs = [("path", "/srv/btr"), ("content", "images,rootdir"), ("is_mountpoint", "yes")];
+    add_storage(world, "local-btrfs", "btrfs", 20, &btrfs);
     let alpine = "local:vztmpl/alpine-3.22-default_20260401_amd64.tar.gz";
     add_file(world, Some("pve1"), alpine, "vztmpl", "tgz", 3 << 20);
     add_file(world, Some("pve1"), "local:vztmpl/broken-1.0_amd64.tar.gz", "vztmpl", "tgz", 1024);
     add_file(world, Some("pve1"), "local:iso/test.iso", "iso", "iso", 1 << 20);
+    // Debian's own ifupdown2, with which PVE refuses to bring SDN networks up.
+    world.table("nodes/packages").insert("pve1".to_owned(), json!({ "ifupdown2": "3.0.0-1.3", "nfs-common": null }));
+    let update = json!([{
+        "Package": "bash", "Title": "GNU Bourne Again SHell", "Description": "", "Arch": "amd64", "Section": "shells",
+        "Priority": "required", "Origin": "unknown", "OldVersion": "5.2.37-2+b10", "Version": "99.1-1",
+    }]);
+    world.table("nodes/apt").insert("pve1".to_owned(), update);
+    let local = json!([{
+        "Types": ["deb"], "URIs": ["file:/srv/localrepo"], "Suites": ["./"], "FileType": "list", "Enabled": 1,
+        "Options": [{ "Key": "trusted", "Values": ["yes"] }],
+    }]);
+    world.table("nodes/apt.repositories").insert("pve1".to_owned(), local);
     people(world);
 }
 

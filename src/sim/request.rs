@@ -99,7 +99,7 @@ impl Refusal {
 }
 
 /// Verified parameters, those of the path included: every value as PVE's Perl would have it, a string. Lists that came as
-/// arrays are joined with `,`; JSON booleans are `1` and `0`.
+/// arrays are joined with `,`, arrays proper with NUL; JSON booleans are `1` and `0`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Args {
     /// Values by name.
@@ -130,6 +130,11 @@ impl Args {
     /// The `vmid` of the path or of the parameters; 0 if there is none.
     pub fn vmid(&self) -> u32 {
         self.get("vmid").and_then(|v| v.parse().ok()).unwrap_or(0)
+    }
+
+    /// The values of an array.
+    pub fn strings(&self, name: &str) -> Vec<&str> {
+        self.get(name).map(|v| v.split('\0').collect()).unwrap_or_default()
     }
 
     /// A list (separated by `,`, `;`, space or NUL).

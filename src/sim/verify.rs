@@ -33,8 +33,8 @@ pub enum Kind {
     List(FormatCheck),
     /// A property string: the default key, and the schema of its parts.
     Props(&'static str, &'static [Param]),
-    /// A list of any strings.
-    Strings,
+    /// An array of values of one kind; a single value counts as one of one. Arrives as [`Args::strings`].
+    Each(&'static Kind),
     /// Within a property string: the key is the value of the first, its value that of the second (`virtio=MAC`).
     Alias(&'static str, &'static str),
     /// Within a property string: another name of a key.
@@ -138,9 +138,9 @@ fn check(name: &str, kind: &Kind, value: &Value, errors: &mut BTreeMap<String, S
         | Kind::Format(..)
         | Kind::List(_)
         | Kind::Props(..)
-        | Kind::Strings
         | Kind::Alias(..)
         | Kind::Same(_) => "string",
+        Kind::Each(of) => return check_each(name, of, value, errors),
     };
     let mut fail = |text: String| {
         errors.insert(name.to_owned(), text);
@@ -153,7 +153,7 @@ fn check(name: &str, kind: &Kind, value: &Value, errors: &mut BTreeMap<String, S
         Value::Bool(b) => if *b { "1" } else { "0" }.to_owned(),
         Value::Number(n) => n.to_string(),
         Value::String(s) => s.clone(),
-        Value::Array(items) if matches!(kind, Kind::List(_) | Kind::Strings) => {
+        Value::Array(items) if matches!(kind, Kind::List(_)) => {
             items.iter().map(|i| i.as_str().map_or_else(|| i.to_string(), str::to_owned)).collect::<Vec<_>>().join(",")
         }
         Value::Array(_) => return fail(format!("type check ('{wanted}') failed - got ARRAY")),
@@ -163,6 +163,18 @@ fn check(name: &str, kind: &Kind, value: &Value, errors: &mut BTreeMap<String, S
         Ok(()) => Some(text),
         Err(error) => fail(error),
     }
+}
+
+/// The values of an array, joined with NUL; errors are about `name[0]`, ….
+fn check_each(name: &str, of: &Kind, value: &Value, errors: &mut BTreeMap<String, String>) -> Option<String> {
+    let items = match value {
+        Value::Null => return None,
+        Value::Array(items) => items.as_slice(),
+        Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_) => std::slice::from_ref(value),
+    };
+    let checked: Vec<Option<String>> =
+        items.iter().enumerate().map(|(i, item)| check(&format!("{name}[{i}]"), of, item, errors)).collect();
+    Some(checked.into_iter().collect::<Option<Vec<String>>>()?.join("\0"))
 }
 
 /// Checks a scalar; the error is the whole field text.
@@ -189,7 +201,7 @@ pub fn check_text(name: &str, kind: &Kind, text: &str) -> Result<(), String> {
             Ok(n) if n.is_finite() => bounds(n, *min, *max),
             _ => Err(format!("type check ('number') failed - got '{text}'")),
         },
-        Kind::Str | Kind::Strings | Kind::Alias(..) | Kind::Same(_) => Ok(()),
+        Kind::Str | Kind::Each(_) | Kind::Alias(..) | Kind::Same(_) => Ok(()),
         Kind::Len(min, max) => lengths(text, *min, *max),
         Kind::Enum(words) if words.contains(&text) => Ok(()),
         Kind::Enum(words) => {

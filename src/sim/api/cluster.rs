@@ -1,10 +1,15 @@
 //! Endpoints: what belongs to no node in particular: version, index of everything, options, cluster-wide objects.
 
+pub mod acme;
 pub mod backup;
 pub mod firewall;
 pub mod ha;
+pub mod mapping;
+pub mod metrics;
+pub mod notifications;
 pub mod objects;
 pub mod options;
+pub mod replication;
 pub mod resources;
 pub mod sdn;
 
@@ -38,10 +43,15 @@ const OWN: &[Route] = &[
     route("GET", "/cluster/tasks", &[], Check::User, tasks::of_cluster),
     route("GET", "/cluster/log", &[params::LOG], Check::User, log),
     route("GET", "/cluster/config/nodes", &[], AUDIT, config_nodes),
+    route("GET", "/cluster/ceph/status", &[], Check::Any("/", &["Sys.Audit", "Datastore.Audit"]), ceph),
     route("GET", "/cluster/config/join", &[], AUDIT, config_join),
 ];
 
-const PARTS: &[&[&[Route]]] = &[&[OWN, ha::ROUTES, backup::ROUTES, sdn::ROUTES], firewall::ROUTES];
+const PARTS: &[&[&[Route]]] = &[
+    &[OWN, ha::ROUTES, backup::ROUTES, sdn::ROUTES, replication::ROUTES, mapping::ROUTES],
+    &[notifications::ROUTES, metrics::ROUTES, acme::ROUTES],
+    firewall::ROUTES,
+];
 
 const fn count() -> usize {
     let (mut n, mut i) = (0, 0);
@@ -79,7 +89,7 @@ const fn joined() -> [Route; count()] {
 pub const ROUTES: &[Route] = &joined();
 
 /// What its tasks do.
-pub const EFFECTS: &[Effect] = sdn::EFFECTS;
+pub const EFFECTS: &[Effect] = &[sdn::EFFECTS[0], acme::EFFECTS[0], ha::EFFECTS[0]];
 
 /// The version that the recordings were made on.
 pub const VERSION: &str = "9.1.7";
@@ -158,6 +168,11 @@ fn log(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
     rows.reverse();
     rows.truncate(limit);
     Ok(rows.into())
+}
+
+/// There is no Ceph on any simulated node.
+fn ceph(_: &mut Ctx<'_>, _: &Args) -> Result<Value, Refusal> {
+    Err(Refusal::died("binary not installed: /usr/bin/ceph-mon"))
 }
 
 fn config_nodes(ctx: &mut Ctx<'_>, _: &Args) -> Result<Value, Refusal> {

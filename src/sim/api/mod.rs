@@ -20,12 +20,17 @@
 //! Digests: [`crate::sim::ctx::digest_of`], [`crate::sim::ctx::guest_digest`].
 
 pub mod access;
+pub mod bulk;
 pub mod cluster;
 pub mod lxc;
 pub mod node;
 pub mod pool;
 pub mod qemu;
+pub mod references;
 pub mod storage;
+
+#[cfg(test)]
+mod testing;
 
 use crate::sim::ctx::Ctx;
 use crate::sim::request::{Args, Check, Refusal, Route};
@@ -41,14 +46,33 @@ fn index(_: &mut Ctx<'_>, _: &Args) -> Result<Value, Refusal> {
 
 /// Every endpoint.
 pub fn routes() -> impl Iterator<Item = &'static Route> {
-    [ROOT, qemu::ROUTES, lxc::ROUTES, storage::ROUTES, pool::ROUTES, access::ROUTES, node::ROUTES, cluster::ROUTES]
-        .into_iter()
-        .flatten()
+    [
+        ROOT,
+        qemu::ROUTES,
+        lxc::ROUTES,
+        storage::ROUTES,
+        pool::ROUTES,
+        access::ROUTES,
+        node::ROUTES,
+        cluster::ROUTES,
+        bulk::ROUTES,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// Every effect of a task.
 pub fn effects() -> impl Iterator<Item = &'static Effect> {
-    [qemu::EFFECTS, lxc::EFFECTS, storage::EFFECTS, pool::EFFECTS, access::EFFECTS, node::EFFECTS, cluster::EFFECTS]
-        .into_iter()
-        .flatten()
+    [
+        qemu::EFFECTS,
+        lxc::EFFECTS,
+        storage::EFFECTS,
+        pool::EFFECTS,
+        access::EFFECTS,
+        node::EFFECTS,
+        cluster::EFFECTS,
+        bulk::EFFECTS,
+    ]
+    .into_iter()
+    .flatten()
 }

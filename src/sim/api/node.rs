@@ -1,8 +1,12 @@
 //! Endpoints: nodes: their state, tasks, network, options, backups.
 
 pub mod about;
+pub mod apt;
+pub mod hardware;
+pub mod journal;
 pub mod network;
 pub mod options;
+pub mod outside;
 pub mod tasks;
 pub mod vzdump;
 
@@ -13,6 +17,8 @@ use crate::sim::task::Effect;
 use crate::sim::verify::Param;
 
 const AUDIT: Check = Check::All("/nodes/{node}", &["Sys.Audit"]);
+const SYSLOG: Check = Check::All("/nodes/{node}", &["Sys.Syslog"]);
+const SCAN: Check = Check::All("/storage", &["Datastore.Allocate"]);
 const MODIFY: Check = Check::All("/nodes/{node}", &["Sys.Modify"]);
 
 const fn get(path: &'static str, params: &'static [&'static [Param]], check: Check, run: Endpoint) -> Route {
@@ -43,12 +49,31 @@ pub const ROUTES: &[Route] = &[
     get("/nodes/{node}/subscription", &[], Check::User, about::subscription),
     get("/nodes/{node}/services", &[], AUDIT, about::services),
     get("/nodes/{node}/services/{service}/state", &[params::SERVICE], AUDIT, about::service),
-    get("/nodes/{node}/replication", &[], Check::User, about::nothing),
     get("/nodes/{node}/netstat", &[], AUDIT, about::nothing),
-    get("/nodes/{node}/apt/update", &[], AUDIT, about::apt_list),
-    post("/nodes/{node}/apt/update", &[params::APT_UPDATE], MODIFY, about::apt_update),
-    post("/nodes/{node}/startall", &[params::ALL_GUESTS], Check::User, about::start_all),
-    post("/nodes/{node}/stopall", &[params::ALL_GUESTS], Check::User, about::stop_all),
+    get("/nodes/{node}/aplinfo", &[], Check::User, outside::appliances),
+    post("/nodes/{node}/aplinfo", &[params::APPLIANCE], Check::User, outside::download),
+    get("/nodes/{node}/query-url-metadata", &[params::URL], Check::User, outside::url_metadata),
+    get("/nodes/{node}/scan", &[], Check::User, outside::index),
+    get("/nodes/{node}/scan/nfs", &[params::SCAN_SERVER], SCAN, outside::nfs),
+    get("/nodes/{node}/scan/lvm", &[], SCAN, outside::lvm),
+    get("/nodes/{node}/scan/lvmthin", &[params::SCAN_GROUP], SCAN, outside::lvmthin),
+    get("/nodes/{node}/scan/zfs", &[], SCAN, outside::zfs),
+    get("/nodes/{node}/certificates/info", &[], Check::User, hardware::certificates),
+    get("/nodes/{node}/disks/list", &[params::DISKS], AUDIT, hardware::disks),
+    get("/nodes/{node}/hardware/pci", &[params::PCI], Check::Any("/", &["Sys.Audit", "Sys.Modify"]), hardware::pci),
+    get("/nodes/{node}/capabilities", &[], Check::User, hardware::capabilities),
+    get("/nodes/{node}/capabilities/qemu/cpu", &[params::ARCH], Check::User, hardware::cpus),
+    get("/nodes/{node}/capabilities/qemu/machines", &[params::ARCH], Check::User, hardware::machines),
+    get("/nodes/{node}/syslog", &[params::SYSLOG], SYSLOG, journal::syslog),
+    get("/nodes/{node}/journal", &[params::JOURNAL], SYSLOG, journal::journal),
+    get("/nodes/{node}/apt", &[], Check::User, apt::index),
+    get("/nodes/{node}/apt/update", &[], MODIFY, apt::updates),
+    post("/nodes/{node}/apt/update", &[params::APT_UPDATE], MODIFY, apt::refresh),
+    get("/nodes/{node}/apt/versions", &[], AUDIT, apt::versions),
+    get("/nodes/{node}/apt/changelog", &[params::CHANGELOG], MODIFY, apt::changelog),
+    get("/nodes/{node}/apt/repositories", &[], AUDIT, apt::repositories),
+    post("/nodes/{node}/apt/repositories", &[params::REPOSITORY], MODIFY, apt::set_repository),
+    put("/nodes/{node}/apt/repositories", &[params::REPOSITORY_NEW], MODIFY, apt::add_repository),
     get("/nodes/{node}/tasks", &[params::TASKS], Check::User, tasks::list),
     get("/nodes/{node}/tasks/{upid}", &[], Check::User, tasks::index),
     delete("/nodes/{node}/tasks/{upid}", &[], Check::User, tasks::stop),
@@ -64,8 +89,8 @@ pub const ROUTES: &[Route] = &[
     get("/nodes/{node}/dns", &[], AUDIT, options::dns),
     put("/nodes/{node}/dns", &[params::DNS], MODIFY, options::put_dns),
     get("/nodes/{node}/hosts", &[], AUDIT, options::hosts),
-    get("/nodes/{node}/config", &[params::CONFIG_GET], AUDIT, options::config),
-    put("/nodes/{node}/config", &[params::CONFIG], MODIFY, options::put_config),
+    get("/nodes/{node}/config", &[params::CONFIG_GET], Check::All("/", &["Sys.Audit"]), options::config),
+    put("/nodes/{node}/config", &[params::CONFIG], Check::All("/", &["Sys.Modify"]), options::put_config),
     post("/nodes/{node}/vzdump", &[backup::VZDUMP, backup::RUN], Check::User, vzdump::start),
     get("/nodes/{node}/vzdump/defaults", &[backup::DEFAULTS], Check::User, vzdump::defaults),
     get("/nodes/{node}/vzdump/extractconfig", &[backup::EXTRACT], Check::User, vzdump::extract_config),
@@ -74,7 +99,6 @@ pub const ROUTES: &[Route] = &[
 /// What its tasks do.
 pub const EFFECTS: &[Effect] = &[
     Effect { name: "node.power", run: about::power },
-    Effect { name: "node.all_guests", run: about::all_guests },
     Effect { name: "node.network", run: network::apply },
     Effect { name: "node.vzdump", run: vzdump::run },
 ];

@@ -12,6 +12,31 @@ const KEYS: &[&str] = &[
 /// Fields that genuine answers hold at one time and not at another.
 const SOMETIMES: &[&str] = &["idle_time_ns", "zone-type"];
 
+/// Fields whose values are load, time or chance.
+const LOAD: &[&str] = &[
+    "avail",
+    "cpu",
+    "disk",
+    "diskread",
+    "diskwrite",
+    "endtime",
+    "free",
+    "loadavg",
+    "mem",
+    "memhost",
+    "netin",
+    "netout",
+    "next-run",
+    "pid",
+    "pstart",
+    "starttime",
+    "uptime",
+    "used",
+    "used_fraction",
+    "idle",
+    "wait",
+];
+
 /// Ids that servers make up: the recorded one → ours.
 pub(super) type Memory = IndexMap<String, String>;
 
@@ -259,13 +284,37 @@ pub(super) fn quote(text: &str) -> String {
     percent_encoding::utf8_percent_encode(text, LEFT).to_string()
 }
 
-/// Whether values differ beyond what differs between any two runs.
-pub(super) fn values_differ(want: &Value, got: &Value) -> bool {
+/// Where values differ beyond what differs between any two runs, each with ours and theirs.
+pub(super) fn value_diff(want: &Value, got: &Value, path: &str) -> Vec<String> {
     match (want, got) {
         (Value::Object(w), Value::Object(g)) => {
-            w.iter().any(|(k, v)| values_differ(v, g.get(k).unwrap_or(&Value::Null)))
+            let each =
+                |(k, v): (&String, &Value)| value_diff(v, g.get(k).unwrap_or(&Value::Null), &format!("{path}.{k}"));
+            w.iter().filter(|(k, _)| !LOAD.contains(&k.as_str())).flat_map(each).collect()
         }
-        (Value::Array(w), Value::Array(g)) => w.len() != g.len() || w.iter().zip(g).any(|(a, b)| values_differ(a, b)),
-        (w, g) => norm(&plain(w)) != norm(&plain(g)),
+        (Value::Array(w), Value::Array(g)) if w.len() != g.len() => {
+            vec![format!("{path} has {} members, wanted {}", g.len(), w.len())]
+        }
+        (Value::Array(w), Value::Array(g)) => {
+            // Perl's hashes have no order, and neither have the lists made of them.
+            let key = KEYS.iter().find(|k| !w.is_empty() && w.iter().all(|x| x.get(**k).is_some()));
+            let each = |(i, theirs): (usize, &Value)| {
+                let same = key.and_then(|k| g.iter().find(|x| x.get(*k).map(plain) == theirs.get(*k).map(plain)));
+                value_diff(theirs, same.unwrap_or(&g[i]), &format!("{path}[{i}]"))
+            };
+            w.iter().enumerate().flat_map(each).collect()
+        }
+        (w, g) => {
+            let sorted = |v: &Value| -> Vec<String> {
+                let text = norm(&plain(v));
+                let mut parts: Vec<String> = text.split(',').map(str::to_owned).collect();
+                parts.sort();
+                parts
+            };
+            match sorted(w) == sorted(g) {
+                true => Vec::new(),
+                false => vec![format!("{path} is {}, wanted {}", norm(&plain(g)), norm(&plain(w)))],
+            }
+        }
     }
 }

@@ -1,8 +1,14 @@
 //! Parameters: cluster.
 
+pub mod acme;
 pub mod backup;
+pub mod bulk;
 pub mod firewall;
 pub mod ha;
+pub mod mapping;
+pub mod metrics;
+pub mod notifications;
+pub mod replication;
 pub mod sdn;
 
 use crate::sim::params::{self, VMID};

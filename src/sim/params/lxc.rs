@@ -246,7 +246,7 @@ pub fn props_of(key: &str) -> Option<(&'static str, &'static [Param])> {
         | Kind::Pattern(..)
         | Kind::Format(..)
         | Kind::List(_)
-        | Kind::Strings
+        | Kind::Each(_)
         | Kind::Alias(..)
         | Kind::Same(_) => None,
     }

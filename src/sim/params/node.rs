@@ -132,24 +132,100 @@ pub const CONFIG: &[Param] = &[
     opt("delete", Kind::List(params::config_id)),
     opt("description", Kind::Len(0, 65536)),
     opt("digest", Kind::Len(0, 40)),
-    opt("location", Kind::Str),
     opt("startall-onboot-delay", between(0, 300)),
     opt("wakeonlan", Kind::Str),
 ];
 
 /// `GET /nodes/{node}/config`.
-pub const CONFIG_GET: &[Param] = &[opt("property", Kind::Str)];
+pub const CONFIG_GET: &[Param] = &[opt(
+    "property",
+    Kind::Enum(&[
+        "acme",
+        "acmedomain0",
+        "acmedomain1",
+        "acmedomain2",
+        "acmedomain3",
+        "acmedomain4",
+        "acmedomain5",
+        "ballooning-target",
+        "description",
+        "startall-onboot-delay",
+        "wakeonlan",
+    ]),
+)];
 
-/// `POST /nodes/{node}/startall` and `stopall`.
-pub const ALL_GUESTS: &[Param] = &[
-    opt("force", Kind::Bool),
-    opt("force-stop", Kind::Bool),
-    opt("timeout", at_least(0)),
-    opt("vms", Kind::List(params::vmid)),
-];
+/// What all of `startall`, `stopall`, `suspendall` and `migrateall` take.
+pub const ALL_GUESTS: &[Param] = &[opt("max-workers", between(1, 64)), opt("vms", Kind::List(params::vmid))];
+
+/// `POST /nodes/{node}/startall`.
+pub const START_ALL: &[Param] = &[opt("force", Kind::Bool)];
+
+/// `POST /nodes/{node}/stopall`.
+pub const STOP_ALL: &[Param] = &[opt("force-stop", Kind::Bool), opt("timeout", between(0, 7200))];
+
+/// `POST /nodes/{node}/migrateall`.
+pub const MIGRATE_ALL: &[Param] =
+    &[opt("maxworkers", between(1, 64)), req("target", format(params::node)), opt("with-local-disks", Kind::Bool)];
 
 /// `POST /nodes/{node}/apt/update`.
 pub const APT_UPDATE: &[Param] = &[opt("notify", Kind::Bool), opt("quiet", Kind::Bool)];
+
+/// `GET /nodes/{node}/apt/changelog`.
+pub const CHANGELOG: &[Param] = &[req("name", Kind::Pattern(package, usize::MAX)), opt("version", Kind::Str)];
+
+/// `POST /nodes/{node}/apt/repositories`.
+pub const REPOSITORY: &[Param] = &[
+    req("path", Kind::Str),
+    req("index", Kind::Int(None, None)),
+    opt("enabled", Kind::Bool),
+    opt("digest", Kind::Len(0, 80)),
+];
+
+/// `PUT /nodes/{node}/apt/repositories`.
+pub const REPOSITORY_NEW: &[Param] = &[req("handle", Kind::Str), opt("digest", Kind::Len(0, 80))];
+
+/// `GET /nodes/{node}/disks/list`.
+pub const DISKS: &[Param] = &[
+    opt("include-partitions", Kind::Bool),
+    opt("skipsmart", Kind::Bool),
+    opt("type", Kind::Enum(&["unused", "journal_disks"])),
+];
+
+/// `GET /nodes/{node}/hardware/pci`.
+pub const PCI: &[Param] = &[opt("pci-class-blacklist", Kind::List(params::anything)), opt("verbose", Kind::Bool)];
+
+/// `GET /nodes/{node}/capabilities/qemu/…`.
+pub const ARCH: &[Param] = &[opt("arch", Kind::Enum(&["x86_64", "aarch64"]))];
+
+/// `GET /nodes/{node}/syslog`.
+pub const SYSLOG: &[Param] = &[
+    opt("limit", at_least(0)),
+    opt("service", Kind::Len(0, 128)),
+    opt("since", Kind::Pattern(moment, usize::MAX)),
+    opt("start", at_least(0)),
+    opt("until", Kind::Pattern(moment, usize::MAX)),
+];
+
+/// `GET /nodes/{node}/journal`.
+pub const JOURNAL: &[Param] = &[
+    opt("endcursor", Kind::Str),
+    opt("lastentries", at_least(0)),
+    opt("since", at_least(0)),
+    opt("startcursor", Kind::Str),
+    opt("until", at_least(0)),
+];
+
+/// `POST /nodes/{node}/aplinfo`.
+pub const APPLIANCE: &[Param] = &[req("storage", format(params::storage_id)), req("template", Kind::Len(0, 255))];
+
+/// `GET /nodes/{node}/query-url-metadata`.
+pub const URL: &[Param] = &[req("url", Kind::Pattern(url, usize::MAX)), opt("verify-certificates", Kind::Bool)];
+
+/// `GET /nodes/{node}/scan/nfs`.
+pub const SCAN_SERVER: &[Param] = &[req("server", Kind::Str)];
+
+/// `GET /nodes/{node}/scan/lvmthin`.
+pub const SCAN_GROUP: &[Param] = &[req("vg", Kind::Len(0, 100))];
 
 /// `GET /nodes/{node}/services/{service}/state`.
 pub const SERVICE: &[Param] = &[req("service", Kind::Enum(SERVICES))];
@@ -180,6 +256,24 @@ pub const SERVICES: &[&str] = &[
     "systemd-journald",
     "systemd-timesyncd",
 ];
+
+/// A day, with or without a time.
+fn moment(text: &str) -> bool {
+    let like = |pattern: &str| {
+        text.len() == pattern.len()
+            && pattern.bytes().zip(text.bytes()).all(|(p, c)| if p == b'9' { c.is_ascii_digit() } else { p == c })
+    };
+    ["9999-99-99", "9999-99-99 99:99", "9999-99-99 99:99:99"].iter().any(|p| like(p))
+}
+
+fn url(text: &str) -> bool {
+    text.starts_with("http://") || text.starts_with("https://")
+}
+
+fn package(text: &str) -> bool {
+    let lower = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    text.len() > 1 && text.starts_with(lower) && text.chars().all(|c| lower(c) || "-+.:".contains(c))
+}
 
 fn task_status(text: &str) -> Result<(), String> {
     match text {

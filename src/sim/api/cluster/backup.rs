@@ -7,7 +7,7 @@ use crate::sim::api::lxc::config::{is_mount, volume_of};
 use crate::sim::ctx::Ctx;
 use crate::sim::params::cluster::backup as p;
 use crate::sim::request::{Args, Check, Refusal, Route};
-use crate::sim::world::{Guest, GuestType};
+use crate::sim::world::{Guest, GuestType, World};
 use serde_json::{Map, Value, json};
 
 const JOBS: &str = "cluster/backup";
@@ -144,6 +144,22 @@ fn delete(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
         Some(_) => Ok(Value::Null),
         None => Err(nested()),
     }
+}
+
+/// Takes a guest off the lists of all jobs; a job that named no other goes with it.
+pub fn forget(world: &mut World, vmid: u32) {
+    let gone = vmid.to_string();
+    world.table(JOBS).retain(|_, job| {
+        for key in ["vmid", "exclude"] {
+            let Some(text) = job[key].as_str() else { continue };
+            let rest: Vec<&str> = text.split(',').filter(|v| *v != gone).collect();
+            if rest.is_empty() && key == "vmid" {
+                return false;
+            }
+            job[key] = rest.join(",").into();
+        }
+        true
+    });
 }
 
 /// Whether a job takes a guest.

@@ -2,15 +2,22 @@
 
 use super::objects::{self, Object};
 use super::route;
-use crate::sim::ctx::{Ctx, digest_of};
+use crate::sim::ctx::{Ctx, NewTask, digest_of};
 use crate::sim::params::cluster::ha as p;
 use crate::sim::request::{Args, Check, Refusal, Route};
-use crate::sim::world::GuestType;
+use crate::sim::task::{Effect, End};
+use crate::sim::world::{GuestType, World};
 use serde_json::{Value, json};
 
 const RESOURCES: &str = "cluster/ha/resources";
 const RULES: &str = "cluster/ha/rules";
 const WRITE: Check = Check::All("/", &["Sys.Console"]);
+
+/// How long the HA manager takes to see and do what it is asked for.
+const MANAGER_MS: u64 = 12_000;
+
+/// What its tasks do.
+pub const EFFECTS: &[Effect] = &[Effect { name: "cluster.ha.request", run: requested }];
 
 /// The endpoints.
 pub const ROUTES: &[Route] = &[
@@ -107,10 +114,70 @@ fn update(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
 
 fn delete(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
     let sid = sid(ctx, args.text("sid"))?;
-    match ctx.world.table(RESOURCES).remove(&sid) {
-        Some(_) => Ok(Value::Null),
-        None => Err(Refusal::died(format!("cannot delete service '{sid}', not HA managed!"))),
+    match remove(ctx.world, &sid, args.get("purge") != Some("0")) {
+        true => Ok(Value::Null),
+        false => Err(Refusal::died(format!("cannot delete service '{sid}', not HA managed!"))),
     }
+}
+
+/// Whether there is such a resource, in whatever state.
+pub fn is_configured(world: &World, sid: &str) -> bool {
+    world.tables.get(RESOURCES).is_some_and(|t| t.contains_key(sid))
+}
+
+/// Whether the HA manager looks after a resource; it leaves `ignored` ones alone.
+pub fn is_managed(world: &World, sid: &str) -> bool {
+    let resource = world.tables.get(RESOURCES).and_then(|t| t.get(sid));
+    resource.is_some_and(|r| r["state"] != "ignored")
+}
+
+/// Drops a resource, and with `purge` from the rules that name it; whether there was one.
+pub fn remove(world: &mut World, sid: &str, purge: bool) -> bool {
+    if purge {
+        world.table(RULES).retain(|_, rule| {
+            let Some(text) = rule["resources"].as_str() else { return true };
+            let rest: Vec<&str> = text.split(',').filter(|r| *r != sid).collect();
+            let stays = !rest.is_empty();
+            rule["resources"] = rest.join(",").into();
+            stays
+        });
+    }
+    world.table(RESOURCES).remove(sid).is_some()
+}
+
+/// Asks the HA manager for a state, as a start or stop of a managed guest does: the task ends once that is written down,
+/// what it asks for happens later and in a task of the manager's own.
+pub fn request(ctx: &mut Ctx<'_>, node: &str, sid: &str, state: &str, own: &Own<'_>) -> Value {
+    let (kind, vmid) = sid.split_once(':').unwrap_or(("vm", ""));
+    let what = if kind == "ct" { "CT" } else { "VM" };
+    let verb = if state == "started" { "start" } else { "stop" };
+    let Own { task_type, effect, told } = own;
+    let told = json!({ "sid": sid, "state": state, "node": node, "id": vmid, "type": task_type, "effect": effect, "told": told });
+    let task = NewTask::new(node, &format!("ha{verb}"), vmid).takes_ms(1000);
+    ctx.start(task.says(format!("Requesting HA {verb} for {what} {vmid}")).then("cluster.ha.request", told))
+}
+
+/// The task in which the HA manager does what it was asked for.
+#[derive(Clone, Debug)]
+pub struct Own<'a> {
+    /// `qmstart`, `vzshutdown`, ….
+    pub task_type: &'a str,
+    /// What happens at its end.
+    pub effect: &'static str,
+    /// What the effect is told.
+    pub told: Value,
+}
+
+fn requested(world: &mut World, told: &Value, _: &mut Vec<String>) -> End {
+    let text = |key: &str| told[key].as_str().unwrap_or_default().to_owned();
+    if let Some(resource) = world.table(RESOURCES).get_mut(&text("sid")) {
+        resource["state"] = told["state"].clone();
+    }
+    let Some(effect) = crate::sim::api::effects().find(|e| e.name == text("effect")) else { return End::Ok };
+    let mut ctx = Ctx { world, user: "root@pam".to_owned(), task_fault: None, extra: json!({}) };
+    let task = NewTask::new(&text("node"), &text("type"), text("id")).takes_ms(MANAGER_MS);
+    ctx.start(task.then(effect.name, told["told"].clone()));
+    End::Ok
 }
 
 fn rules(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {

@@ -1,7 +1,8 @@
 //! Simple objects of a table: options as text by name.
 
-use crate::sim::ctx::Ctx;
+use crate::sim::ctx::{Ctx, digest_of};
 use crate::sim::request::{Args, Refusal};
+use crate::sim::verify::Param;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
@@ -37,6 +38,41 @@ pub fn typed(object: &Object, numbers: &[&str]) -> Map<String, Value> {
         false => v.as_str().into(),
     };
     object.iter().map(|(k, v)| (k.clone(), shown(k, v))).collect()
+}
+
+/// The named options as arrays.
+pub fn arrays(object: &Object, names: &[&str], out: &mut Map<String, Value>) {
+    for name in names {
+        if let Some(text) = object.get(*name) {
+            out.insert((*name).to_owned(), text.split('\0').map(Value::from).collect());
+        }
+    }
+}
+
+/// The digest of the file that holds the objects of some tables.
+pub fn digest(ctx: &Ctx<'_>, tables: &[&str]) -> String {
+    let texts: BTreeMap<String, String> = tables
+        .iter()
+        .map(|t| ((*t).to_owned(), ctx.world.tables.get(*t).map(|t| json!(t).to_string()).unwrap_or_default()))
+        .collect();
+    digest_of(&texts)
+}
+
+/// Removes the options that `delete` names; `known` are all that there are, `required` must stay.
+pub fn remove(args: &Args, object: &mut Object, known: &[&[Param]], required: &[&str]) -> Result<(), Refusal> {
+    for key in args.list("delete") {
+        if !known.iter().any(|t| t.iter().any(|p| p.declares(key))) {
+            return Err(Refusal::died(format!("no such option '{key}'")));
+        }
+        if required.contains(&key) {
+            return Err(Refusal::died(format!("unable to delete required option '{key}'")));
+        }
+        if args.get(key).is_some() {
+            return Err(Refusal::died(format!("cannot set and delete property '{key}' at the same time!")));
+        }
+        object.remove(key);
+    }
+    Ok(())
 }
 
 /// Refuses a change of what has changed meanwhile.

@@ -1,6 +1,7 @@
 //! Creation from a template or a backup, and removal.
 
 use crate::sim::api::lxc::{config, power};
+use crate::sim::api::references;
 use crate::sim::ctx::{Ctx, NewTask};
 use crate::sim::request::{Args, Refusal};
 use crate::sim::task::End;
@@ -135,7 +136,7 @@ pub fn created(world: &mut World, told: &Value, lines: &mut Vec<String>) -> End 
         Ok(()) => End::Ok,
         Err(text) => {
             world.volumes.retain(|v| !(v.vmid == Some(vmid) && v.content == "rootdir"));
-            forget(world, vmid);
+            references::forget(world, vmid);
             End::Failed(format!(
                 "unable to {} CT {vmid} - {text}",
                 if told["restore"] == true { "restore" } else { "create" }
@@ -168,7 +169,9 @@ fn build(world: &mut World, told: &Value, vmid: u32, node: &str, lines: &mut Vec
         }
     }
     settings.entry("rootfs".to_owned()).or_insert_with(|| format!("{}:{DEFAULT_ROOTFS_GIB}", text("storage")));
-    for (key, value) in &settings {
+    // The root disk is made first, then the mount points.
+    let (root, others): (Vec<_>, Vec<_>) = settings.iter().partition(|(key, _)| *key == "rootfs");
+    for (key, value) in root.into_iter().chain(others) {
         let value = match key.as_str() {
             // Tags are not normalised on creation.
             "tags" => value.clone(),
@@ -222,16 +225,6 @@ fn no_archive(unprivileged: bool, vmid: u32) -> String {
     )
 }
 
-/// Takes a guest out of everything that names it by its id.
-fn forget(world: &mut World, vmid: u32) {
-    world.guests.remove(&vmid);
-    for pool in world.pools.values_mut() {
-        pool.guests.remove(&vmid);
-    }
-    let path = format!("/vms/{vmid}");
-    world.acl.retain(|e| e.path != path);
-}
-
 /// `DELETE /nodes/{node}/lxc/{vmid}`.
 pub fn destroy(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
     let (node, vmid) = (args.text("node"), args.vmid());
@@ -243,12 +236,8 @@ pub fn destroy(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
     if guest.power != Power::Stopped && !args.on("force") {
         return Err(Refusal::died(format!("unable to destroy CT {vmid} - container is running")));
     }
-    let sid = format!("ct:{vmid}");
-    let managed = ctx.world.tables.get("cluster/ha/resources").is_some_and(|t| t.contains_key(&sid));
-    if managed && !args.on("purge") {
-        return Err(Refusal::died(format!(
-            "unable to remove CT {vmid} - used in HA resources and purge parameter not set."
-        )));
+    if !args.on("purge") {
+        references::none_left(ctx.world, GuestType::Lxc, vmid)?;
     }
     ctx.lock_file(vmid)?;
     let told = json!({ "node": node, "vmid": vmid, "purge": args.on("purge") });
@@ -271,10 +260,8 @@ pub fn destroyed(world: &mut World, told: &Value, lines: &mut Vec<String>) -> En
         world.free_volume(volid, node);
     }
     if told["purge"] == true {
-        lines.push(format!("purging CT {vmid} from related configurations.."));
-        world.table("cluster/ha/resources").remove(&format!("ct:{vmid}"));
+        references::purge(world, GuestType::Lxc, vmid, lines);
     }
-    world.table("firewall").remove(&format!("guest/{vmid}"));
-    forget(world, vmid);
+    references::forget(world, vmid);
     End::Ok
 }

@@ -47,6 +47,9 @@ pub fn resize(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
     if size < old {
         return Err(Refusal::died("unable to shrink disk size"));
     }
+    if size == old {
+        return Err(Refusal::died("disk is already at specified size"));
+    }
     let storage = storage_of(&volid);
     ctx.require(&format!("/storage/{storage}"), &["Datastore.AllocateSpace"])?;
     let told = json!({ "node": node, "vmid": vmid, "key": key, "volid": volid, "size": size });

@@ -1,6 +1,8 @@
 //! Start and stop.
 
+use crate::sim::api::cluster::ha;
 use crate::sim::api::lxc::config;
+use crate::sim::api::node::network::has_bridge;
 use crate::sim::ctx::{Ctx, NewTask};
 use crate::sim::request::{Args, Refusal};
 use crate::sim::task::End;
@@ -10,6 +12,11 @@ use serde_json::{Value, json};
 fn task(ctx: &mut Ctx<'_>, args: &Args, task_type: &str, action: &str, ms: u64) -> Value {
     let (node, vmid) = (args.text("node"), args.vmid());
     let told = json!({ "vmid": vmid, "node": node, "action": action });
+    let sid = format!("ct:{vmid}");
+    if action != "reboot" && ha::is_managed(ctx.world, &sid) {
+        let state = if action == "start" { "started" } else { "stopped" };
+        return ha::request(ctx, node, &sid, state, &ha::Own { task_type, effect: "lxc.power", told });
+    }
     ctx.start(NewTask::new(node, task_type, vmid).takes_ms(ms).holds(vmid).then("lxc.power", told))
 }
 
@@ -83,18 +90,22 @@ pub fn changed(world: &mut World, told: &Value, lines: &mut Vec<String>) -> End 
     }
 }
 
+/// Turns a stopped container on: what waits comes into force first.
+pub fn turn_on(world: &mut World, vmid: u32) -> Result<(), String> {
+    let (pid, now) = (world.new_pid(), world.clock_ms);
+    if let Some(guest) = world.guests.get_mut(&vmid) {
+        config::apply_pending(guest);
+    }
+    start_now(world, vmid, pid, now)
+}
+
 /// Turns a container on, if all that it needs is there.
 pub fn start_now(world: &mut World, vmid: u32, pid: u64, now: u64) -> Result<(), String> {
     let Some(guest) = world.guests.get(&vmid) else { return Err(format!("CT {vmid} does not exist")) };
     for (_, text) in guest.config.iter().filter(|(k, _)| config::numbered(k, "net")) {
         let net = crate::pve::property::PropertyString::parse(text, "");
         let Some(bridge) = net.get("bridge") else { continue };
-        let there = world.nodes.get(&guest.node).is_some_and(|n| n.interfaces.contains_key(bridge))
-            || world
-                .tables
-                .get("cluster/sdn/vnets")
-                .is_some_and(|t| t.get(bridge).is_some_and(|v| v["running"].is_object()));
-        if !there {
+        if !has_bridge(world, &guest.node, bridge) {
             return Err(format!("bridge '{bridge}' does not exist"));
         }
     }

@@ -79,6 +79,7 @@ pub fn current(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
     let mut row = row(ctx.world, vmid, guest);
     row["ha"] = match ctx.world.tables.get("cluster/ha/resources").and_then(|t| t.get(&format!("ct:{vmid}"))) {
         None => json!({ "managed": 0 }),
+        Some(resource) if resource["state"] == "ignored" => json!({ "managed": 0 }),
         Some(resource) => {
             json!({ "managed": 1, "state": resource["state"], "type": "ct", "sid": format!("ct:{vmid}") })
         }

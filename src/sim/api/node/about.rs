@@ -68,7 +68,6 @@ pub fn index(_: &mut Ctx<'_>, _: &Args) -> Result<Value, Refusal> {
         "time",
         "version",
         "vncshell",
-        "vncwebsocket",
         "vzdump",
         "wakeonlan",
     ];
@@ -107,18 +106,25 @@ pub fn command(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
 }
 
 /// The end of a reboot or shutdown.
-pub fn power(world: &mut World, told: &Value, _: &mut Vec<String>) -> End {
+pub fn power(world: &mut World, told: &Value, lines: &mut Vec<String>) -> End {
     let name = told["node"].as_str().unwrap_or_default();
     let reboot = told["command"] == "reboot";
     let now = world.clock_ms;
-    for guest in world.guests.values_mut().filter(|g| g.node == name) {
-        let again = reboot && guest.config.get("onboot").is_some_and(|o| o == "1");
-        guest.power = if again { Power::Running } else { Power::Stopped };
-        guest.started_ms = now;
+    let mut again = Vec::new();
+    for (vmid, guest) in world.guests.iter_mut().filter(|(_, g)| g.node == name) {
+        (guest.power, guest.pid) = (Power::Stopped, 0);
+        if reboot && guest.config.get("onboot").is_some_and(|o| o == "1") {
+            again.push(*vmid);
+        }
     }
     if let Some(node) = world.nodes.get_mut(name) {
         node.online = reboot;
         node.boot_ms = now;
+    }
+    for vmid in again {
+        if let Err(text) = crate::sim::api::bulk::turn_on(world, vmid) {
+            lines.push(format!("Starting {vmid} failed: {text}"));
+        }
     }
     End::Ok
 }
@@ -158,8 +164,20 @@ fn service_row(name: &str) -> Value {
         "corosync" => ("dead", "inactive", "enabled"),
         _ => ("running", "active", "enabled"),
     };
+    let described = match name {
+        "pvedaemon" => "PVE API Daemon",
+        "pveproxy" => "PVE API Proxy Server",
+        "pvestatd" => "PVE Status Daemon",
+        "pvescheduler" => "Proxmox VE scheduler",
+        "pve-cluster" => "The Proxmox VE cluster filesystem",
+        "pve-firewall" => "Proxmox VE firewall",
+        "pve-ha-crm" => "PVE Cluster HA Resource Manager Daemon",
+        "pve-ha-lrm" => "PVE Local HA Resource Manager Daemon",
+        _ => "",
+    };
+    let described = if described.is_empty() { format!("{name}.service") } else { described.to_owned() };
     json!({
-        "service": name, "name": name, "desc": format!("{name}.service"), "state": state, "active-state": active,
+        "service": name, "name": name, "desc": described, "state": state, "active-state": active,
         "unit-state": unit,
     })
 }
@@ -177,65 +195,4 @@ pub fn service(_: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
 /// An empty list that is true of this cluster.
 pub fn nothing(_: &mut Ctx<'_>, _: &Args) -> Result<Value, Refusal> {
     Ok(json!([]))
-}
-
-/// `GET /nodes/{node}/apt/update`: what was put into the table `nodes/apt`, by the tests or an operator.
-pub fn apt_list(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
-    Ok(ctx.world.tables.get("nodes/apt").and_then(|t| t.get(args.text("node"))).cloned().unwrap_or_else(|| json!([])))
-}
-
-/// `POST /nodes/{node}/apt/update`.
-pub fn apt_update(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
-    let task = NewTask::new(args.text("node"), "aptupdate", "").takes_ms(3000);
-    Ok(ctx.start(task.says("starting apt-get update")))
-}
-
-/// `POST /nodes/{node}/startall`.
-pub fn start_all(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
-    every_guest(ctx, args, "startall")
-}
-
-/// `POST /nodes/{node}/stopall`.
-pub fn stop_all(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
-    every_guest(ctx, args, "stopall")
-}
-
-fn every_guest(ctx: &mut Ctx<'_>, args: &Args, task_type: &str) -> Result<Value, Refusal> {
-    if !ctx.may("/", &["VM.PowerMgmt"]) {
-        let named = args.list("vms");
-        if named.is_empty() {
-            return Err(Refusal::forbidden("/, VM.PowerMgmt"));
-        }
-        for vmid in named {
-            ctx.require(&format!("/vms/{vmid}"), &["VM.PowerMgmt"])?;
-        }
-    }
-    let node = args.text("node");
-    let told = json!({
-        "node": node, "start": task_type == "startall", "force": args.on("force"),
-        "vms": args.get("vms").map(|_| args.list("vms")),
-    });
-    Ok(ctx.start(NewTask::new(node, task_type, "").takes_ms(3000).then("node.all_guests", told)))
-}
-
-/// The end of `startall` and `stopall`.
-pub fn all_guests(world: &mut World, told: &Value, lines: &mut Vec<String>) -> End {
-    let (node, start, now) = (told["node"].as_str().unwrap_or_default(), told["start"] == true, world.clock_ms);
-    let named: Option<Vec<u32>> =
-        told["vms"].as_array().map(|all| all.iter().filter_map(|v| v.as_str().and_then(|v| v.parse().ok())).collect());
-    let force = told["force"] == true || named.is_some();
-    for (vmid, guest) in world.guests.iter_mut().filter(|(_, g)| g.node == node) {
-        let template = guest.config.get("template").is_some_and(|t| t == "1");
-        let wanted = named.as_ref().is_none_or(|n| n.contains(vmid)) && !template;
-        let boots = guest.config.get("onboot").is_some_and(|o| o == "1") || force;
-        if wanted && start && boots && guest.power == Power::Stopped {
-            lines.push(format!("Starting {} {vmid}", guest.guest_type.as_str()));
-            guest.power = Power::Running;
-            guest.started_ms = now;
-        } else if wanted && !start && guest.power != Power::Stopped {
-            lines.push(format!("Stopping {} {vmid}", guest.guest_type.as_str()));
-            guest.power = Power::Stopped;
-        }
-    }
-    End::Ok
 }

@@ -1,5 +1,6 @@
 //! A node's network configuration: changes wait in `interfaces.new` until they are applied or reverted.
 
+use crate::sim::api::cluster::sdn;
 use crate::sim::ctx::{Ctx, NewTask};
 use crate::sim::request::{Args, Refusal};
 use crate::sim::task::End;
@@ -23,6 +24,11 @@ fn current(world: &World, node: &str) -> Interfaces {
 
 fn store(world: &mut World, node: &str, interfaces: &Interfaces) {
     world.table(NEW).insert(node.to_owned(), json!(interfaces));
+}
+
+/// Whether guests on a node can be connected to a bridge: one of the node's own, or a virtual network that is up there.
+pub fn has_bridge(world: &World, node: &str, bridge: &str) -> bool {
+    world.nodes.get(node).is_some_and(|n| n.interfaces.contains_key(bridge)) || sdn::nodes::is_up(world, node, bridge)
 }
 
 /// `GET /nodes/{node}/network`. Bridges hide from who has no rights on them.

@@ -72,7 +72,7 @@ pub(super) fn host_name(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal
 
 /// `POST …/agent/exec`: remembers the command; it ends well at once, unless it is `false`.
 pub(super) fn exec(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
-    let command = args.text("command").to_owned();
+    let command = args.strings("command").join(" ");
     let pid = ctx.world.new_pid();
     let guest = ready(ctx, args)?;
     let code = i32::from(command == "false" || command.ends_with("/false"));

@@ -262,6 +262,11 @@ pub(super) fn migrate(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> 
 }
 
 pub(super) fn migrate_effect(world: &mut World, what: &Value, _: &mut Vec<String>) -> End {
+    migrated(world, what)
+}
+
+/// Moves a machine, and what is on local storage with it.
+pub fn migrated(world: &mut World, what: &Value) -> End {
     let (node, vmid) = told(what);
     let target = what["target"].as_str().unwrap_or_default().to_owned();
     let result = (|| {

@@ -1,8 +1,10 @@
 //! Creating, restoring and destroying machines.
 
-use super::config::{permitted, print_net};
+use super::change::print_net;
 use super::disk::{copy, print_drive, resolve};
+use super::permit::permitted;
 use super::{drives, ended, file_of, is_disk, machine, told, unlocked};
+use crate::sim::api::references;
 use crate::sim::ctx::{Ctx, NewTask};
 use crate::sim::params::qemu::{CREATE, DISKS};
 use crate::sim::request::{Args, Refusal};
@@ -190,24 +192,18 @@ pub(super) fn destroy(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> 
     if guest.power != Power::Stopped {
         return Err(Refusal::died(format!("VM {vmid} is running - destroy failed")));
     }
-    let sid = format!("vm:{vmid}");
-    if !args.on("purge") && ctx.world.table("cluster/ha/resources").contains_key(&sid) {
-        return Err(Refusal::died(format!(
-            "unable to remove VM {vmid} - used in HA resources and purge parameter not set."
-        )));
+    if !args.on("purge") {
+        references::none_left(ctx.world, GuestType::Qemu, vmid)?;
     }
     let what = json!({
         "node": node, "vmid": vmid, "purge": args.on("purge"), "skiplock": args.on("skiplock"),
         "sweep": args.on("destroy-unreferenced-disks"),
     });
-    let mut task = NewTask::new(&node, "qmdestroy", vmid).takes_ms(1000).holds(vmid);
-    if args.on("purge") {
-        task = task.says(format!("purging VM {vmid} from related configurations.."));
-    }
+    let task = NewTask::new(&node, "qmdestroy", vmid).takes_ms(1000).holds(vmid);
     Ok(ctx.start(task.then("qemu.destroy", what)))
 }
 
-pub(super) fn destroy_effect(world: &mut World, what: &Value, _: &mut Vec<String>) -> End {
+pub(super) fn destroy_effect(world: &mut World, what: &Value, log: &mut Vec<String>) -> End {
     let (node, vmid) = told(what);
     ended((|| {
         let guest = machine(world, &node, vmid)?;
@@ -227,12 +223,9 @@ pub(super) fn destroy_effect(world: &mut World, what: &Value, _: &mut Vec<String
         if what["sweep"] == true {
             world.volumes.retain(|v| v.vmid != Some(vmid) || v.content == "backup");
         }
-        world.pools.values_mut().for_each(|p| {
-            p.guests.remove(&vmid);
-        });
-        world.acl.retain(|e| e.path != format!("/vms/{vmid}"));
+        references::forget(world, vmid);
         if what["purge"] == true {
-            world.table("cluster/ha/resources").remove(&format!("vm:{vmid}"));
+            references::purge(world, GuestType::Qemu, vmid, log);
         }
         Ok(())
     })())

@@ -152,6 +152,9 @@ pub(super) fn resize_effect(world: &mut World, what: &Value, log: &mut Vec<Strin
         let guest = machine(world, &node, vmid)?;
         unlocked(guest)?;
         let text = guest.config.get(key).cloned().ok_or_else(|| format!("disk '{key}' does not exist"))?;
+        if text.contains("media=cdrom") {
+            return Err("you can't resize a cdrom".to_owned());
+        }
         let mut parts = parts_of(key, &text);
         let volid = file_of(&text).to_owned();
         let old =

@@ -1,13 +1,19 @@
 //! Endpoints of virtual machines.
 
 mod agent;
+mod change;
 mod clone;
+mod cloudinit;
 mod config;
 mod create;
 mod disk;
+mod permit;
 mod power;
 mod snapshot;
 mod view;
+
+pub use clone::migrated;
+pub use power::{turn_off, turn_on};
 
 use crate::sim::params::qemu as p;
 use crate::sim::request::{Check, Endpoint, Route};
@@ -58,19 +64,19 @@ pub const ROUTES: &[Route] = &[
     route("GET", "/nodes/{node}/qemu/{vmid}", &[], Check::User, view::index),
     route("DELETE", "/nodes/{node}/qemu/{vmid}", &[p::DESTROY], ALLOCATE, create::destroy),
     route("GET", "/nodes/{node}/qemu/{vmid}/config", &[p::READ], AUDIT, config::read),
-    route("PUT", "/nodes/{node}/qemu/{vmid}/config", &[p::UPDATE, p::CONFIG], CONFIG, config::update),
+    route("PUT", "/nodes/{node}/qemu/{vmid}/config", &[p::UPDATE, p::CONFIG], CONFIG, change::update),
     route(
         "POST",
         "/nodes/{node}/qemu/{vmid}/config",
         &[p::UPDATE, p::UPDATE_ASYNC, p::CONFIG],
         CONFIG,
-        config::update_async,
+        change::update_async,
     ),
     route("GET", "/nodes/{node}/qemu/{vmid}/pending", &[], AUDIT, config::pending),
-    route("GET", "/nodes/{node}/qemu/{vmid}/cloudinit", &[], AUDIT, config::cloudinit),
-    route("PUT", "/nodes/{node}/qemu/{vmid}/cloudinit", &[], CONFIG, config::cloudinit_rebuild),
-    route("GET", "/nodes/{node}/qemu/{vmid}/cloudinit/dump", &[p::CLOUDINIT_DUMP], AUDIT, config::cloudinit_dump),
-    route("PUT", "/nodes/{node}/qemu/{vmid}/unlink", &[p::UNLINK], DISK, config::unlink),
+    route("GET", "/nodes/{node}/qemu/{vmid}/cloudinit", &[], AUDIT, cloudinit::options),
+    route("PUT", "/nodes/{node}/qemu/{vmid}/cloudinit", &[], CONFIG, cloudinit::rebuild),
+    route("GET", "/nodes/{node}/qemu/{vmid}/cloudinit/dump", &[p::CLOUDINIT_DUMP], AUDIT, cloudinit::dump),
+    route("PUT", "/nodes/{node}/qemu/{vmid}/unlink", &[p::UNLINK], DISK, change::unlink),
     route("PUT", "/nodes/{node}/qemu/{vmid}/resize", &[p::RESIZE], DISK, disk::resize),
     route("POST", "/nodes/{node}/qemu/{vmid}/move_disk", &[p::MOVE], DISK, disk::move_disk),
     route("POST", "/nodes/{node}/qemu/{vmid}/template", &[p::TEMPLATE], ALLOCATE, clone::template),
@@ -185,6 +191,11 @@ fn drives(config: &std::collections::BTreeMap<String, String>) -> Vec<(String, S
         .filter_map(|k| config.get(*k).map(|v| ((*k).to_owned(), v.clone())))
         .filter(|(_, v)| !v.contains("media=cdrom") || v.contains("-cloudinit"))
         .collect()
+}
+
+/// The volumes on a machine's drives.
+pub fn volumes(config: &std::collections::BTreeMap<String, String>) -> Vec<String> {
+    drives(config).iter().map(|(_, text)| file_of(text).to_owned()).collect()
 }
 
 /// The volume id of a drive's text.

@@ -1,6 +1,8 @@
 //! Starting, stopping and what lies between.
 
 use super::{drives, ended, file_of, machine, told, unlocked};
+use crate::sim::api::cluster::ha;
+use crate::sim::api::node::network::has_bridge;
 use crate::sim::ctx::{Ctx, NewTask};
 use crate::sim::request::{Args, Refusal};
 use crate::sim::task::End;
@@ -22,6 +24,13 @@ fn root_only(ctx: &Ctx<'_>, args: &Args) -> Result<(), Refusal> {
 fn task(ctx: &mut Ctx<'_>, args: &Args, task_type: &str, ms: u64, what: &str) -> Result<Value, Refusal> {
     root_only(ctx, args)?;
     let (node, vmid) = (args.text("node").to_owned(), args.vmid());
+    let sid = format!("vm:{vmid}");
+    if matches!(what, "start" | "stop" | "shutdown") && ha::is_managed(ctx.world, &sid) {
+        // The manager stops by force in the end.
+        let told = json!({ "node": node, "vmid": vmid, "what": what, "force": true, "skiplock": false });
+        let state = if what == "start" { "started" } else { "stopped" };
+        return Ok(ha::request(ctx, &node, &sid, state, &ha::Own { task_type, effect: "qemu.power", told }));
+    }
     let now = ctx.world.clock_ms;
     let held = ctx.world.tasks.iter().filter(|t| t.running() && t.holds == Some(vmid)).map(|t| t.due_ms - now).max();
     if held.is_some_and(|ms| ms > LOCK_WAIT_MS) {
@@ -110,22 +119,26 @@ pub(super) fn apply_pending(guest: &mut Guest) {
 }
 
 /// Turns a machine on.
-pub(super) fn turn_on(world: &mut World, node: &str, vmid: u32) -> Result<(), String> {
+pub fn turn_on(world: &mut World, node: &str, vmid: u32) -> Result<(), String> {
     let (pid, now) = (world.new_pid(), world.clock_ms);
-    let bridges: Vec<String> =
-        world.nodes.get(node).map(|n| n.interfaces.keys().cloned().collect()).unwrap_or_default();
-    let vnets: Vec<String> = world.table("cluster/sdn/vnets").keys().cloned().collect();
     let guest = machine(world, node, vmid)?;
     apply_pending(guest);
-    for (key, value) in guest.config.iter().filter(|(k, _)| k.starts_with("net")) {
+    let config = guest.config.clone();
+    for (_, value) in config.iter().filter(|(k, _)| k.starts_with("net")) {
         let Some(bridge) = value.split(',').find_map(|p| p.strip_prefix("bridge=")) else { continue };
-        if !bridges.iter().chain(&vnets).any(|b| b == bridge) {
-            return Err(format!("{key}: bridge '{bridge}' does not exist"));
+        if !has_bridge(world, node, bridge) {
+            return Err(format!("bridge '{bridge}' does not exist"));
         }
     }
+    let guest = machine(world, node, vmid)?;
     let files: Vec<String> = drives(&guest.config).iter().map(|(_, v)| file_of(v).to_owned()).collect();
     let missing = files.iter().find(|f| world.volume(f, node).is_none()).cloned();
     if let Some(missing) = missing {
+        return Err(format!("volume '{missing}' does not exist"));
+    }
+    let images = config.values().filter(|v| v.contains("media=cdrom")).map(|v| file_of(v).to_owned());
+    let absent = images.filter(|f| f.contains(':')).find(|f| world.volume(f, node).is_none());
+    if let Some(missing) = absent {
         return Err(format!("volume '{missing}' does not exist"));
     }
     let bootable = files.iter().any(|f| world.volume(f, node).is_some_and(|v| v.bootable));
@@ -136,7 +149,7 @@ pub(super) fn turn_on(world: &mut World, node: &str, vmid: u32) -> Result<(), St
 }
 
 /// Turns a machine off; pending changes take place.
-pub(super) fn turn_off(guest: &mut Guest) {
+pub fn turn_off(guest: &mut Guest) {
     (guest.power, guest.pid) = (Power::Stopped, 0);
     apply_pending(guest);
 }
@@ -187,4 +200,35 @@ pub(super) fn power_effect(world: &mut World, what: &Value, log: &mut Vec<String
             _ => Ok(()),
         }
     })())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::sim::api::testing::{ended, root};
+    use crate::sim::baseline::{Baseline, build};
+    use crate::sim::world::Power;
+    use serde_json::json;
+
+    #[test]
+    fn a_managed_machine_is_started_by_its_manager_later() {
+        let world = &mut build(Baseline::Homelab);
+        world.guests.get_mut(&8100).expect("there").power = Power::Stopped;
+        root(world, "POST /cluster/ha/resources", &json!({ "sid": "vm:8100", "state": "stopped" })).expect("managed");
+        assert_eq!(ended(world, "POST /nodes/pve2/qemu/8100/status/start", &json!({})), "OK");
+        assert_eq!(world.tasks[0].task_type, "hastart");
+        assert_eq!(world.guests[&8100].power, Power::Stopped, "only the state is written down");
+        assert_eq!(world.tables["cluster/ha/resources"]["vm:8100"]["state"], "started");
+        let later = world.clock_ms + 20_000;
+        world.advance_to(later);
+        assert_eq!(world.guests[&8100].power, Power::Running);
+    }
+
+    #[test]
+    fn a_machine_without_its_image_does_not_start() {
+        let world = &mut build(Baseline::Homelab);
+        world.guests.get_mut(&8100).expect("there").power = Power::Stopped;
+        world.edit_guest(8100, "ide2", Some("local:iso/gone.iso,media=cdrom,size=1M"));
+        let end = ended(world, "POST /nodes/pve2/qemu/8100/status/start", &json!({}));
+        assert_eq!(end, "volume 'local:iso/gone.iso' does not exist");
+    }
 }

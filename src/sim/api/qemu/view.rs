@@ -2,6 +2,7 @@
 
 use super::disk::boot_disk_size;
 use super::{drives, file_of};
+use crate::sim::api::cluster::ha;
 use crate::sim::ctx::{Ctx, NewTask};
 use crate::sim::request::{Args, Refusal};
 use crate::sim::router::may_see;
@@ -61,7 +62,7 @@ pub(super) fn list(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
 /// `GET …/status/current`.
 pub(super) fn current(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
     let (node, vmid) = (args.text("node"), args.vmid());
-    let managed = ctx.world.table("cluster/ha/resources").contains_key(&format!("vm:{vmid}"));
+    let managed = ha::is_managed(ctx.world, &format!("vm:{vmid}"));
     let guest = ctx.guest(node, GuestType::Qemu, vmid)?;
     let mut out = row(ctx.world, vmid, guest, true);
     out["ha"] = json!({"managed": i32::from(managed)});

@@ -9,7 +9,7 @@ use crate::sim::world::{GuestType, Volume, World};
 use serde_json::{Map, Value, json};
 
 /// What a download is taken to weigh; nothing is really fetched.
-const DOWNLOAD_SIZE: u64 = 512 << 20;
+pub const DOWNLOAD_SIZE: u64 = 512 << 20;
 
 fn definition<'a>(ctx: &'a Ctx<'_>, args: &Args) -> Result<&'a crate::sim::world::Storage, Refusal> {
     ctx.world.usable_storage(args.text("storage"), args.text("node"))
@@ -226,11 +226,21 @@ fn right_ending(content: &str, name: &str) -> Result<(), Refusal> {
     }
 }
 
+/// What the effect `storage.file` is told about a file that will arrive.
+pub fn arrival(node: &str, storage: &str, content: &str, filename: &str, url: &str, size: u64) -> Value {
+    json!({ "node": node, "storage": storage, "content": content, "filename": filename, "url": url, "size": size })
+}
+
 fn file_told(args: &Args, size: u64) -> Value {
-    json!({
-        "node": args.text("node"), "storage": args.text("storage"), "content": args.text("content"),
-        "filename": args.text("filename"), "url": args.text("url"), "size": size,
-    })
+    let text = |key: &str| args.text(key);
+    arrival(text("node"), text("storage"), text("content"), text("filename"), text("url"), size)
+}
+
+/// The host of a URL, if it refuses connections.
+pub fn refused(url: &str) -> Option<&str> {
+    let host = url.split("://").nth(1).and_then(|r| r.split('/').next()).unwrap_or_default();
+    let refuses = host.starts_with("127.0.0.1") || host.starts_with("localhost") || url.contains("unreachable");
+    refuses.then_some(host)
 }
 
 /// `POST …/download-url`. Nothing is fetched: a URL on this very machine is refused as no server listens there, one with
@@ -269,9 +279,7 @@ pub fn upload(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
 pub fn arrived(world: &mut World, told: &Value, lines: &mut Vec<String>) -> End {
     let text = |key: &str| told[key].as_str().unwrap_or_default().to_owned();
     let (storage, content, filename, url) = (text("storage"), text("content"), text("filename"), text("url"));
-    let host = url.split("://").nth(1).and_then(|r| r.split('/').next()).unwrap_or_default();
-    let refused = host.starts_with("127.0.0.1") || host.starts_with("localhost");
-    if refused || url.contains("unreachable") {
+    if let Some(host) = refused(&url) {
         return End::Failed(format!("download failed: Connecting to {host}... failed: Connection refused."));
     }
     if url.contains("missing") {

@@ -10,7 +10,7 @@ pub const VZDUMP: &[Param] = &[
     opt("compress", Kind::Enum(&["0", "1", "gzip", "lzo", "zstd"])),
     opt("dumpdir", Kind::Str),
     opt("exclude", Kind::List(params::vmid)),
-    opt("exclude-path", Kind::Strings),
+    opt("exclude-path", Kind::Each(&Kind::Str)),
     opt("fleecing", Kind::Str),
     opt("ionice", between(0, 8)),
     opt("lockwait", at_least(0)),

@@ -72,7 +72,7 @@ pub const VNET_CHANGE: &[Param] = &[opt("zone", Kind::Str)];
 /// A subnet's options.
 pub const SUBNET: &[Param] = &[
     opt("dhcp-dns-server", format(node::ip)),
-    opt("dhcp-range", Kind::Strings),
+    opt("dhcp-range", Kind::Each(&Kind::Str)),
     opt("dnszoneprefix", Kind::Str),
     opt("gateway", format(node::ip)),
     LOCK,

@@ -1,0 +1,108 @@
+//! Applying what is configured, and what of it each node has brought up.
+//!
+//! `PUT /cluster/sdn` makes the configuration the running one and asks every node to generate its interfaces from it.
+//! The table `nodes/sdn` keeps what a node generated last; a node that cannot stays behind, and its guests do not find
+//! the new networks.
+
+use super::{SUBNETS, VNETS, ZONES, part};
+use crate::sim::api::node::apt::ifupdown2_fits;
+use crate::sim::ctx::{Ctx, NewTask};
+use crate::sim::request::{Args, Refusal};
+use crate::sim::task::End;
+use crate::sim::world::World;
+use serde_json::{Map, Value, json};
+
+const GENERATED: &str = "nodes/sdn";
+
+/// `PUT /cluster/sdn`.
+pub(super) fn apply(ctx: &mut Ctx<'_>, _: &Args) -> Result<Value, Refusal> {
+    let node = ctx.world.entry_node.clone();
+    let task = NewTask::new(&node, "reloadnetworkall", "").takes_ms(3000);
+    Ok(ctx.start(task.then("cluster.sdn", Value::Null)))
+}
+
+/// The end of an application.
+pub(super) fn applied(world: &mut World, _: &Value, lines: &mut Vec<String>) -> End {
+    for table in [ZONES, VNETS, SUBNETS] {
+        let entries = world.table(table);
+        entries.retain(|_, entry| !entry["config"].is_null());
+        for entry in entries.values_mut() {
+            entry["running"] = entry["config"].clone();
+        }
+    }
+    let mut running = Map::new();
+    for table in [ZONES, VNETS] {
+        let entries = world.tables.get(table).into_iter().flatten();
+        let objects: Map<String, Value> = entries.map(|(id, e)| (id.clone(), e["running"].clone())).collect();
+        running.insert(table.to_owned(), objects.into());
+    }
+    let nodes: Vec<String> = world.nodes.iter().filter(|(_, n)| n.online).map(|(name, _)| name.clone()).collect();
+    for node in nodes {
+        lines.push(format!("{node}: reloading network config"));
+        match ifupdown2_fits(world, &node) {
+            Ok(()) => {
+                world.table(GENERATED).insert(node, running.clone().into());
+            }
+            Err(text) => {
+                lines.push(text);
+                lines.push(format!(
+                    "command 'pvesh set /nodes/{node}/network --regenerate-frr 0' failed: exit code 255"
+                ));
+            }
+        }
+    }
+    End::Ok
+}
+
+/// Whether a virtual network is up on a node, as a bridge for guests.
+pub fn is_up(world: &World, node: &str, vnet: &str) -> bool {
+    world.tables.get(GENERATED).and_then(|t| t.get(node)).is_some_and(|g| g[VNETS][vnet].is_object())
+}
+
+/// A running object's state on a node.
+fn state(world: &World, node: &str, table: &str, id: &str, running: &Value) -> Value {
+    let generated = world.tables.get(GENERATED).and_then(|t| t.get(node));
+    match generated {
+        None => json!({
+            "status": "pending",
+            "statusmsg": "local sdn network configuration is not yet generated, please reload",
+        }),
+        Some(g) if g[table][id] == *running => json!({ "status": "available" }),
+        Some(_) => json!({
+            "status": "pending",
+            "statusmsg": "local sdn network configuration is too old, please reload",
+        }),
+    }
+}
+
+/// The objects of a table that run, by id.
+fn running<'w>(world: &'w World, table: &str) -> impl Iterator<Item = (&'w String, &'w Value)> {
+    let entries = world.tables.get(table).into_iter().flatten();
+    entries.map(|(id, e)| (id, &e["running"])).filter(|(_, r)| r.is_object())
+}
+
+/// `GET /nodes/{node}/sdn/zones`.
+pub(super) fn zones(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
+    let node = args.text("node");
+    let visible = running(ctx.world, ZONES).filter(|(z, _)| {
+        let path = format!("/sdn/zones/{z}");
+        ctx.may(&path, &["SDN.Audit"]) || ctx.may(&path, &["SDN.Allocate"])
+    });
+    let rows = visible.map(|(id, r)| json!({ "zone": id, "status": state(ctx.world, node, ZONES, id, r)["status"] }));
+    Ok(rows.collect::<Vec<_>>().into())
+}
+
+/// `GET /nodes/{node}/sdn/zones/{zone}/content`.
+pub(super) fn content(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
+    let (node, zone) = (args.text("node"), args.text("zone"));
+    let in_zone = |id: &str| {
+        let entry = ctx.world.tables.get(VNETS).and_then(|t| t.get(id));
+        entry.and_then(|e| part(e, "running")).is_some_and(|o| o.get("zone").is_some_and(|z| z == zone))
+    };
+    let rows = running(ctx.world, VNETS).filter(|(id, _)| in_zone(id)).map(|(id, r)| {
+        let mut row = state(ctx.world, node, VNETS, id, r);
+        row["vnet"] = id.as_str().into();
+        row
+    });
+    Ok(rows.collect::<Vec<_>>().into())
+}

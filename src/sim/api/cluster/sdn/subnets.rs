@@ -1,0 +1,76 @@
+//! Subnets of virtual networks.
+
+use super::vnets::allowed;
+use super::{SUBNETS, VNETS, absent, change, configured, keep, list, options, part, row, within};
+use crate::sim::ctx::Ctx;
+use crate::sim::request::{Args, Refusal};
+use serde_json::{Value, json};
+
+pub(super) fn all(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
+    let vnet = args.text("vnet");
+    allowed(ctx, vnet, "SDN.Audit")?;
+    let of_vnet = |id: &str| {
+        let entry = ctx.world.tables.get(SUBNETS).and_then(|t| t.get(id));
+        let parts = entry.into_iter().flat_map(|e| [part(e, "config"), part(e, "running")]).flatten();
+        parts.into_iter().any(|o| o.get("vnet").is_some_and(|v| v == vnet))
+    };
+    let mut rows = list(ctx, SUBNETS, "subnet", args, of_vnet);
+    for row in rows.as_array_mut().into_iter().flatten() {
+        complete(row);
+    }
+    Ok(rows)
+}
+
+/// What PVE derives from a subnet's id.
+fn complete(row: &mut Value) {
+    row["id"] = row["subnet"].clone();
+    if let Some((network, mask)) = row["cidr"].as_str().and_then(|c| c.split_once('/')) {
+        let (network, mask) = (network.to_owned(), mask.to_owned());
+        row["network"] = network.into();
+        row["mask"] = mask.into();
+    }
+    if row["dhcp-range"].is_null() {
+        row["dhcp-range"] = json!([]);
+    }
+}
+
+pub(super) fn get(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
+    let id = args.text("subnet");
+    allowed(ctx, args.text("vnet"), "SDN.Audit")?;
+    let mut row = row(ctx, SUBNETS, "subnet", id, args).ok_or_else(|| absent(id))?;
+    complete(&mut row);
+    Ok(row)
+}
+
+pub(super) fn create(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
+    let (vnet, cidr) = (args.text("vnet"), args.text("subnet"));
+    allowed(ctx, vnet, "SDN.Allocate")?;
+    let parent = configured(ctx, VNETS, vnet).ok_or_else(|| absent(vnet))?;
+    let zone = parent.get("zone").cloned().unwrap_or_default();
+    let id = format!("{zone}-{}", cidr.replace('/', "-"));
+    if configured(ctx, SUBNETS, &id).is_some() {
+        return Err(within("create sdn subnet", format!("sdn subnet object ID '{id}' already defined")));
+    }
+    let mut object = options(args, &["subnet"]);
+    for (key, value) in [("zone", zone.as_str()), ("vnet", vnet), ("cidr", cidr), ("type", "subnet")] {
+        object.insert(key.to_owned(), value.to_owned());
+    }
+    keep(ctx, SUBNETS, &id, Some(&object));
+    Ok(Value::Null)
+}
+
+pub(super) fn update(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
+    allowed(ctx, args.text("vnet"), "SDN.Allocate")?;
+    let object = change(ctx, args, SUBNETS, args.text("subnet"), &["subnet"])?;
+    keep(ctx, SUBNETS, args.text("subnet"), Some(&object));
+    Ok(Value::Null)
+}
+
+pub(super) fn delete(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
+    allowed(ctx, args.text("vnet"), "SDN.Allocate")?;
+    if configured(ctx, SUBNETS, args.text("subnet")).is_none() {
+        return Err(within("delete sdn subnet", format!("sdn '{}' does not exist", args.text("subnet"))));
+    }
+    keep(ctx, SUBNETS, args.text("subnet"), None);
+    Ok(Value::Null)
+}
