@@ -9,7 +9,7 @@ use crate::cli::run::{Ended, Failure, block_on, colour_err, colour_out, print};
 use crate::cli::session::Session;
 use crate::cli::{exit, saved};
 use crate::engine::observe::observe;
-use crate::engine::reconcile::{Halt, Report, preview, reconcile};
+use crate::engine::reconcile::{Blind, Halt, Report, preview, reconcile};
 use crate::kinds::list;
 use crate::manifest::load::Loaded;
 use crate::plan::assemble::{Plan, Settings};
@@ -97,6 +97,7 @@ pub fn diff(global: &Global, args: &args::Diff) -> Ended {
             format!("{problems} problems stand against this plan; nothing was sent"),
         ));
     }
+    all_seen(&plan)?;
     Ok(if plan.is_empty() || !args.exit_code { exit::DONE } else { exit::DIFFERENCES })
 }
 
@@ -172,10 +173,11 @@ fn delete_by_name(job: &Job<'_>, kind: &str, names: &[String]) -> Ended {
                 listed.iter().filter(|l| l.marker.as_ref().is_some_and(|m| m.owner == resource)).collect();
             let Some(marker) = found.first().and_then(|l| l.marker.as_ref()) else {
                 let foreign = listed.iter().any(|l| l.name == *name);
-                let hint = if foreign {
-                    "it is there, but pvectl does not own it, so pvectl does not delete it"
-                } else {
-                    "pvectl get lists what there is"
+                let offline = seen.index.nodes.values().find(|n| !n.online).map(|n| n.name.as_str());
+                let hint = match (foreign, offline) {
+                    (true, _) => "it is there, but pvectl does not own it, so pvectl does not delete it".to_owned(),
+                    (false, Some(node)) => format!("node {node} does not answer, and what is on it is not known"),
+                    (false, None) => "pvectl get lists what there is".to_owned(),
                 };
                 return Err(Failure::new(exit::REFUSED, format!("pvectl owns no {resource}")).hint(hint));
             };
@@ -243,6 +245,7 @@ pub fn drift(global: &Global, args: &args::Drift) -> Ended {
         .map_err(|e| Failure::wire(exit::NOT_COMPARED, &e))?;
     session.close()?;
     let problems = problems(&plan, Some(&tree.loaded), &[]);
+    let compared = all_seen(&plan);
     for delta in &mut plan.deltas {
         delta.changes.retain(|c| matches!(c.cause, Cause::Drift | Cause::Conflict));
         delta.steps.clear();
@@ -263,6 +266,7 @@ pub fn drift(global: &Global, args: &args::Drift) -> Ended {
     if problems > 0 {
         return Err(Failure::new(exit::NOT_COMPARED, format!("{problems} problems: not everything could be compared")));
     }
+    compared?;
     Ok(if plan.deltas.is_empty() { exit::DONE } else { exit::DIFFERENCES })
 }
 
@@ -378,6 +382,7 @@ impl Job<'_> {
         match reconcile(&session.cluster(), desired, settings, self.consent, &live, &agree).await {
             Ok(report) => self.finish(&report),
             Err(Halt::Unreadable(error)) => Err(Failure::wire(exit::FAILED, &error)),
+            Err(Halt::Blind(blind)) => Err(self.blind(&blind)),
             Err(Halt::Declined(_)) => Err(Failure::new(exit::REFUSED, "not agreed to; nothing was sent")
                 .hint("on a terminal it asks; elsewhere say --yes")),
             Err(Halt::Refused(plan, refusals)) => {
@@ -390,10 +395,34 @@ impl Job<'_> {
         }
     }
 
+    /// The cluster went away in the middle: what is done, what was done without a look at it, and what is left.
+    fn blind(&self, blind: &Blind) -> Failure {
+        let Blind { error, report, unverified } = blind;
+        let open = report.last.deltas.iter().filter(|d| d.is_open()).map(|d| &d.resource);
+        let (done, left): (Vec<&ResourceRef>, Vec<&ResourceRef>) = open.partition(|r| unverified.contains(*r));
+        if self.json {
+            let names = |list: &[&ResourceRef]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
+            print(&format!(
+                "{}\n",
+                json!({"event": "Finished", "steps": report.steps, "error": error.to_string(), "unverified": names(&done), "open": names(&left)})
+            ));
+        }
+        let names = |list: &[&ResourceRef]| list.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let mut message = format!("{error}\n  {} steps were done before that", report.steps);
+        if !done.is_empty() {
+            message += &format!("\n  done, but not looked at again: {}", names(&done));
+        }
+        if !left.is_empty() {
+            message += &format!("\n  left: {}", names(&left));
+        }
+        let again = "when the cluster answers again, run the same command: it goes on from what is there";
+        let hint = error.hint().map_or_else(|| again.to_owned(), |why| format!("{why}\nhint: {again}"));
+        Failure::new(exit::FAILED, message).hint(hint)
+    }
+
     fn finish(&self, report: &Report) -> Ended {
         let Report { first, last, failed, hints, steps } = report;
-        let open: Vec<&ResourceRef> =
-            last.deltas.iter().filter(|d| d.action != Action::NoOp).map(|d| &d.resource).collect();
+        let open: Vec<&ResourceRef> = last.deltas.iter().filter(|d| d.is_open()).map(|d| &d.resource).collect();
         if self.json {
             let failed: BTreeMap<String, &String> = failed.iter().map(|(r, why)| (r.to_string(), why)).collect();
             print(&format!(
@@ -430,8 +459,32 @@ impl Job<'_> {
             return Ok(exit::DONE);
         }
         let left = open.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        Err(Failure::new(exit::FAILED, format!("not everything is done; left: {left}"))
-            .hint("run the same command again: it goes on from what is there"))
+        let again = "run the same command again: it goes on from what is there";
+        let hint = match unseen(last) {
+            Some((_, nodes)) => format!("{nodes} does not answer: bring it back, then {again}"),
+            None => again.to_owned(),
+        };
+        Err(Failure::new(exit::FAILED, format!("not everything is done; left: {left}")).hint(hint))
+    }
+}
+
+/// Objects that could not be looked at, and the nodes that hide them.
+fn unseen(plan: &Plan) -> Option<(usize, String)> {
+    let nodes: Vec<&str> = plan.deltas.iter().filter_map(|d| d.unseen()).collect();
+    let names: BTreeSet<&&str> = nodes.iter().collect();
+    let list = names.iter().map(|n| format!("node {n}")).collect::<Vec<_>>().join(", ");
+    (!nodes.is_empty()).then_some((nodes.len(), list))
+}
+
+/// Refuses to call something compared that could not be looked at.
+fn all_seen(plan: &Plan) -> Result<(), Failure> {
+    match unseen(plan) {
+        None => Ok(()),
+        Some((count, nodes)) => Err(Failure::new(
+            exit::NOT_COMPARED,
+            format!("{count} objects could not be compared: {nodes} does not answer"),
+        )
+        .hint("look at it with pvecm status, or wait until it is back")),
     }
 }
 

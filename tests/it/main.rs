@@ -16,3 +16,5 @@ mod fleet;
 mod scale;
 
 mod cli;
+
+mod remote;

@@ -6,30 +6,16 @@ use crate::base::quantity::Bytes;
 use crate::kinds::guest::mapping::{self, Config};
 use crate::kinds::guest::observed::{self, GuestSeen};
 use crate::kinds::guest::plan::{GuestDesired, Source};
+use crate::kinds::guest::rights;
 use crate::pve::request::Query;
 use crate::resource::index::Index;
 use crate::resource::kind::PlanContext;
 use crate::resource::merge::Difference;
 use crate::resource::observation::Observation;
+use crate::resource::privilege::{require, require_any};
 use crate::resource::reference::{Identity, ResourceRef};
 use crate::resource::step::{Delta, Problem};
 use std::collections::BTreeSet;
-
-/// Options that only a ticket of root@pam may set, never a token (`PVE::API2::Qemu`, field notes).
-const ROOT_ONLY: [&str; 12] = [
-    "affinity",
-    "amd-sev",
-    "intel-tdx",
-    "arch",
-    "args",
-    "hookscript",
-    "hugepages",
-    "keephugepages",
-    "ivshmem",
-    "lock",
-    "spice_enhancements",
-    "vmgenid",
-];
 
 /// The read that lists a node's bridges.
 pub fn bridges_query(node: &str) -> Query {
@@ -55,17 +41,6 @@ pub fn reads(identity: &Identity, networks: bool, archive: Option<&str>, index: 
         reads.push(archives_query(node, storage));
     }
     reads
-}
-
-/// A privilege that must be held; a missing one is a problem with the command that grants it.
-pub fn require(cx: &PlanContext<'_>, delta: &mut Delta, path: &str, privilege: &str) {
-    if cx.seen.index.permissions.is_empty() || cx.seen.index.may(path, privilege) {
-        return;
-    }
-    delta.problems.push(
-        Problem::new("", format!("the privilege {privilege} on {path} is missing"))
-            .help(format!("grant it: pveum role add pvectl-extra --privs {privilege}; pveum acl modify {path} --tokens 'USER@REALM!TOKEN' --roles pvectl-extra")),
-    );
 }
 
 /// Volumes of a guest's configuration, unused ones included.
@@ -150,19 +125,6 @@ pub fn storages(want: &GuestDesired) -> BTreeSet<String> {
     volumes.chain(want.cloud_init_storage.clone()).collect()
 }
 
-/// What making a guest needs, on its own path or on its pool's. Without VM.Audit PVE hides guests silently, so that even
-/// "it is not there" would be a guess.
-fn require_create(cx: &PlanContext<'_>, want: &GuestDesired, delta: &mut Delta) {
-    let Identity::Guest { vmid, .. } = cx.identity else { return };
-    let index = &cx.seen.index;
-    for privilege in ["VM.Audit", "VM.Allocate"] {
-        let pool = want.fields.get("pool").map(|p| format!("/pool/{p}"));
-        if !pool.is_some_and(|pool| index.may(&pool, privilege)) {
-            require(cx, delta, &format!("/vms/{vmid}"), privilege);
-        }
-    }
-}
-
 /// The pool must be there, or be made in the same run.
 fn check_pool(cx: &PlanContext<'_>, want: &GuestDesired, delta: &mut Delta) {
     let Some(pool) = want.fields.get("pool") else { return };
@@ -192,13 +154,7 @@ pub fn check_create(cx: &PlanContext<'_>, want: &GuestDesired, source: Option<&G
         );
         return;
     }
-    if index.quorate == Some(false) {
-        delta.problems.push(
-            Problem::new("", "the cluster has no quorum, so nothing can be written")
-                .help("bring nodes back; pvecm status shows the votes"),
-        );
-    }
-    require_create(cx, want, delta);
+    rights::require_create(cx, want, source, delta);
     check_pool(cx, want, delta);
     check_volumes(cx, want, None, delta);
     check_networks(cx, want, delta);
@@ -265,31 +221,7 @@ pub fn check_update(
             );
         }
     }
-    let vms = format!("/vms/{}", seen.row.vmid);
-    if let Some(privilege) = differences.iter().filter_map(|d| privilege(&d.path)).find(|p| !cx.seen.index.may(&vms, p))
-    {
-        require(cx, delta, &vms, privilege);
-    }
-}
-
-/// The privilege that PVE asks for a field (`PVE::API2::Qemu::check_vm_modify_config_perm`).
-fn privilege(path: &str) -> Option<&'static str> {
-    Some(match path.split('.').next()? {
-        "hardware" if path.ends_with(".memory") || path.ends_with(".balloon") || path.ends_with(".swap") => {
-            "VM.Config.Memory"
-        }
-        "hardware" if path.ends_with(".cores") || path.ends_with(".sockets") || path.ends_with(".cpu") => {
-            "VM.Config.CPU"
-        }
-        "hardware" if path.ends_with(".guestAgent") => "VM.Config.Options",
-        "hardware" => "VM.Config.HWType",
-        "disks" | "mounts" | "rootfs" => "VM.Config.Disk",
-        "networks" => "VM.Config.Network",
-        "cloudInit" => "VM.Config.Cloudinit",
-        "power" => "VM.PowerMgmt",
-        "pool" => return None,
-        _ => "VM.Config.Options",
-    })
+    rights::require_update(cx, want, seen, differences, delta);
 }
 
 fn check_shrink(want: &GuestDesired, seen: &GuestSeen, delta: &mut Delta) {
@@ -371,6 +303,13 @@ fn check_storage(
 ) {
     let index = &cx.seen.index;
     let Some(row) = index.storages.get(&(node.to_owned(), storage.to_owned())) else {
+        let at = format!("/storage/{storage}");
+        if !index.permissions.is_empty() && !index.may(&at, "Datastore.Audit") {
+            // PVE hides it, so whether it is there is not known.
+            require(cx, delta, &at, "Datastore.Audit");
+            require(cx, delta, &at, "Datastore.AllocateSpace");
+            return;
+        }
         let here =
             index.storages.keys().filter(|(n, _)| n == node).map(|(_, s)| s.as_str()).collect::<Vec<_>>().join(", ");
         delta.problems.push(
@@ -406,7 +345,12 @@ fn check_networks(cx: &PlanContext<'_>, want: &GuestDesired, delta: &mut Delta) 
     // PVE hides bridges without SDN rights: an empty list proves nothing.
     let known: BTreeSet<&str> = list.iter().filter_map(|b| b["iface"].as_str()).collect();
     for (path, bridge) in want.fields.iter().filter(|(p, _)| p.starts_with("networks.") && p.ends_with(".bridge")) {
-        if !known.is_empty() && !known.contains(bridge.as_str()) {
+        let hidden = !cx.seen.index.permissions.is_empty()
+            && !["SDN.Use", "SDN.Audit"]
+                .iter()
+                .any(|p| cx.seen.index.may(&format!("/sdn/zones/localnetwork/{bridge}"), p))
+            && !cx.seen.index.may(&format!("/nodes/{node}"), "Sys.Audit");
+        if !known.is_empty() && !known.contains(bridge.as_str()) && !hidden {
             let names = known.iter().copied().collect::<Vec<_>>().join(", ");
             delta.problems.push(
                 Problem::new(path, format!("node `{node}` has no bridge `{bridge}`"))
@@ -424,6 +368,8 @@ fn check_archive(cx: &PlanContext<'_>, volume: &str, node: &str, delta: &mut Del
         );
         return;
     };
+    let at = [format!("/storage/{storage}")];
+    require_any(cx, delta, &at, &["Datastore.Audit", "Datastore.AllocateSpace"]);
     let Some(list) = cx.seen.value(&archives_query(node, storage)).and_then(|v| v.as_array()) else { return };
     if !list.iter().any(|v| v["volid"] == volume) {
         let names = list.iter().filter_map(|v| v["volid"].as_str()).collect::<Vec<_>>();
@@ -435,15 +381,10 @@ fn check_archive(cx: &PlanContext<'_>, volume: &str, node: &str, delta: &mut Del
     }
 }
 
+/// An option that a field of its own says.
 fn check_options(cx: &PlanContext<'_>, want: &GuestDesired, delta: &mut Delta) {
     for path in want.fields.keys() {
         let Some(option) = path.strip_prefix("options.") else { continue };
-        if ROOT_ONLY.contains(&option) && want.guest == GuestType::Qemu && !cx.root_ticket {
-            delta.problems.push(
-                Problem::new(path, format!("PVE lets only root@pam's own login set `{option}`, never a token"))
-                    .help("log in with user root@pam and a password, or set it on the host with qm set"),
-            );
-        }
         let typed = want.fields.keys().any(|other| other != path && matches!(mapping::place(want.guest, other), mapping::Place::Option(o) | mapping::Place::Part(o, _) if o == option));
         if typed || matches!(option, "description" | "tags" | "digest" | "delete" | "vmid" | "node" | "template") {
             delta.problems.push(

@@ -7,6 +7,7 @@ use crate::kinds::guest::compose::{self, Write};
 use crate::kinds::guest::fit;
 use crate::kinds::guest::mapping::{self, Config};
 use crate::kinds::guest::observed::GuestSeen;
+use crate::kinds::guest::rights;
 use crate::kinds::guest::spec::{CloneMode, RebootPolicy};
 use crate::pve::request::{Call, Method, Query, segment};
 use crate::resource::kind::PlanContext;
@@ -116,7 +117,7 @@ fn delete(cx: &PlanContext<'_>, seen: &GuestSeen, delta: &mut Delta) {
                 .help("delete the clones first, or keep the template"),
         );
     }
-    fit::require(cx, delta, &format!("/vms/{vmid}"), "VM.Allocate");
+    rights::require_delete(cx, seen, delta);
     let volumes = fit::volumes(guest, &seen.config);
     if !volumes.is_empty() {
         delta.notes.push(Note::Info(format!("these volumes go with it: {}", volumes.join(", "))));
