@@ -115,6 +115,10 @@ impl Kind for PoolKind {
             delta.problems.push(problem);
             return delta;
         }
+        if observed.is_none() {
+            // PVE hides pools: without this, absence would be a guess.
+            require(cx, &mut delta, &format!("/pool/{id}"), "Pool.Audit");
+        }
         let mut fields = Fields::new();
         if let Some(comment) = &spec.comment {
             fields.insert("comment".into(), comment.trim_end().to_owned());

@@ -232,7 +232,10 @@ fn deletions(
             Ok((delta, _)) => delta,
             Err(error) => Delta {
                 action: Action::Delete,
-                problems: vec![Problem::new("", format!("it could not be read: {}", error.message))],
+                problems: vec![
+                    Problem::new("", format!("it could not be read: {}", error.message))
+                        .help("nothing is deleted unseen; try again when the cluster answers"),
+                ],
                 ..Delta::none(resource.clone(), Some(identity.clone()))
             },
         };
@@ -263,7 +266,10 @@ fn order(mut deltas: BTreeMap<ResourceRef, Delta>) -> Vec<Delta> {
         if ready.is_empty() {
             for (_, mut delta) in std::mem::take(&mut deltas) {
                 delta.steps.clear();
-                delta.problems.push(Problem::new("", "it waits for itself: its references go in a circle"));
+                delta.problems.push(
+                    Problem::new("", "it waits for itself: its references go in a circle")
+                        .help("take one of the references out of the circle, so that something can be made first"),
+                );
                 out.push(delta);
             }
             break;

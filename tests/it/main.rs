@@ -18,3 +18,5 @@ mod scale;
 mod cli;
 
 mod remote;
+
+mod refusals;

@@ -65,14 +65,14 @@ impl Drop for Server {
 }
 
 /// The same server inside this process, so that a test can look at the world and count requests.
-struct Inside {
-    sim: Sim,
-    ready: Ready,
+pub(crate) struct Inside {
+    pub(crate) sim: Sim,
+    pub(crate) ready: Ready,
     _runtime: tokio::runtime::Runtime,
 }
 
 impl Inside {
-    fn start() -> Inside {
+    pub(crate) fn start() -> Inside {
         let sim = Sim::new(Baseline::Homelab);
         sim.set_speed(Some(500.0));
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
@@ -88,13 +88,13 @@ impl Inside {
     }
 
     /// Requests that are no reads.
-    fn writes(&self) -> Vec<String> {
+    pub(crate) fn writes(&self) -> Vec<String> {
         let log = self.sim.request_log().into_iter();
         log.filter(|(method, _)| method != "GET").map(|(method, path)| format!("{method} {path}")).collect()
     }
 
     /// A privilege-separated token with a role of just these privileges, everywhere.
-    fn grant(&self, privileges: &[&str]) {
+    pub(crate) fn grant(&self, privileges: &[&str]) {
         self.sim.with_world(|world| {
             world.roles.insert("few".into(), privileges.iter().map(|p| (*p).to_owned()).collect());
             world.acl.push(AclEntry {
@@ -160,7 +160,7 @@ fn dead_port() -> u16 {
 // ---- the program -----------------------------------------------------------------------------------------------------
 
 /// Somebody's machine: a home folder and an environment.
-struct Client {
+pub(crate) struct Client {
     home: TempDir,
     env: BTreeMap<&'static str, String>,
 }
@@ -173,18 +173,18 @@ impl Client {
     }
 
     /// With a pinned fingerprint and a token.
-    fn of(ready: &Ready, token: &str) -> Client {
+    pub(crate) fn of(ready: &Ready, token: &str) -> Client {
         Client::bare(&ready.url)
             .with("PVECTL_FINGERPRINT", &ready.fingerprint)
             .with("PVECTL_TOKEN", &format!("{token}={}", ready.tokens[token]))
     }
 
-    fn with(mut self, name: &'static str, value: &str) -> Client {
+    pub(crate) fn with(mut self, name: &'static str, value: &str) -> Client {
         self.env.insert(name, value.to_owned());
         self
     }
 
-    fn without(mut self, name: &str) -> Client {
+    pub(crate) fn without(mut self, name: &str) -> Client {
         self.env.remove(name);
         self
     }
@@ -203,11 +203,11 @@ impl Client {
         command
     }
 
-    fn run(&self, words: &str) -> Said {
+    pub(crate) fn run(&self, words: &str) -> Said {
         said(&self.command(words).output().expect("it runs"))
     }
 
-    fn file(&self, name: &str, text: &str) -> String {
+    pub(crate) fn file(&self, name: &str, text: &str) -> String {
         let path = self.home.path().join(name);
         std::fs::write(&path, text).expect("a file can be written");
         path.display().to_string()

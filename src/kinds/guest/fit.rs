@@ -128,6 +128,8 @@ pub fn storages(want: &GuestDesired) -> BTreeSet<String> {
 /// The pool must be there, or be made in the same run.
 fn check_pool(cx: &PlanContext<'_>, want: &GuestDesired, delta: &mut Delta) {
     let Some(pool) = want.fields.get("pool") else { return };
+    // PVE hides a guest's pool too.
+    require(cx, delta, &format!("/pool/{pool}"), "Pool.Audit");
     let index = &cx.seen.index;
     let hidden = index.pools.is_empty() && !index.may(&format!("/pool/{pool}"), "Pool.Audit");
     if !hidden
@@ -168,10 +170,12 @@ pub fn check_create(cx: &PlanContext<'_>, want: &GuestDesired, source: Option<&G
         }
         if let Some(source) = source {
             if source.row.guest != *guest {
-                delta.problems.push(Problem::new(
-                    "from",
-                    format!("guest {} is a {}, this is to be a {guest}", source.row.vmid, source.row.guest),
-                ));
+                let path = if want.template { "source.clone" } else { "from" };
+                let (number, is, shall) = (source.row.vmid, noun(source.row.guest), noun(*guest));
+                delta.problems.push(
+                    Problem::new(path, format!("guest {number} is a {is}, and this is to be a {shall}"))
+                        .help(format!("clone a {shall}, or declare a {is}")),
+                );
             }
             check_shrink(want, source, delta);
             let away = source.row.node != *node;
@@ -192,6 +196,13 @@ pub fn check_create(cx: &PlanContext<'_>, want: &GuestDesired, source: Option<&G
                 );
             }
         }
+    }
+}
+
+fn noun(guest: GuestType) -> &'static str {
+    match guest {
+        GuestType::Qemu => "virtual machine",
+        GuestType::Lxc => "container",
     }
 }
 
@@ -260,14 +271,14 @@ fn check_volumes(cx: &PlanContext<'_>, want: &GuestDesired, seen: Option<&GuestS
             (Some(storage), Some(size)) => {
                 check_storage(cx, storage, node, *guest, size, &format!("{prefix}.storage"), delta)
             }
-            (None, _) => delta.problems.push(Problem::new(
-                &prefix,
-                format!("{slot} is not there yet, and no `storage` says where to make it"),
-            )),
-            (_, None) => delta.problems.push(Problem::new(
-                &prefix,
-                format!("{slot} is not there yet, and no `size` says how large to make it"),
-            )),
+            (None, _) => delta.problems.push(
+                Problem::new(&prefix, format!("{slot} is not there yet, and no `storage` says where to make it"))
+                    .help(format!("storages of `{node}` that take it: {}", fitting(cx, node, *guest, Bytes(0)))),
+            ),
+            (_, None) => delta.problems.push(
+                Problem::new(&prefix, format!("{slot} is not there yet, and no `size` says how large to make it"))
+                    .help("write its size, such as `size: 20Gi`"),
+            ),
         }
     }
 }
@@ -320,23 +331,39 @@ fn check_storage(
     };
     let content = if guest == GuestType::Qemu { "images" } else { "rootdir" };
     if !row.content.contains(content) {
-        delta.problems.push(Problem::new(path, format!("storage `{storage}` does not take `{content}`")).help(
-            format!(
-                "pvesm set {storage} --content {},{content}",
-                row.content.iter().cloned().collect::<Vec<_>>().join(",")
-            ),
-        ));
+        let all: Vec<&str> =
+            row.content.iter().map(String::as_str).filter(|c| !c.is_empty() && *c != "none").chain([content]).collect();
+        delta.problems.push(
+            Problem::new(path, format!("storage `{storage}` does not take `{content}`"))
+                .help(format!("allow it: pvesm set {storage} --content {}", all.join(","))),
+        );
     }
     if !row.available {
-        delta.problems.push(Problem::new(path, format!("storage `{storage}` on `{node}` is not available")));
-    } else if row.size > 0 && size.0 > row.size.saturating_sub(row.used) {
-        let free = Bytes(row.size.saturating_sub(row.used) >> 20 << 20);
-        delta.problems.push(Problem::new(
-            path,
-            format!("storage `{storage}` on `{node}` has {free} free, and {size} are asked for"),
+        delta.problems.push(Problem::new(path, format!("storage `{storage}` on `{node}` is not available")).help(
+            format!(
+                "look at it with: pvesm status --storage {storage}; or take another: {}",
+                fitting(cx, node, guest, size)
+            ),
         ));
+    } else if row.size > 0 && size.0 > row.size.saturating_sub(row.used) {
+        let free = row.size.saturating_sub(row.used);
+        let unit = if free >> 30 >= 10 { 30 } else { 20 };
+        let free = Bytes(free >> unit << unit);
+        delta.problems.push(
+            Problem::new(path, format!("storage `{storage}` on `{node}` has {free} free, and {size} are asked for"))
+                .help(format!("make room, or take another that has it: {}", fitting(cx, node, guest, size))),
+        );
     }
     require(cx, delta, &format!("/storage/{storage}"), "Datastore.AllocateSpace");
+}
+
+/// The storages of a node that would take a volume of such a guest, by name.
+fn fitting(cx: &PlanContext<'_>, node: &str, guest: GuestType, size: Bytes) -> String {
+    let content = if guest == GuestType::Qemu { "images" } else { "rootdir" };
+    let rows = cx.seen.index.storages.values().filter(|s| s.node == node && s.available && s.content.contains(content));
+    let names: Vec<&str> =
+        rows.filter(|s| s.size.saturating_sub(s.used) >= size.0).map(|s| s.storage.as_str()).collect();
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 
 fn check_networks(cx: &PlanContext<'_>, want: &GuestDesired, delta: &mut Delta) {

@@ -231,9 +231,10 @@ fn create(cx: &PlanContext<'_>, want: &GuestDesired, delta: &mut Delta) {
             }
         },
         Source::Guest { vmid: source, mode, storage } => match cx.seen.index.guests.get(source) {
-            None => {
-                delta.problems.push(Problem::new("source.clone.vmid", format!("there is no guest {source} to clone")))
-            }
+            None => delta.problems.push(
+                Problem::new("source.clone.vmid", format!("there is no guest {source} to clone"))
+                    .help("give the VMID of a guest that is there: pvectl get vm"),
+            ),
             Some(row) => delta.steps.push(clone_step(
                 cx,
                 *source,
