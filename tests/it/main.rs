@@ -20,3 +20,5 @@ mod cli;
 mod remote;
 
 mod refusals;
+
+mod apidoc;

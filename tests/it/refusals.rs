@@ -404,6 +404,25 @@ fn a_source_of_the_other_type() {
 }
 
 #[test]
+fn a_copy_that_proxmox_ve_does_not_make() {
+    let bench = Bench::new();
+    bench.refuses(
+        &manifest("GuestTemplate", "t", "{vmid: 9000, node: pve1, source: {clone: {vmid: 8000, mode: Linked}}}"),
+        4,
+        "GuestTemplate/t",
+        "guest 8000 is no template, and only a template has linked clones",
+        "say `mode: Full`, or declare it as a GuestTemplate and clone that",
+    );
+    bench.refuses(
+        &manifest("GuestTemplate", "t", "{type: Container, vmid: 9000, node: pve3, source: {clone: {vmid: 8200}}}"),
+        4,
+        "GuestTemplate/t",
+        "container 8200 runs, and PVE copies a container only at rest",
+        "stop it for the copy: pct shutdown 8200",
+    );
+}
+
+#[test]
 fn a_template_with_two_sources_or_none() {
     let bench = Bench::new();
     for source in ["{existing: {vmid: 8000}, clone: {vmid: 8000}}", "{}"] {

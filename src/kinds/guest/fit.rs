@@ -7,6 +7,7 @@ use crate::kinds::guest::mapping::{self, Config};
 use crate::kinds::guest::observed::{self, GuestSeen};
 use crate::kinds::guest::plan::{GuestDesired, Source};
 use crate::kinds::guest::rights;
+use crate::kinds::guest::spec::CloneMode;
 use crate::pve::request::Query;
 use crate::resource::index::Index;
 use crate::resource::kind::PlanContext;
@@ -177,6 +178,7 @@ pub fn check_create(cx: &PlanContext<'_>, want: &GuestDesired, source: Option<&G
                         .help(format!("clone a {shall}, or declare a {is}")),
                 );
             }
+            check_copy(want, source, delta);
             check_shrink(want, source, delta);
             let away = source.row.node != *node;
             let fixed = volumes(source.row.guest, &source.config)
@@ -196,6 +198,29 @@ pub fn check_create(cx: &PlanContext<'_>, want: &GuestDesired, source: Option<&G
                 );
             }
         }
+    }
+}
+
+/// What PVE copies only of a template, or only at rest.
+fn check_copy(want: &GuestDesired, source: &GuestSeen, delta: &mut Delta) {
+    let Source::Guest { vmid, mode, .. } = &want.source else { return };
+    if *mode == CloneMode::Linked && !source.row.template {
+        delta.problems.push(
+            Problem::new(
+                "source.clone.mode",
+                format!("guest {vmid} is no template, and only a template has linked clones"),
+            )
+            .help("say `mode: Full`, or declare it as a GuestTemplate and clone that"),
+        );
+    }
+    if source.row.guest == GuestType::Lxc && source.running() {
+        delta.problems.push(
+            Problem::new(
+                "source.clone.vmid",
+                format!("container {vmid} runs, and PVE copies a container only at rest"),
+            )
+            .help(format!("stop it for the copy: pct shutdown {vmid}")),
+        );
     }
 }
 
