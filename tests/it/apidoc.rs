@@ -134,6 +134,11 @@ fn is_on(flag: &Value) -> bool {
     *flag == 1 || *flag == true || *flag == "1"
 }
 
+/// A word of an `enum`, which may be a number.
+fn shown(word: &Value) -> String {
+    word.as_str().map_or_else(|| word.to_string(), str::to_owned)
+}
+
 /// The declaration of a name, `scsi[n]` for `scsi7`.
 fn schema_of<'a>(declared: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
     let stem = name.trim_end_matches(|c: char| c.is_ascii_digit());
@@ -164,7 +169,7 @@ fn fault(schema: &Value, value: &str) -> Option<String> {
         return Some(format!("{length} characters are too many or too few"));
     }
     if let Some(words) = schema["enum"].as_array()
-        && !words.iter().any(|w| w.as_str().map_or_else(|| w.to_string() == value, |w| w == value))
+        && !words.iter().map(shown).any(|w| w == value)
     {
         return Some(format!("it is none of {words:?}"));
     }

@@ -224,6 +224,23 @@ fn check_copy(want: &GuestDesired, source: &GuestSeen, delta: &mut Delta) {
     }
 }
 
+/// The longest description that PVE keeps (its API's schema), our marker included.
+const NOTES_MAX: usize = 8192;
+
+/// The notes as they will be written in the end.
+pub fn check_notes(notes: &str, delta: &mut Delta) {
+    let length = notes.chars().count();
+    if length > NOTES_MAX {
+        delta.problems.push(
+            Problem::new(
+                "description",
+                format!("the notes would have {length} characters with our marker, and PVE keeps {NOTES_MAX}"),
+            )
+            .help(format!("shorten the description by {} characters", length - NOTES_MAX)),
+        );
+    }
+}
+
 fn noun(guest: GuestType) -> &'static str {
     match guest {
         GuestType::Qemu => "virtual machine",

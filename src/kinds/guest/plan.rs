@@ -171,6 +171,7 @@ fn create(cx: &PlanContext<'_>, want: &GuestDesired, delta: &mut Delta) {
         applied,
     };
     let text = want.fields.get("description").cloned();
+    fit::check_notes(&marker(want.fields.clone()).join(text.as_deref().unwrap_or("")), delta);
     match &want.source {
         Source::Existing => {
             delta.problems.push(
@@ -473,6 +474,9 @@ fn write_steps(
     });
     let notes = marker.join(text.as_deref().unwrap_or(""));
     let marker_moves = Marker::split(&notes).1 != seen.marker;
+    if marker_moves || differences.iter().any(|d| d.path == "description") {
+        fit::check_notes(&notes, delta);
+    }
     write.delete.remove("description");
     write.set.remove("description");
     if marker_moves || differences.iter().any(|d| d.path == "description") {
