@@ -57,10 +57,11 @@ fn delete_by_name(job: &Job<'_>, kind: &str, names: &[String]) -> Ended {
                 listed.iter().filter(|l| l.marker.as_ref().is_some_and(|m| m.owner == resource)).collect();
             let Some(marker) = found.first().and_then(|l| l.marker.as_ref()) else {
                 let foreign = listed.iter().any(|l| l.name == *name);
-                let hint = if foreign {
-                    "it is there, but pvectl does not own it, so pvectl does not delete it"
-                } else {
-                    "pvectl get lists what there is"
+                let offline = seen.index.nodes.values().find(|n| !n.online).map(|n| n.name.as_str());
+                let hint = match (foreign, offline) {
+                    (true, _) => "it is there, but pvectl does not own it, so pvectl does not delete it".to_owned(),
+                    (false, Some(node)) => format!("node {node} does not answer, and what is on it is not known"),
+                    (false, None) => "pvectl get lists what there is".to_owned(),
                 };
                 return Err(Failure::new(exit::REFUSED, format!("pvectl owns no {resource}")).hint(hint));
             };

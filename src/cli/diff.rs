@@ -1,6 +1,7 @@
 //! `diff` and `drift`: what differs, and whose doing it is.
 
 use crate::cli::args::{self, Global, Guards};
+use crate::cli::ending::all_seen;
 use crate::cli::output::{self, Format};
 use crate::cli::problems::problems;
 use crate::cli::run::{Ended, Failure, block_on, colour_out, print};
@@ -27,6 +28,7 @@ pub fn diff(global: &Global, args: &args::Diff) -> Ended {
             format!("{problems} problems stand against this plan; nothing was sent"),
         ));
     }
+    all_seen(&plan)?;
     Ok(if plan.is_empty() || !args.exit_code { exit::DONE } else { exit::DIFFERENCES })
 }
 
@@ -39,6 +41,7 @@ pub fn drift(global: &Global, args: &args::Drift) -> Ended {
         .map_err(|e| Failure::wire(exit::NOT_COMPARED, &e))?;
     session.close()?;
     let problems = problems(&plan, Some(&tree.loaded), &[]);
+    let compared = all_seen(&plan);
     for delta in &mut plan.deltas {
         delta.changes.retain(|c| matches!(c.cause, Cause::Drift | Cause::Conflict));
         delta.steps.clear();
@@ -58,6 +61,7 @@ pub fn drift(global: &Global, args: &args::Drift) -> Ended {
     if problems > 0 {
         return Err(Failure::new(exit::NOT_COMPARED, format!("{problems} problems: not everything could be compared")));
     }
+    compared?;
     Ok(if plan.deltas.is_empty() { exit::DONE } else { exit::DIFFERENCES })
 }
 

@@ -2,6 +2,7 @@
 
 use crate::cli::args::{Allow, Global, Guards};
 use crate::cli::diff::show;
+use crate::cli::ending::{finish, went_blind};
 use crate::cli::exit;
 use crate::cli::live::{Live, View};
 use crate::cli::manifests::Tree;
@@ -9,16 +10,15 @@ use crate::cli::output::Format;
 use crate::cli::problems::problems;
 use crate::cli::run::{Ended, Failure, colour_out, print};
 use crate::cli::session::Session;
-use crate::engine::reconcile::{Halt, Report, preview, reconcile};
+use crate::engine::reconcile::{Halt, preview, reconcile};
 use crate::manifest::load::Loaded;
 use crate::plan::assemble::{Plan, Settings};
 use crate::plan::desired::DesiredSet;
 use crate::plan::gate::{Consent, DataLoss, Refusal, gate};
 use crate::report::{json as as_json, text};
 use crate::resource::reference::ResourceRef;
-use crate::resource::step::{Action, Note};
 use serde_json::json;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io::{BufRead, IsTerminal, Write};
 
 /// What the engine is to look at, as the flags say. `-l` and `--prune` exclude each other: what was not read is not gone.
@@ -131,8 +131,9 @@ impl Job<'_> {
             }
         }
         match ended {
-            Ok(report) => self.finish(&report),
+            Ok(report) => finish(&report, self.view()),
             Err(Halt::Unreadable(error)) => Err(Failure::wire(exit::FAILED, &error)),
+            Err(Halt::Blind(blind)) => Err(went_blind(&blind, self.view())),
             Err(Halt::Declined(_)) => Err(Failure::new(exit::REFUSED, "not agreed to; nothing was sent")
                 .hint("on a terminal it asks; elsewhere say --yes")),
             Err(Halt::Refused(plan, refusals)) => {
@@ -176,50 +177,6 @@ impl Job<'_> {
     fn gives_up(&self, resource: &ResourceRef) -> bool {
         let question = format!("This destroys data of {resource}. To agree, type its name: ");
         self.person.answer(&question).is_some_and(|a| a == resource.name || a == resource.to_string())
-    }
-
-    fn finish(&self, report: &Report) -> Ended {
-        let Report { first, last, failed, hints, steps } = report;
-        let open: Vec<&ResourceRef> =
-            last.deltas.iter().filter(|d| d.action != Action::NoOp).map(|d| &d.resource).collect();
-        if self.view() == View::Json {
-            let failed: BTreeMap<String, &String> = failed.iter().map(|(r, why)| (r.to_string(), why)).collect();
-            print(&format!(
-                "{}\n",
-                json!({"event": "Finished", "steps": steps, "failed": failed, "open": open.iter().map(ToString::to_string).collect::<Vec<_>>()})
-            ));
-        } else if !self.global.quiet {
-            let mut err = anstream::stderr();
-            if first.is_empty() {
-                let _ = writeln!(err, "Nothing to do: {} objects are as their manifests say.", last.deltas.len());
-            } else {
-                let _ = writeln!(
-                    err,
-                    "\n{steps} steps done; {} of {} objects are as their manifests say.",
-                    last.deltas.len() - open.len(),
-                    last.deltas.len()
-                );
-            }
-            for delta in &last.deltas {
-                for note in &delta.notes {
-                    if let Note::RebootRequired(keys) = note {
-                        let _ = writeln!(err, "  RebootRequired {}: {}", delta.resource, keys.join(", "));
-                    }
-                }
-            }
-        }
-        for (resource, why) in failed {
-            let _ = writeln!(anstream::stderr(), "error: {resource}: {why}");
-            if let Some(hint) = hints.get(resource) {
-                let _ = writeln!(anstream::stderr(), "hint: {hint}");
-            }
-        }
-        if report.converged() {
-            return Ok(exit::DONE);
-        }
-        let left = open.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        Err(Failure::new(exit::FAILED, format!("not everything is done; left: {left}"))
-            .hint("run the same command again: it goes on from what is there"))
     }
 }
 

@@ -6,6 +6,7 @@ pub mod args;
 pub mod bind;
 pub mod delete;
 pub mod diff;
+pub mod ending;
 pub mod exit;
 pub mod fault;
 pub mod fetch;

@@ -59,12 +59,25 @@ impl Report {
 /// How a run can end early.
 #[derive(Debug)]
 pub enum Halt {
-    /// The cluster could not be read; nothing more was done.
+    /// The cluster could not be read; nothing was done.
     Unreadable(PveError),
+    /// The cluster could not be read any more in the middle of the run.
+    Blind(Box<Blind>),
     /// A guard refused the plan; nothing was done.
     Refused(Plan, Vec<gate::Refusal>),
     /// The person said no; nothing was done.
     Declined(Plan),
+}
+
+/// A run whose cluster went away.
+#[derive(Debug)]
+pub struct Blind {
+    /// Why.
+    pub error: PveError,
+    /// What was done until then; its last plan is the one that was being done.
+    pub report: Report,
+    /// Whose steps all ended well, without a look at the result.
+    pub unverified: BTreeSet<ResourceRef>,
 }
 
 /// What is to be done, without doing any of it.
@@ -111,11 +124,18 @@ pub async fn reconcile(
         if run.pause {
             cluster.clock.sleep(run.backoff()).await;
         }
-        current = preview(cluster, desired, settings).await.map_err(Halt::Unreadable)?;
+        current = match preview(cluster, desired, settings).await {
+            Ok(plan) => plan,
+            Err(error) => {
+                let Run { failed, hints, steps, finished: unverified, .. } = run;
+                let report = Report { first, last: current, failed, hints, steps };
+                return Err(Halt::Blind(Box::new(Blind { error, report, unverified })));
+            }
+        };
         run.refuse(&gate::gate(&current, &consent), &mut current);
     }
     let last_failed: BTreeSet<ResourceRef> =
-        current.deltas.iter().filter(|d| d.action != Action::NoOp).map(|d| d.resource.clone()).collect();
+        current.deltas.iter().filter(|d| d.is_open()).map(|d| d.resource.clone()).collect();
     // What failed on the way and is as it shall be after all is no failure.
     run.failed.retain(|r, _| last_failed.contains(r));
     Ok(Report { first, last: current, failed: run.failed, hints: run.hints, steps: run.steps })
@@ -127,6 +147,8 @@ struct Run {
     hints: BTreeMap<ResourceRef, String>,
     attempts: BTreeMap<ResourceRef, u32>,
     steps: usize,
+    /// Whose steps of this round all ended well.
+    finished: BTreeSet<ResourceRef>,
     waits: u32,
     pause: bool,
     pauses: u32,
@@ -135,10 +157,14 @@ struct Run {
 impl Run {
     async fn execute(&mut self, cluster: &Cluster<'_>, plan: &Plan, watch: &dyn Watch) {
         self.pause = false;
+        self.finished.clear();
         for done in execute(cluster.api, cluster.clock, plan, watch).await {
             self.steps += done.steps;
             match done.stop {
-                None | Some(Stop::Skipped(_)) => {}
+                None => {
+                    self.finished.insert(done.resource);
+                }
+                Some(Stop::Skipped(_)) => {}
                 Some(Stop::Guarded(why)) => {
                     self.failed.insert(done.resource, why);
                 }
@@ -159,7 +185,7 @@ impl Run {
                 delta.steps.clear();
                 delta.notes.push(Note::Waiting(first));
             }
-            if delta.action != Action::NoOp && delta.steps.is_empty() {
+            if delta.is_open() && delta.steps.is_empty() {
                 open.insert(delta.resource.clone());
             }
         }

@@ -6,6 +6,7 @@ use crate::resource::kind::{DecodeError, Kind, Listed, PlanContext};
 use crate::resource::marker::Marker;
 use crate::resource::merge::{Fields, merge};
 use crate::resource::observation::Observation;
+use crate::resource::privilege::require;
 use crate::resource::reference::{Claim, Identity, Reference};
 use crate::resource::step::{Action, Change, Delta, Impact, Limit, Problem, Step};
 use schemars::JsonSchema;
@@ -97,6 +98,7 @@ impl Kind for PoolKind {
         let Some(spec) = desired else {
             if observed.is_some() {
                 delta.action = Action::Delete;
+                require(cx, &mut delta, &format!("/pool/{id}"), "Pool.Allocate");
                 let staying = cx
                     .seen
                     .index
@@ -118,6 +120,10 @@ impl Kind for PoolKind {
         if let Some(problem) = observed.and_then(|seen| ownership(cx, id, seen.marker.as_ref())) {
             delta.problems.push(problem);
             return delta;
+        }
+        if observed.is_none() {
+            // PVE hides pools: without this, absence would be a guess.
+            require(cx, &mut delta, &format!("/pool/{id}"), "Pool.Audit");
         }
         let mut fields = Fields::new();
         if let Some(comment) = &spec.comment {
@@ -159,6 +165,9 @@ impl Kind for PoolKind {
                         .push(Step::new(format!("update pool {id}"), call, Impact::None).limit(Limit::UserConfig));
                 }
             }
+        }
+        if !delta.steps.is_empty() {
+            require(cx, &mut delta, &format!("/pool/{id}"), "Pool.Allocate");
         }
         delta
     }

@@ -49,9 +49,9 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Whether no delta has a step and nothing is to be created or deleted.
+    /// Whether no delta has a step, nothing is to be created or deleted, and everything could be looked at.
     pub fn is_empty(&self) -> bool {
-        self.deltas.iter().all(|d| d.action == Action::NoOp && d.steps.is_empty())
+        self.deltas.iter().all(|d| !d.is_open() && d.steps.is_empty())
     }
 }
 
@@ -106,6 +106,9 @@ pub fn plan(desired: &DesiredSet, seen: &Observation, kinds: &[&'static dyn AnyK
     }
     plan.deltas = order(deltas);
     plan.deltas.extend(deletions(desired, &gone, &bound, seen, settings, &leaving));
+    if seen.index.quorate == Some(false) {
+        refuse_without_quorum(&mut plan);
+    }
     plan
 }
 
@@ -125,13 +128,18 @@ fn one(
         };
     }
     let Some(identity) = bound.known.get(resource) else {
-        let why = bound.waiting.get(resource).cloned().unwrap_or_else(|| "its number is not known yet".to_owned());
+        let unknown = || Note::Unsettled("its number is not known yet".to_owned());
         return Delta {
             action: Action::Create,
-            notes: vec![Note::Unsettled(why)],
+            notes: vec![bound.waiting.get(resource).cloned().unwrap_or_else(unknown)],
             ..Delta::none(resource.clone(), None)
         };
     };
+    if let Some(node) = offline(identity, seen) {
+        // What is there is not known, which is not the same as absent: it is left alone, and so is nothing else.
+        let note = Note::NodeOffline(node.to_owned());
+        return Delta { notes: vec![note], ..Delta::none(resource.clone(), Some(identity.clone())) };
+    }
     let adopt = settings.adopt.contains(resource);
     let cx = PlanContext {
         resource,
@@ -172,6 +180,24 @@ fn one(
     delta
 }
 
+/// The node of a guest that is there, if it does not answer.
+fn offline<'a>(identity: &Identity, seen: &'a Observation) -> Option<&'a str> {
+    let Identity::Guest { vmid, .. } = identity else { return None };
+    let node = &seen.index.guests.get(vmid)?.node;
+    seen.index.nodes.get(node).is_some_and(|n| !n.online).then_some(node)
+}
+
+/// Without a quorum PVE writes nothing, and says so only when it is asked.
+fn refuse_without_quorum(plan: &mut Plan) {
+    for delta in plan.deltas.iter_mut().filter(|d| !d.steps.is_empty()) {
+        delta.steps.clear();
+        delta.problems.push(
+            Problem::new("", "the cluster has no quorum, so nothing can be written")
+                .help("bring nodes back; pvecm status shows the votes"),
+        );
+    }
+}
+
 fn deletions(
     desired: &DesiredSet,
     gone: &[(&'static dyn AnyKind, ResourceRef, Identity)],
@@ -206,7 +232,10 @@ fn deletions(
             Ok((delta, _)) => delta,
             Err(error) => Delta {
                 action: Action::Delete,
-                problems: vec![Problem::new("", format!("it could not be read: {}", error.message))],
+                problems: vec![
+                    Problem::new("", format!("it could not be read: {}", error.message))
+                        .help("nothing is deleted unseen; try again when the cluster answers"),
+                ],
                 ..Delta::none(resource.clone(), Some(identity.clone()))
             },
         };
@@ -237,7 +266,10 @@ fn order(mut deltas: BTreeMap<ResourceRef, Delta>) -> Vec<Delta> {
         if ready.is_empty() {
             for (_, mut delta) in std::mem::take(&mut deltas) {
                 delta.steps.clear();
-                delta.problems.push(Problem::new("", "it waits for itself: its references go in a circle"));
+                delta.problems.push(
+                    Problem::new("", "it waits for itself: its references go in a circle")
+                        .help("take one of the references out of the circle, so that something can be made first"),
+                );
                 out.push(delta);
             }
             break;

@@ -8,7 +8,7 @@ use crate::resource::index::{GuestRow, Index};
 use crate::resource::kind::AnyKind;
 use crate::resource::observation::{Observation, guest_query};
 use crate::resource::reference::{Claim, Identity, ResourceRef};
-use crate::resource::step::Problem;
+use crate::resource::step::{Note, Problem};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -22,8 +22,8 @@ pub struct Identities {
     pub known: BTreeMap<ResourceRef, Identity>,
     /// Resources that could not be bound, with the reason.
     pub problems: BTreeMap<ResourceRef, Vec<Problem>>,
-    /// Resources that wait because a guest is just being made whose owner cannot be read yet.
-    pub waiting: BTreeMap<ResourceRef, String>,
+    /// Resources that wait because there is a guest whose owner cannot be read yet.
+    pub waiting: BTreeMap<ResourceRef, Note>,
 }
 
 /// What the second round of observation asks: every guest that is or may be ours, and what the kinds want to know.
@@ -121,8 +121,12 @@ pub fn identify(desired: &DesiredSet, seen: &Observation) -> Identities {
                 }
                 None => match unread.iter().find(|row| may_be(row, &want.resource.name, seen)) {
                     Some(row) => {
-                        let why = format!("guest {} cannot be read just now, and may be this one", row.vmid);
-                        out.waiting.insert(want.resource.clone(), why);
+                        let note = if online(&seen.index, &row.node) {
+                            Note::Unsettled(format!("guest {} cannot be read just now, and may be this one", row.vmid))
+                        } else {
+                            Note::NodeOffline(row.node.clone())
+                        };
+                        out.waiting.insert(want.resource.clone(), note);
                     }
                     None => unnumbered.push(want),
                 },
@@ -153,7 +157,8 @@ fn allot(unnumbered: &[&Desired], making: Option<VmId>, taken: &mut BTreeSet<VmI
     for want in unnumbered {
         let Claim::Guest { guest, range, .. } = want.kind.claim(&want.resource.name, &want.spec) else { continue };
         if let Some(vmid) = making {
-            out.waiting.insert(want.resource.clone(), format!("guest {vmid} is just being made, and may be this one"));
+            let why = format!("guest {vmid} is just being made, and may be this one");
+            out.waiting.insert(want.resource.clone(), Note::Unsettled(why));
             continue;
         }
         let (low, high) = range.map_or((VmId::MIN, VmId::MAX), |(a, b)| (a.get(), b.get()));

@@ -4,6 +4,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+/// How a log-in is named in [`PveError`]'s `request`.
+pub const LOGIN: &str = "POST /access/ticket";
+
 /// A failed request. `request` is `METHOD /path` in every variant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PveError {
@@ -150,13 +153,14 @@ impl PveError {
             PveError::Garbled { .. } => {
                 "is this a Proxmox VE API? A proxy or a login page in between answers like this"
             }
-            PveError::Refused { .. } => match self.refusal()? {
+            PveError::Refused { request, reason, .. } => match self.refusal()? {
+                Refusal::Unauthenticated if request == LOGIN => {
+                    "check the user (with its realm: root@pam, admin@pve), the password, and that the user is enabled"
+                }
                 Refusal::Unauthenticated => {
                     "the token or the ticket was not accepted: check the token id (user@realm!name) and its secret"
                 }
-                Refusal::Forbidden => {
-                    "the token lacks a privilege: grant it with pveum acl modify PATH --tokens 'USER@REALM!NAME' --roles ROLE (a privilege-separated token needs its own)"
-                }
+                Refusal::Forbidden => return Some(grant(reason)),
                 Refusal::RootOnly => {
                     "no API token may set this, not even root's own: log in as root@pam with a password, or leave the option to the host"
                 }
@@ -180,6 +184,22 @@ impl PveError {
         };
         Some(text.to_owned())
     }
+}
+
+/// How to grant what `Permission check failed (/vms/100, VM.Audit)` says is missing.
+fn grant(reason: &str) -> String {
+    let said = reason.split_once("Permission check failed (").and_then(|(_, rest)| rest.split_once(')'));
+    let missing = said.and_then(|(inside, _)| inside.split_once(", ")).filter(|(path, _)| path.starts_with('/'));
+    let (path, privilege) = match missing {
+        // Where PVE names several, one of them is enough (`|`), or all are needed (`, `).
+        Some((path, privileges)) => (path, privileges.split('|').next().unwrap_or(privileges).replace(' ', "")),
+        None => ("PATH", "PRIVILEGE".to_owned()),
+    };
+    format!(
+        "the user or the token lacks a privilege. Add it to the role that it has on {path} (pveum acl list): pveum role \
+         modify ROLE --append 1 --privs {privilege}; if it has none there: pveum acl modify {path} --tokens \
+         'USER@REALM!NAME' --roles ROLE (a privilege-separated token needs its own)"
+    )
 }
 
 impl fmt::Display for PveError {

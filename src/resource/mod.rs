@@ -6,5 +6,6 @@ pub mod kind;
 pub mod marker;
 pub mod merge;
 pub mod observation;
+pub mod privilege;
 pub mod reference;
 pub mod step;

@@ -225,6 +225,24 @@ impl Delta {
         }
     }
 
+    /// Whether it is not as it shall be, or could not be looked at.
+    pub fn is_open(&self) -> bool {
+        self.action != Action::NoOp || self.unseen().is_some()
+    }
+
+    /// The node that does not answer and hides it, if so.
+    pub fn unseen(&self) -> Option<&str> {
+        self.notes.iter().find_map(|n| match n {
+            Note::NodeOffline(node) => Some(node.as_str()),
+            Note::Waiting(_)
+            | Note::Locked(_)
+            | Note::Unsettled(_)
+            | Note::Paused
+            | Note::RebootRequired(_)
+            | Note::Info(_) => None,
+        })
+    }
+
     /// The worst impact of its steps.
     pub fn impact(&self) -> Impact {
         self.steps.iter().map(|s| s.impact).max().unwrap_or(Impact::None)

@@ -9,21 +9,21 @@ struct Scene {
 }
 
 /// What a command said.
-struct Said {
-    code: i32,
-    out: String,
-    err: String,
+pub(crate) struct Said {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
 impl Said {
     #[track_caller]
-    fn code(self, wanted: i32) -> Said {
+    pub(crate) fn code(self, wanted: i32) -> Said {
         assert_eq!(self.code, wanted, "exit code\n--- stdout\n{}\n--- stderr\n{}", self.out, self.err);
         self
     }
 
     #[track_caller]
-    fn says(self, text: &str) -> Said {
+    pub(crate) fn says(self, text: &str) -> Said {
         assert!(
             self.out.contains(text) || self.err.contains(text),
             "`{text}` is not said\n--- stdout\n{}\n--- stderr\n{}",

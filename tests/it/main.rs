@@ -18,3 +18,9 @@ mod scale;
 mod goldens;
 
 mod cli;
+
+mod remote;
+
+mod refusals;
+
+mod apidoc;

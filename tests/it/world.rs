@@ -163,6 +163,7 @@ pub(crate) fn open(report: &Report) -> String {
 pub(crate) fn stopped(halt: &Halt) -> String {
     match halt {
         Halt::Unreadable(error) => error.to_string(),
+        Halt::Blind(blind) => blind.error.to_string(),
         Halt::Refused(_, refusals) => format!("{refusals:?}"),
         Halt::Declined(_) => "declined".to_owned(),
     }

@@ -6,30 +6,17 @@ use crate::base::quantity::Bytes;
 use crate::kinds::guest::mapping::{self, Config};
 use crate::kinds::guest::observed::{self, GuestSeen};
 use crate::kinds::guest::plan::{GuestDesired, Source};
+use crate::kinds::guest::rights;
+use crate::kinds::guest::spec::CloneMode;
 use crate::pve::request::Query;
 use crate::resource::index::Index;
 use crate::resource::kind::PlanContext;
 use crate::resource::merge::Difference;
 use crate::resource::observation::{Observation, guest_query};
+use crate::resource::privilege::{require, require_any};
 use crate::resource::reference::{Identity, ResourceRef};
 use crate::resource::step::{Delta, Problem};
 use std::collections::BTreeSet;
-
-/// Options that only a ticket of root@pam may set, never a token (`PVE::API2::Qemu`, field notes).
-const ROOT_ONLY: [&str; 12] = [
-    "affinity",
-    "amd-sev",
-    "intel-tdx",
-    "arch",
-    "args",
-    "hookscript",
-    "hugepages",
-    "keephugepages",
-    "ivshmem",
-    "lock",
-    "spice_enhancements",
-    "vmgenid",
-];
 
 /// The read that lists a node's bridges.
 pub fn bridges_query(node: &str) -> Query {
@@ -55,17 +42,6 @@ pub fn reads(identity: &Identity, networks: bool, archive: Option<&str>, index: 
         reads.push(archives_query(node, storage));
     }
     reads
-}
-
-/// A privilege that must be held; a missing one is a problem with the command that grants it.
-pub fn require(cx: &PlanContext<'_>, delta: &mut Delta, path: &str, privilege: &str) {
-    if cx.seen.index.permissions.is_empty() || cx.seen.index.may(path, privilege) {
-        return;
-    }
-    delta.problems.push(
-        Problem::new("", format!("the privilege {privilege} on {path} is missing"))
-            .help(format!("grant it: pveum role add pvectl-extra --privs {privilege}; pveum acl modify {path} --tokens 'USER@REALM!TOKEN' --roles pvectl-extra")),
-    );
 }
 
 /// Volumes of a guest's configuration, unused ones included.
@@ -150,22 +126,11 @@ pub fn storages(want: &GuestDesired) -> BTreeSet<String> {
     volumes.chain(want.cloud_init_storage.clone()).collect()
 }
 
-/// What making a guest needs, on its own path or on its pool's. Without VM.Audit PVE hides guests silently, so that even
-/// "it is not there" would be a guess.
-fn require_create(cx: &PlanContext<'_>, want: &GuestDesired, delta: &mut Delta) {
-    let Identity::Guest { vmid, .. } = cx.identity else { return };
-    let index = &cx.seen.index;
-    for privilege in ["VM.Audit", "VM.Allocate"] {
-        let pool = want.fields.get("pool").map(|p| format!("/pool/{p}"));
-        if !pool.is_some_and(|pool| index.may(&pool, privilege)) {
-            require(cx, delta, &format!("/vms/{vmid}"), privilege);
-        }
-    }
-}
-
 /// The pool must be there, or be made in the same run.
 fn check_pool(cx: &PlanContext<'_>, want: &GuestDesired, delta: &mut Delta) {
     let Some(pool) = want.fields.get("pool") else { return };
+    // PVE hides a guest's pool too.
+    require(cx, delta, &format!("/pool/{pool}"), "Pool.Audit");
     let index = &cx.seen.index;
     let hidden = index.pools.is_empty() && !index.may(&format!("/pool/{pool}"), "Pool.Audit");
     if !hidden
@@ -192,13 +157,7 @@ pub fn check_create(cx: &PlanContext<'_>, want: &GuestDesired, source: Option<&G
         );
         return;
     }
-    if index.quorate == Some(false) {
-        delta.problems.push(
-            Problem::new("", "the cluster has no quorum, so nothing can be written")
-                .help("bring nodes back; pvecm status shows the votes"),
-        );
-    }
-    require_create(cx, want, delta);
+    rights::require_create(cx, want, source, delta);
     check_pool(cx, want, delta);
     check_volumes(cx, want, None, delta);
     check_networks(cx, want, delta);
@@ -212,11 +171,14 @@ pub fn check_create(cx: &PlanContext<'_>, want: &GuestDesired, source: Option<&G
         }
         if let Some(source) = source {
             if source.row.guest != *guest {
-                delta.problems.push(Problem::new(
-                    "from",
-                    format!("guest {} is a {}, this is to be a {guest}", source.row.vmid, source.row.guest),
-                ));
+                let path = if want.template { "source.clone" } else { "from" };
+                let (number, is, shall) = (source.row.vmid, noun(source.row.guest), noun(*guest));
+                delta.problems.push(
+                    Problem::new(path, format!("guest {number} is a {is}, and this is to be a {shall}"))
+                        .help(format!("clone a {shall}, or declare a {is}")),
+                );
             }
+            check_copy(want, source, delta);
             check_shrink(want, source, delta);
             let away = source.row.node != *node;
             let fixed = volumes(source.row.guest, &source.config)
@@ -236,6 +198,53 @@ pub fn check_create(cx: &PlanContext<'_>, want: &GuestDesired, source: Option<&G
                 );
             }
         }
+    }
+}
+
+/// What PVE copies only of a template, or only at rest.
+fn check_copy(want: &GuestDesired, source: &GuestSeen, delta: &mut Delta) {
+    let Source::Guest { vmid, mode, .. } = &want.source else { return };
+    if *mode == CloneMode::Linked && !source.row.template {
+        delta.problems.push(
+            Problem::new(
+                "source.clone.mode",
+                format!("guest {vmid} is no template, and only a template has linked clones"),
+            )
+            .help("say `mode: Full`, or declare it as a GuestTemplate and clone that"),
+        );
+    }
+    if source.row.guest == GuestType::Lxc && source.running() {
+        delta.problems.push(
+            Problem::new(
+                "source.clone.vmid",
+                format!("container {vmid} runs, and PVE copies a container only at rest"),
+            )
+            .help(format!("stop it for the copy: pct shutdown {vmid}")),
+        );
+    }
+}
+
+/// The longest description that PVE keeps (its API's schema), our marker included.
+const NOTES_MAX: usize = 8192;
+
+/// The notes as they will be written in the end.
+pub fn check_notes(notes: &str, delta: &mut Delta) {
+    let length = notes.chars().count();
+    if length > NOTES_MAX {
+        delta.problems.push(
+            Problem::new(
+                "description",
+                format!("the notes would have {length} characters with our marker, and PVE keeps {NOTES_MAX}"),
+            )
+            .help(format!("shorten the description by {} characters", length - NOTES_MAX)),
+        );
+    }
+}
+
+fn noun(guest: GuestType) -> &'static str {
+    match guest {
+        GuestType::Qemu => "virtual machine",
+        GuestType::Lxc => "container",
     }
 }
 
@@ -265,31 +274,7 @@ pub fn check_update(
             );
         }
     }
-    let vms = format!("/vms/{}", seen.row.vmid);
-    if let Some(privilege) = differences.iter().filter_map(|d| privilege(&d.path)).find(|p| !cx.seen.index.may(&vms, p))
-    {
-        require(cx, delta, &vms, privilege);
-    }
-}
-
-/// The privilege that PVE asks for a field (`PVE::API2::Qemu::check_vm_modify_config_perm`).
-fn privilege(path: &str) -> Option<&'static str> {
-    Some(match path.split('.').next()? {
-        "hardware" if path.ends_with(".memory") || path.ends_with(".balloon") || path.ends_with(".swap") => {
-            "VM.Config.Memory"
-        }
-        "hardware" if path.ends_with(".cores") || path.ends_with(".sockets") || path.ends_with(".cpu") => {
-            "VM.Config.CPU"
-        }
-        "hardware" if path.ends_with(".guestAgent") => "VM.Config.Options",
-        "hardware" => "VM.Config.HWType",
-        "disks" | "mounts" | "rootfs" => "VM.Config.Disk",
-        "networks" => "VM.Config.Network",
-        "cloudInit" => "VM.Config.Cloudinit",
-        "power" => "VM.PowerMgmt",
-        "pool" => return None,
-        _ => "VM.Config.Options",
-    })
+    rights::require_update(cx, want, seen, differences, delta);
 }
 
 fn check_shrink(want: &GuestDesired, seen: &GuestSeen, delta: &mut Delta) {
@@ -328,14 +313,14 @@ fn check_volumes(cx: &PlanContext<'_>, want: &GuestDesired, seen: Option<&GuestS
             (Some(storage), Some(size)) => {
                 check_storage(cx, storage, node, *guest, size, &format!("{prefix}.storage"), delta)
             }
-            (None, _) => delta.problems.push(Problem::new(
-                &prefix,
-                format!("{slot} is not there yet, and no `storage` says where to make it"),
-            )),
-            (_, None) => delta.problems.push(Problem::new(
-                &prefix,
-                format!("{slot} is not there yet, and no `size` says how large to make it"),
-            )),
+            (None, _) => delta.problems.push(
+                Problem::new(&prefix, format!("{slot} is not there yet, and no `storage` says where to make it"))
+                    .help(format!("storages of `{node}` that take it: {}", fitting(cx, node, *guest, Bytes(0)))),
+            ),
+            (_, None) => delta.problems.push(
+                Problem::new(&prefix, format!("{slot} is not there yet, and no `size` says how large to make it"))
+                    .help("write its size, such as `size: 20Gi`"),
+            ),
         }
     }
 }
@@ -371,6 +356,13 @@ fn check_storage(
 ) {
     let index = &cx.seen.index;
     let Some(row) = index.storages.get(&(node.to_owned(), storage.to_owned())) else {
+        let at = format!("/storage/{storage}");
+        if !index.permissions.is_empty() && !index.may(&at, "Datastore.Audit") {
+            // PVE hides it, so whether it is there is not known.
+            require(cx, delta, &at, "Datastore.Audit");
+            require(cx, delta, &at, "Datastore.AllocateSpace");
+            return;
+        }
         let here =
             index.storages.keys().filter(|(n, _)| n == node).map(|(_, s)| s.as_str()).collect::<Vec<_>>().join(", ");
         delta.problems.push(
@@ -381,23 +373,39 @@ fn check_storage(
     };
     let content = if guest == GuestType::Qemu { "images" } else { "rootdir" };
     if !row.content.contains(content) {
-        delta.problems.push(Problem::new(path, format!("storage `{storage}` does not take `{content}`")).help(
-            format!(
-                "pvesm set {storage} --content {},{content}",
-                row.content.iter().cloned().collect::<Vec<_>>().join(",")
-            ),
-        ));
+        let all: Vec<&str> =
+            row.content.iter().map(String::as_str).filter(|c| !c.is_empty() && *c != "none").chain([content]).collect();
+        delta.problems.push(
+            Problem::new(path, format!("storage `{storage}` does not take `{content}`"))
+                .help(format!("allow it: pvesm set {storage} --content {}", all.join(","))),
+        );
     }
     if !row.available {
-        delta.problems.push(Problem::new(path, format!("storage `{storage}` on `{node}` is not available")));
-    } else if row.size > 0 && size.0 > row.size.saturating_sub(row.used) {
-        let free = Bytes(row.size.saturating_sub(row.used) >> 20 << 20);
-        delta.problems.push(Problem::new(
-            path,
-            format!("storage `{storage}` on `{node}` has {free} free, and {size} are asked for"),
+        delta.problems.push(Problem::new(path, format!("storage `{storage}` on `{node}` is not available")).help(
+            format!(
+                "look at it with: pvesm status --storage {storage}; or take another: {}",
+                fitting(cx, node, guest, size)
+            ),
         ));
+    } else if row.size > 0 && size.0 > row.size.saturating_sub(row.used) {
+        let free = row.size.saturating_sub(row.used);
+        let unit = if free >> 30 >= 10 { 30 } else { 20 };
+        let free = Bytes(free >> unit << unit);
+        delta.problems.push(
+            Problem::new(path, format!("storage `{storage}` on `{node}` has {free} free, and {size} are asked for"))
+                .help(format!("make room, or take another that has it: {}", fitting(cx, node, guest, size))),
+        );
     }
     require(cx, delta, &format!("/storage/{storage}"), "Datastore.AllocateSpace");
+}
+
+/// The storages of a node that would take a volume of such a guest, by name.
+fn fitting(cx: &PlanContext<'_>, node: &str, guest: GuestType, size: Bytes) -> String {
+    let content = if guest == GuestType::Qemu { "images" } else { "rootdir" };
+    let rows = cx.seen.index.storages.values().filter(|s| s.node == node && s.available && s.content.contains(content));
+    let names: Vec<&str> =
+        rows.filter(|s| s.size.saturating_sub(s.used) >= size.0).map(|s| s.storage.as_str()).collect();
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 
 fn check_networks(cx: &PlanContext<'_>, want: &GuestDesired, delta: &mut Delta) {
@@ -406,7 +414,12 @@ fn check_networks(cx: &PlanContext<'_>, want: &GuestDesired, delta: &mut Delta) 
     // PVE hides bridges without SDN rights: an empty list proves nothing.
     let known: BTreeSet<&str> = list.iter().filter_map(|b| b["iface"].as_str()).collect();
     for (path, bridge) in want.fields.iter().filter(|(p, _)| p.starts_with("networks.") && p.ends_with(".bridge")) {
-        if !known.is_empty() && !known.contains(bridge.as_str()) {
+        let hidden = !cx.seen.index.permissions.is_empty()
+            && !["SDN.Use", "SDN.Audit"]
+                .iter()
+                .any(|p| cx.seen.index.may(&format!("/sdn/zones/localnetwork/{bridge}"), p))
+            && !cx.seen.index.may(&format!("/nodes/{node}"), "Sys.Audit");
+        if !known.is_empty() && !known.contains(bridge.as_str()) && !hidden {
             let names = known.iter().copied().collect::<Vec<_>>().join(", ");
             delta.problems.push(
                 Problem::new(path, format!("node `{node}` has no bridge `{bridge}`"))
@@ -424,6 +437,8 @@ fn check_archive(cx: &PlanContext<'_>, volume: &str, node: &str, delta: &mut Del
         );
         return;
     };
+    let at = [format!("/storage/{storage}")];
+    require_any(cx, delta, &at, &["Datastore.Audit", "Datastore.AllocateSpace"]);
     let Some(list) = cx.seen.value(&archives_query(node, storage)).and_then(|v| v.as_array()) else { return };
     if !list.iter().any(|v| v["volid"] == volume) {
         let names = list.iter().filter_map(|v| v["volid"].as_str()).collect::<Vec<_>>();
@@ -435,15 +450,10 @@ fn check_archive(cx: &PlanContext<'_>, volume: &str, node: &str, delta: &mut Del
     }
 }
 
+/// An option that a field of its own says.
 fn check_options(cx: &PlanContext<'_>, want: &GuestDesired, delta: &mut Delta) {
     for path in want.fields.keys() {
         let Some(option) = path.strip_prefix("options.") else { continue };
-        if ROOT_ONLY.contains(&option) && want.guest == GuestType::Qemu && !cx.root_ticket {
-            delta.problems.push(
-                Problem::new(path, format!("PVE lets only root@pam's own login set `{option}`, never a token"))
-                    .help("log in with user root@pam and a password, or set it on the host with qm set"),
-            );
-        }
         let typed = want.fields.keys().any(|other| other != path && matches!(mapping::place(want.guest, other), mapping::Place::Option(o) | mapping::Place::Part(o, _) if o == option));
         if typed || matches!(option, "description" | "tags" | "digest" | "delete" | "vmid" | "node" | "template") {
             delta.problems.push(

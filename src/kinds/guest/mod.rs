@@ -8,4 +8,5 @@ pub mod fit;
 pub mod mapping;
 pub mod observed;
 pub mod plan;
+pub mod rights;
 pub mod spec;

@@ -7,6 +7,7 @@ use crate::kinds::guest::compose::{self, Write};
 use crate::kinds::guest::fit;
 use crate::kinds::guest::mapping::{self, Config};
 use crate::kinds::guest::observed::GuestSeen;
+use crate::kinds::guest::rights;
 use crate::kinds::guest::spec::{CloneMode, RebootPolicy};
 use crate::pve::request::{Call, Method, Query, segment};
 use crate::resource::kind::PlanContext;
@@ -116,7 +117,7 @@ fn delete(cx: &PlanContext<'_>, seen: &GuestSeen, delta: &mut Delta) {
                 .help("delete the clones first, or keep the template"),
         );
     }
-    fit::require(cx, delta, &format!("/vms/{vmid}"), "VM.Allocate");
+    rights::require_delete(cx, seen, delta);
     let volumes = fit::volumes(guest, &seen.config);
     if !volumes.is_empty() {
         delta.notes.push(Note::Info(format!("these volumes go with it: {}", volumes.join(", "))));
@@ -170,6 +171,7 @@ fn create(cx: &PlanContext<'_>, want: &GuestDesired, delta: &mut Delta) {
         applied,
     };
     let text = want.fields.get("description").cloned();
+    fit::check_notes(&marker(want.fields.clone()).join(text.as_deref().unwrap_or("")), delta);
     match &want.source {
         Source::Existing => {
             delta.problems.push(
@@ -230,9 +232,10 @@ fn create(cx: &PlanContext<'_>, want: &GuestDesired, delta: &mut Delta) {
             }
         },
         Source::Guest { vmid: source, mode, storage } => match cx.seen.index.guests.get(source) {
-            None => {
-                delta.problems.push(Problem::new("source.clone.vmid", format!("there is no guest {source} to clone")))
-            }
+            None => delta.problems.push(
+                Problem::new("source.clone.vmid", format!("there is no guest {source} to clone"))
+                    .help("give the VMID of a guest that is there: pvectl get vm"),
+            ),
             Some(row) => delta.steps.push(clone_step(
                 cx,
                 *source,
@@ -465,7 +468,9 @@ fn write_steps(
             let reset = applied.contains_key("description") && differences.iter().any(|d| d.path == "description");
             seen.config.get("description").filter(|_| !reset)
         });
-        write.set.insert("description".into(), marker.join(text.map_or("", String::as_str)));
+        let notes = marker.join(text.map_or("", String::as_str));
+        fit::check_notes(&notes, delta);
+        write.set.insert("description".into(), notes);
     }
     if !write.is_empty() {
         let mut call = Call::new(Method::Put, format!("{path}/config"));

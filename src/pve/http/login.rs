@@ -4,14 +4,12 @@
 use super::auth::{Auth, Badge, Session, totp};
 use super::client::{Again, Failure, HttpApi, Outgoing};
 use crate::base::secret::Secret;
-use crate::pve::error::PveError;
+use crate::pve::error::{LOGIN, PveError};
 use crate::pve::request::Params;
 use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
-
-const LOGIN: &str = "POST /access/ticket";
 
 /// For how long a refused password is not tried again: a run asks many things at once, and a node that bans addresses
 /// counts each attempt.

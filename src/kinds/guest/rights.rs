@@ -1,0 +1,256 @@
+//! The privileges that a guest's plan takes, all of them before the first request: what PVE asks for each option
+//! (`check_vm_modify_config_perm`, `check_ct_modify_config_perm`), for making, cloning, growing, starting, and what it lets
+//! only root@pam do.
+
+use crate::base::id::{GuestType, VmId};
+use crate::kinds::guest::fit::{bridges_query, volumes};
+use crate::kinds::guest::mapping::{self, Place, slot_number};
+use crate::kinds::guest::observed::GuestSeen;
+use crate::kinds::guest::plan::{GuestDesired, Source};
+use crate::kinds::guest::spec::RebootPolicy;
+use crate::pve::property::PropertyString;
+use crate::resource::kind::PlanContext;
+use crate::resource::merge::Difference;
+use crate::resource::privilege::{require, require_any};
+use crate::resource::reference::Identity;
+use crate::resource::step::{Delta, Impact, Problem};
+use std::collections::BTreeSet;
+
+/// What PVE asks of who changes an option.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asks {
+    /// One of these privileges on the guest.
+    Any(&'static [&'static str]),
+    /// To be root@pam, by a ticket.
+    Root,
+}
+
+const CPU: Asks = Asks::Any(&["VM.Config.CPU"]);
+const MEMORY: Asks = Asks::Any(&["VM.Config.Memory"]);
+const BOARD: Asks = Asks::Any(&["VM.Config.HWType"]);
+const OPTIONS: Asks = Asks::Any(&["VM.Config.Options"]);
+const DISK: Asks = Asks::Any(&["VM.Config.Disk"]);
+const NETWORK: Asks = Asks::Any(&["VM.Config.Network"]);
+const CLOUD_INIT: Asks = Asks::Any(&["VM.Config.Cloudinit", "VM.Config.Network"]);
+
+fn of_vm(option: &str, value: &str) -> Asks {
+    let numbered = |word: &str| slot_number(option, word).is_some();
+    let mapped = PropertyString::parse(value, "").get("mapping").is_some();
+    match option {
+        "cores" | "cpu" | "cpulimit" | "cpuunits" | "numa" | "smp" | "sockets" | "vcpus" => CPU,
+        "memory" | "balloon" | "shares" => MEMORY,
+        "acpi" | "hotplug" | "kvm" | "machine" | "scsihw" | "smbios1" | "tablet" | "vga" | "watchdog" | "audio0"
+        | "rng0" => BOARD,
+        "agent" | "autostart" | "bios" | "description" | "keyboard" | "localtime" | "migrate_downtime"
+        | "migrate_speed" | "name" | "onboot" | "ostype" | "protection" | "reboot" | "startdate" | "startup"
+        | "tags" | "tdf" | "template" => OPTIONS,
+        "boot" | "bootdisk" | "vmstatestorage" => DISK,
+        "freeze" => Asks::Any(&["VM.PowerMgmt"]),
+        "cicustom" | "cipassword" | "citype" | "ciuser" | "ciupgrade" | "nameserver" | "searchdomain" | "sshkeys" => {
+            CLOUD_INIT
+        }
+        "cdrom" => Asks::Any(&["VM.Config.CDROM"]),
+        _ if numbered("ipconfig") => CLOUD_INIT,
+        _ if numbered("numa") => CPU,
+        _ if numbered("net") => NETWORK,
+        _ if mapping::is_disk_slot(option) && value.contains("media=cdrom") => Asks::Any(&["VM.Config.CDROM"]),
+        _ if mapping::is_disk_slot(option) || numbered("efidisk") || numbered("tpmstate") || numbered("unused") => DISK,
+        _ if numbered("serial") && value == "socket" => BOARD,
+        _ if numbered("usb") && (mapped || value.contains("spice")) => BOARD,
+        _ if numbered("hostpci") && mapped => BOARD,
+        _ if numbered("virtiofs") => BOARD,
+        // As in PVE: what stands in no list is root's.
+        _ => Asks::Root,
+    }
+}
+
+fn of_ct(option: &str, value: &str, unprivileged: bool) -> Asks {
+    let numbered = |word: &str| slot_number(option, word).is_some();
+    match option {
+        "cores" | "cpulimit" | "cpuunits" => CPU,
+        "memory" | "swap" => MEMORY,
+        "hostname" | "nameserver" | "searchdomain" => NETWORK,
+        "features" => {
+            let more = PropertyString::parse(value, "").iter().any(|(key, _)| key != "nesting");
+            if more || !unprivileged { Asks::Root } else { Asks::Any(&["VM.Allocate"]) }
+        }
+        "hookscript" | "lock" | "template" => Asks::Root,
+        _ if option == "rootfs" || numbered("mp") || numbered("unused") => {
+            let path = PropertyString::parse(value, "volume").get("volume").is_some_and(|v| v.starts_with('/'));
+            if path { Asks::Root } else { DISK }
+        }
+        _ if numbered("net") => NETWORK,
+        _ if numbered("dev") || option.starts_with("lxc.") => Asks::Root,
+        _ => OPTIONS,
+    }
+}
+
+/// The option that a field is written to.
+fn option_of(guest: GuestType, path: &str) -> Option<String> {
+    match mapping::place(guest, path) {
+        Place::Option(option) | Place::Part(option, _) => Some(option),
+        Place::Elsewhere => mapping::volume_path(path).map(|(slot, _)| slot.to_owned()),
+    }
+}
+
+/// What the fields take, each with its place in the manifest.
+fn require_fields<'a>(
+    cx: &PlanContext<'_>,
+    want: &GuestDesired,
+    unprivileged: bool,
+    paths: &[String],
+    fields: impl Iterator<Item = (&'a str, Option<&'a str>)>,
+    delta: &mut Delta,
+) {
+    for (field, value) in fields {
+        let Some(option) = option_of(want.guest, field) else { continue };
+        // A part's value says nothing about the whole option; a removal has none.
+        let value = value.filter(|_| field.starts_with("options.")).unwrap_or("");
+        let asks = match (want.guest, field) {
+            (_, "unprivileged") => continue,
+            (GuestType::Qemu, _) => of_vm(&option, value),
+            (GuestType::Lxc, _) => of_ct(&option, value, unprivileged),
+        };
+        match asks {
+            Asks::Any(privileges) => require_any(cx, delta, paths, privileges),
+            Asks::Root if cx.root_ticket => {}
+            Asks::Root => delta.problems.push(root_only(want.guest, field, &option)),
+        }
+        if want.guest == GuestType::Qemu && option == "startup" {
+            // It changes how the host behaves.
+            require(cx, delta, "/", "Sys.Modify");
+        }
+    }
+}
+
+fn root_only(guest: GuestType, field: &str, option: &str) -> Problem {
+    let tool = if guest == GuestType::Qemu { "qm" } else { "pct" };
+    let mapped = ["hostpci", "usb"].iter().any(|word| slot_number(option, word).is_some());
+    let way = if mapped { "use a resource mapping (mapping=NAME), or " } else { "" };
+    Problem::new(field, format!("PVE lets only root@pam's own login set `{option}` like this, never a token")).help(
+        format!(
+            "{way}log in with user root@pam and a password, or set it on the host with {tool} set and say the same here"
+        ),
+    )
+}
+
+/// What making a guest takes: on its own path, or on that of its pool. Without VM.Audit PVE hides guests silently, so that
+/// even "it is not there" would be a guess.
+pub fn require_create(cx: &PlanContext<'_>, want: &GuestDesired, source: Option<&GuestSeen>, delta: &mut Delta) {
+    let Identity::Guest { vmid, .. } = cx.identity else { return };
+    let paths: Vec<String> = std::iter::once(format!("/vms/{vmid}"))
+        .chain(want.fields.get("pool").map(|pool| format!("/pool/{pool}")))
+        .collect();
+    require_any(cx, delta, &paths, &["VM.Audit"]);
+    require_any(cx, delta, &paths, &["VM.Allocate"]);
+    if let Some(number) = source_number(cx, want) {
+        require(cx, delta, &format!("/vms/{number}"), "VM.Clone");
+    }
+    for volume in source.map(|s| volumes(s.row.guest, &s.config)).unwrap_or_default() {
+        let to = match &want.source {
+            Source::Template { storage: Some(storage), .. } | Source::Guest { storage: Some(storage), .. } => storage,
+            Source::Template { .. }
+            | Source::Guest { .. }
+            | Source::Empty
+            | Source::OsTemplate(_)
+            | Source::Existing => volume.split(':').next().unwrap_or(""),
+        };
+        require(cx, delta, &format!("/storage/{to}"), "Datastore.AllocateSpace");
+    }
+    let unprivileged = want.fields.get("unprivileged").is_none_or(|u| u == "1");
+    // What is made from nothing is made with all of its fields; a clone has what its source has.
+    let from_nothing = matches!(want.source, Source::Empty | Source::OsTemplate(_));
+    let changed: Vec<(String, Option<String>)> = if from_nothing {
+        want.fields.iter().map(|(path, to)| (path.clone(), Some(to.clone()))).collect()
+    } else {
+        delta.changes.iter().map(|c| (c.path.clone(), c.to.clone())).collect()
+    };
+    // Our marker stands in the description, and our tag among the tags.
+    let fields = changed.iter().map(|(path, to)| (path.as_str(), to.as_deref())).chain([("description", None)]);
+    require_fields(cx, want, unprivileged, &paths, fields, delta);
+    require_bridges(cx, want, changed.iter().map(|(path, _)| path.as_str()), delta);
+    if want.fields.get("power").is_some_and(|p| p == "Running") {
+        require_any(cx, delta, &paths, &["VM.PowerMgmt"]);
+    }
+}
+
+fn source_number(cx: &PlanContext<'_>, want: &GuestDesired) -> Option<VmId> {
+    match &want.source {
+        Source::Template { template, .. } => match cx.identities.get(template)? {
+            Identity::Guest { vmid, .. } => Some(*vmid),
+            Identity::Pool(_) => None,
+        },
+        Source::Guest { vmid, .. } => Some(*vmid),
+        Source::Empty | Source::OsTemplate(_) | Source::Existing => None,
+    }
+}
+
+/// What changing a guest takes.
+pub fn require_update(
+    cx: &PlanContext<'_>,
+    want: &GuestDesired,
+    seen: &GuestSeen,
+    differences: &[Difference],
+    delta: &mut Delta,
+) {
+    let vms = [format!("/vms/{}", seen.row.vmid)];
+    let unprivileged = seen.config.get("unprivileged").is_some_and(|u| u == "1");
+    let fields = differences.iter().map(|d| (d.path.as_str(), d.to.as_deref()));
+    let marker = (!differences.is_empty() || seen.marker.is_none()).then_some(("description", None));
+    require_fields(cx, want, unprivileged, &vms, fields.chain(marker), delta);
+    require_bridges(cx, want, differences.iter().map(|d| d.path.as_str()), delta);
+    for d in differences {
+        if let (Some((_, "size")), Some(storage)) = (mapping::volume_path(&d.path), storage_of(seen, &d.path)) {
+            require(cx, delta, &format!("/storage/{storage}"), "Datastore.AllocateSpace");
+        }
+        if d.path == "pool"
+            && let Some(pool) = d.to.as_ref().or(d.from.as_ref())
+        {
+            require(cx, delta, &format!("/pool/{pool}"), "Pool.Allocate");
+            require_any(cx, delta, &vms, &["VM.Allocate", "Permissions.Modify"]);
+        }
+    }
+    let later = differences.iter().any(|d| mapping::impact(want.guest, &d.path) == Impact::AfterReboot);
+    let restarts = want.reboot == RebootPolicy::IfRequired && seen.running() && (later || !seen.pending.is_empty());
+    if restarts || differences.iter().any(|d| d.path == "power") {
+        require_any(cx, delta, &vms, &["VM.PowerMgmt"]);
+    }
+    if want.template && !seen.row.template {
+        require_any(cx, delta, &vms, &["VM.Allocate"]);
+    }
+}
+
+/// The storage that an existing volume is on.
+fn storage_of(seen: &GuestSeen, path: &str) -> Option<String> {
+    let (slot, _) = mapping::volume_path(path)?;
+    let parts = mapping::parts(seen.row.guest, slot, seen.config.get(slot)?);
+    let volume = parts.get("file").or_else(|| parts.get("volume"))?;
+    volume.split_once(':').map(|(storage, _)| storage.to_owned())
+}
+
+/// What deleting a guest takes.
+pub fn require_delete(cx: &PlanContext<'_>, seen: &GuestSeen, delta: &mut Delta) {
+    let vms = format!("/vms/{}", seen.row.vmid);
+    require(cx, delta, &vms, "VM.Allocate");
+    if seen.running() {
+        require(cx, delta, &vms, "VM.PowerMgmt");
+    }
+}
+
+/// The right to use the bridges of the networks that are written. A vnet that we see, we may use: its zone is not known.
+fn require_bridges<'a>(
+    cx: &PlanContext<'_>,
+    want: &GuestDesired,
+    fields: impl Iterator<Item = &'a str>,
+    delta: &mut Delta,
+) {
+    let Identity::Guest { node, .. } = cx.identity else { return };
+    let slots: BTreeSet<&str> = fields.filter_map(|path| path.strip_prefix("networks.")?.split('.').next()).collect();
+    let list = cx.seen.value(&bridges_query(node)).and_then(|v| v.as_array());
+    for bridge in slots.iter().filter_map(|slot| want.fields.get(&format!("networks.{slot}.bridge"))) {
+        let is_vnet = list.is_some_and(|l| l.iter().any(|b| b["iface"] == *bridge && b["type"] == "vnet"));
+        if !is_vnet {
+            require(cx, delta, &format!("/sdn/zones/localnetwork/{bridge}"), "SDN.Use");
+        }
+    }
+}
