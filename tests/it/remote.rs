@@ -645,14 +645,14 @@ fn without_a_quorum_nothing_is_sent() {
 #[test]
 fn a_server_that_dies_in_the_middle_leaves_word_of_what_is_done_and_what_is_left() {
     let (_folder, state) = state();
-    let server = Server::start(&state, "10");
+    let server = Server::start(&state, "4");
     let client = Client::of(&server.ready, "root@pam!test");
     let mut apply = client.command(APPLY).spawn().expect("it runs");
     let talk = apply.stderr.take().expect("its talk is ours");
     let mut talk = BufReader::new(talk);
     let mut heard = String::new();
     let started = Instant::now();
-    // The template takes two seconds to copy; the first container is made by then.
+    // The template takes five seconds to copy; the first container is made by then.
     while !heard.contains("create lxc") {
         assert!(started.elapsed() < PATIENCE && talk.read_line(&mut heard).expect("it talks") > 0, "it ended: {heard}");
     }
