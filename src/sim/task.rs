@@ -72,6 +72,17 @@ impl Task {
 impl World {
     /// Moves the clock forward; every task that becomes due on the way is ended in its order.
     pub fn advance_to(&mut self, clock_ms: u64) {
+        if self.statistics_every_ms > 0 {
+            let collected_ms = clock_ms / self.statistics_every_ms * self.statistics_every_ms;
+            if collected_ms > self.clock_ms {
+                self.run_until(collected_ms);
+                self.collect_statistics();
+            }
+        }
+        self.run_until(clock_ms);
+    }
+
+    fn run_until(&mut self, clock_ms: u64) {
         loop {
             let next = self
                 .tasks
@@ -141,6 +152,7 @@ impl World {
                 pool.guests.remove(&new);
             }
         }
+        crate::sim::api::node::vzdump::unlock(self, told);
         if let Some(vmid) = id("vmid").filter(|v| lock(self, *v) == "migrate") {
             self.edit_guest(vmid, "lock", None);
         }
