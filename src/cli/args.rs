@@ -40,6 +40,9 @@ pub struct Global {
     /// Use this context of the configuration instead of the current one [env: PVECTL_CONTEXT=]
     #[arg(long, global = true, value_name = "NAME", conflicts_with = "use_sim")]
     pub context: Option<String>,
+    /// Where to connect; without a configuration it all stands here and in the environment
+    #[command(flatten)]
+    pub connection: Connection,
     /// Say only what went wrong
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
@@ -52,6 +55,27 @@ pub struct Global {
     /// When to use colour; `auto` also heeds NO_COLOR and CLICOLOR_FORCE
     #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
     pub color: Color,
+}
+
+/// Where to connect, instead of what the context says.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Connection")]
+pub struct Connection {
+    /// The configuration file [default: $XDG_CONFIG_HOME/pvectl/config.yaml]
+    #[arg(long, global = true, value_name = "FILE", conflicts_with = "use_sim")]
+    pub config: Option<PathBuf>,
+    /// A node's address, such as https://pve1:8006; repeatable: the next one is asked when one does not answer
+    #[arg(long = "endpoint", global = true, value_name = "URL", conflicts_with = "use_sim")]
+    pub endpoints: Vec<String>,
+    /// The SHA-256 fingerprint of a node's certificate, as PVE shows it; repeatable
+    #[arg(long = "fingerprint", global = true, value_name = "HEX", conflicts_with = "use_sim")]
+    pub fingerprints: Vec<String>,
+    /// A file of CA certificates to trust, such as /etc/pve/pve-root-ca.pem of a node
+    #[arg(long, global = true, value_name = "FILE", conflicts_with = "use_sim")]
+    pub ca_file: Option<PathBuf>,
+    /// Trust whoever answers; warns each time
+    #[arg(long, global = true, conflicts_with = "use_sim")]
+    pub insecure: bool,
 }
 
 /// How the log is written.
@@ -303,7 +327,7 @@ pub struct Explain {
     /// A kind, or a field of it: `VirtualMachine.disks.size`
     #[arg(value_name = "KIND[.FIELD…]")]
     pub path: String,
-    /// Also the fields inside fields
+    /// All fields below it, by name and type
     #[arg(short = 'R', long)]
     pub recursive: bool,
 }
@@ -481,7 +505,9 @@ mod tests {
             "pvectl get pools -o jsonpath={.items[*].metadata.name}",
             "pvectl get pools -o template={{items|length}}",
             "pvectl --sim --sim-fault drop-after@POST:/clone apply -f a",
-            "pvectl explain VirtualMachine.disks.size",
+            "pvectl explain VirtualMachine.disks.size -R",
+            "pvectl --endpoint https://a:8006 --endpoint https://b:8006 --fingerprint AA:BB get pools --config c.yaml",
+            "pvectl get pools --ca-file ca.pem --insecure",
             "pvectl api get /nodes full=1",
             "pvectl sim serve --listen 127.0.0.1:0 --baseline recordings",
             "pvectl --sim sim serve --nodes 3 --guests 100 --speed 10 --baseline scale",
@@ -499,6 +525,7 @@ mod tests {
             "pvectl apply",
             "pvectl apply saved.plan -f a",
             "pvectl --sim --context home get pools",
+            "pvectl --sim --endpoint https://a:8006 get pools",
             "pvectl --sim-fault 503@writes get pools",
             "pvectl --sim --sim-fault 503@never get pools",
             "pvectl get pools -o yml",

@@ -1,7 +1,7 @@
 //! `diff` and `drift`: what differs, and whose doing it is.
 
 use crate::cli::args::{self, Global, Guards};
-use crate::cli::ending::all_seen;
+use crate::cli::ending::{all_seen, counted};
 use crate::cli::output::{self, Format};
 use crate::cli::problems::problems;
 use crate::cli::run::{Ended, Failure, block_on, colour_out, print};
@@ -23,10 +23,7 @@ pub fn diff(global: &Global, args: &args::Diff) -> Ended {
     show(&plan, args.format.output.as_ref())?;
     let problems = problems(&plan, Some(&tree.loaded), &[]);
     if problems > 0 {
-        return Err(Failure::new(
-            exit::NOT_COMPARED,
-            format!("{problems} problems stand against this plan; nothing was sent"),
-        ));
+        return Err(Failure { code: exit::NOT_COMPARED, ..job::stand_against(problems) });
     }
     all_seen(&plan)?;
     Ok(if plan.is_empty() || !args.exit_code { exit::DONE } else { exit::DIFFERENCES })
@@ -55,11 +52,14 @@ pub fn drift(global: &Global, args: &args::Drift) -> Ended {
         Some(Format::Table | Format::Wide) | None => {
             plan.deltas.iter().for_each(|d| print(&text::delta(d, colour_out())));
             let fields: usize = plan.deltas.iter().map(|d| d.changes.len()).sum();
-            print(&format!("{} objects drifted, in {fields} fields\n", plan.deltas.len()));
+            print(&format!("{} drifted, in {}\n", counted(plan.deltas.len(), "object"), counted(fields, "field")));
         }
     }
     if problems > 0 {
-        return Err(Failure::new(exit::NOT_COMPARED, format!("{problems} problems: not everything could be compared")));
+        return Err(Failure::new(
+            exit::NOT_COMPARED,
+            format!("{}: not everything could be compared", counted(problems, "problem")),
+        ));
     }
     compared?;
     Ok(if plan.deltas.is_empty() { exit::DONE } else { exit::DIFFERENCES })

@@ -24,14 +24,15 @@ pub fn finish(report: &Report, view: View) -> Ended {
     } else if view == View::Lines {
         let mut err = anstream::stderr();
         if first.is_empty() {
-            let _ = writeln!(err, "Nothing to do: {} objects are as their manifests say.", last.deltas.len());
+            let _ = writeln!(err, "Nothing to do: {}.", as_they_say(last.deltas.len()));
         } else {
-            let _ = writeln!(
-                err,
-                "\n{steps} steps done; {} of {} objects are as their manifests say.",
+            let well = format!(
+                "{} of {} objects are as their manifests say",
                 last.deltas.len() - open.len(),
                 last.deltas.len()
             );
+            let objects = if last.deltas.is_empty() { "nothing is left to do".to_owned() } else { well };
+            let _ = writeln!(err, "\n{} done; {objects}.", counted(*steps, "step"));
         }
         for delta in &last.deltas {
             for note in &delta.notes {
@@ -72,7 +73,7 @@ pub fn went_blind(blind: &Blind, view: View) -> Failure {
         ));
     }
     let names = |list: &[&ResourceRef]| list.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    let mut message = format!("{error}\n  {} steps were done before that", report.steps);
+    let mut message = format!("{error}\n  {} done before that", counted(report.steps, "step"));
     if !done.is_empty() {
         message += &format!("\n  done, but not looked at again: {}", names(&done));
     }
@@ -82,6 +83,18 @@ pub fn went_blind(blind: &Blind, view: View) -> Failure {
     let again = "when the cluster answers again, run the same command: it goes on from what is there";
     let hint = error.hint().map_or_else(|| again.to_owned(), |why| format!("{why}\nhint: {again}"));
     Failure::new(exit::FAILED, message).hint(hint)
+}
+
+fn as_they_say(objects: usize) -> String {
+    match objects {
+        1 => "1 object is as its manifest says".to_owned(),
+        n => format!("{n} objects are as their manifests say"),
+    }
+}
+
+/// `1 step`, `2 steps`.
+pub fn counted(n: usize, thing: &str) -> String {
+    if n == 1 { format!("1 {thing}") } else { format!("{n} {thing}s") }
 }
 
 /// Objects that could not be looked at, and the nodes that hide them.
@@ -98,7 +111,7 @@ pub fn all_seen(plan: &Plan) -> Result<(), Failure> {
         None => Ok(()),
         Some((count, nodes)) => Err(Failure::new(
             exit::NOT_COMPARED,
-            format!("{count} objects could not be compared: {nodes} does not answer"),
+            format!("{} could not be compared: {nodes} does not answer", counted(count, "object")),
         )
         .hint("look at it with pvecm status, or wait until it is back")),
     }

@@ -27,6 +27,10 @@ pub fn settings(tree: &Tree, guards: &Guards, session: &Session) -> Result<Setti
         let failure = Failure::new(exit::USAGE, "--prune wants the whole tree: what was not read is not gone");
         return Err(failure.hint("name the folder that holds pvectl.yaml"));
     }
+    if guards.prune && tree.desired.resources.is_empty() {
+        let failure = Failure::new(exit::USAGE, "--prune with manifests that declare nothing would delete everything");
+        return Err(failure.hint("if that is what you want: pvectl delete, object by object"));
+    }
     if guards.prune && tree.only.is_some() {
         return Err(Failure::new(exit::USAGE, "--prune and -l do not go together: what a selector hides is not gone"));
     }

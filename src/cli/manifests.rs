@@ -3,6 +3,7 @@
 use crate::base::diagnostic::{Diagnostic, Severity, has_errors, render};
 use crate::cli::args::{Global, Sources, Validate};
 use crate::cli::bind;
+use crate::cli::ending::counted;
 use crate::cli::exit;
 use crate::cli::fetch;
 use crate::cli::output::{self, Format};
@@ -35,7 +36,10 @@ pub fn read(sources: &Sources) -> Result<Tree, Failure> {
     show(&tree.loaded.diagnostics, &tree.loaded);
     if has_errors(&tree.loaded.diagnostics) {
         let count = tree.loaded.diagnostics.iter().filter(|d| d.severity == Severity::Error).count();
-        return Err(Failure::new(exit::USAGE, format!("{} in the manifests; nothing was sent", errors(count))));
+        return Err(Failure::new(
+            exit::USAGE,
+            format!("{} in the manifests; nothing was sent", counted(count, "error")),
+        ));
     }
     Ok(tree)
 }
@@ -73,10 +77,6 @@ fn collect(sources: &Sources) -> Result<(Tree, usize), Failure> {
         .then(|| desired.resources.values().filter(chosen).map(|d| d.resource.clone()).collect());
     let documents = given.as_ref().map_or(loaded.documents.len(), BTreeSet::len);
     Ok((Tree { loaded, desired, only }, documents))
-}
-
-fn errors(count: usize) -> String {
-    if count == 1 { "1 error".to_owned() } else { format!("{count} errors") }
 }
 
 /// Prints diagnostics to stderr, errors first as they stand in the files.
@@ -143,11 +143,17 @@ pub fn validate(global: &Global, args: &Validate) -> Ended {
     } else {
         show(diagnostics, &tree.loaded);
         if errors == 0 && !global.quiet {
-            print(&format!("{documents} documents are valid\n"));
+            print(&format!(
+                "{} valid\n",
+                match documents {
+                    1 => "1 document is".to_owned(),
+                    n => format!("{n} documents are"),
+                }
+            ));
         }
     }
     if errors > 0 {
-        return Err(Failure::new(exit::USAGE, format!("{} in the manifests", self::errors(errors))));
+        return Err(Failure::new(exit::USAGE, format!("{} in the manifests", counted(errors, "error"))));
     }
     Ok(exit::DONE)
 }

@@ -2,7 +2,7 @@
 //! in a file between commands.
 
 use crate::base::clock::Clock;
-use crate::cli::args::Global;
+use crate::cli::args::{Connection, Global};
 use crate::config::connect::{connect, open};
 use crate::config::resolve::{Credentials, Flags};
 use crate::engine::reconcile::Cluster;
@@ -53,7 +53,8 @@ impl Session {
             return Session::simulated(global);
         }
         let context = global.context.clone().or_else(|| context.map(str::to_owned));
-        let flags = Flags { context, ..Flags::default() };
+        let Connection { config, endpoints, fingerprints, ca_file, insecure } = global.connection.clone();
+        let flags = Flags { config, context, endpoints, fingerprints, ca_file, insecure };
         let configured = |e: crate::config::error::ConfigError| Unusable { message: e.to_string(), hint: e.hint() };
         let connection = open(&flags, &|name| std::env::var(name).ok()).map_err(configured)?;
         let root_ticket =

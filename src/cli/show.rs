@@ -149,7 +149,7 @@ pub fn explain(args: &args::Explain) -> Ended {
     let mut words = args.path.split('.');
     let kind = find_kind(words.next().unwrap_or(""))?;
     let path: Vec<&str> = words.collect();
-    match explain::explain(&kind.schema(), kind.name(), &path) {
+    match explain::explain(&kind.schema(), kind.name(), &path, args.recursive) {
         Ok(text) => {
             print(&text);
             Ok(exit::DONE)

@@ -335,13 +335,14 @@ fn files_that_are_not_there() {
 #[test]
 fn explain_shows_a_kind_and_its_fields() {
     let schema = schema();
-    insta::assert_snapshot!("explain_kind", explain(&schema, "VirtualMachine", &[]).unwrap());
+    insta::assert_snapshot!("explain_kind", explain(&schema, "VirtualMachine", &[], false).unwrap());
     insta::assert_snapshot!(
         "explain_field",
-        explain(&schema, "VirtualMachine", &["spec", "hardware", "cores"]).unwrap()
+        explain(&schema, "VirtualMachine", &["spec", "hardware", "cores"], false).unwrap()
     );
-    insta::assert_snapshot!("explain_mapping", explain(&schema, "VirtualMachine", &["from"]).unwrap());
-    let error = explain(&schema, "VirtualMachine", &["hardware", "corse"]).unwrap_err();
+    insta::assert_snapshot!("explain_mapping", explain(&schema, "VirtualMachine", &["from"], false).unwrap());
+    insta::assert_snapshot!("explain_tree", explain(&schema, "VirtualMachine", &[], true).unwrap());
+    let error = explain(&schema, "VirtualMachine", &["hardware", "corse"], true).unwrap_err();
     assert_eq!(error.to_string(), "no field `corse` in hardware: did you mean `cores`?");
 }
 

@@ -35,7 +35,8 @@ impl std::error::Error for UnknownField {}
 
 /// Explains the field at `path` below the spec that `schema` describes; an empty path is the spec. A leading `spec` in the
 /// path is passed over.
-pub fn explain(schema: &Value, kind: &str, path: &[&str]) -> Result<String, UnknownField> {
+/// With `tree`, all fields below it follow by name and type alone.
+pub fn explain(schema: &Value, kind: &str, path: &[&str], tree: bool) -> Result<String, UnknownField> {
     let path = path.strip_prefix(&["spec"]).unwrap_or(path);
     let mut here = schema;
     for (index, word) in path.iter().enumerate() {
@@ -63,7 +64,10 @@ pub fn explain(schema: &Value, kind: &str, path: &[&str]) -> Result<String, Unkn
     }
     text.push_str(&notes(here, schema, "    ").map(|n| format!("\n{n}")).unwrap_or_default());
     let fields = fields(here, schema);
-    if !fields.is_empty() {
+    if tree && !fields.is_empty() {
+        text.push_str("\nFIELDS:\n");
+        branches(here, schema, 1, &mut text);
+    } else if !fields.is_empty() {
         text.push_str("\nFIELDS:\n");
         let width = fields.iter().map(|f| f.name.len()).max().unwrap_or(0);
         for Field { name, schema: field, required } in &fields {
@@ -75,6 +79,18 @@ pub fn explain(schema: &Value, kind: &str, path: &[&str]) -> Result<String, Unkn
         }
     }
     Ok(text)
+}
+
+/// All fields below a schema, a line each.
+fn branches(schema: &Value, root: &Value, layer: usize, text: &mut String) {
+    if layer > LAYERS_MAX {
+        return;
+    }
+    for Field { name, schema, required } in fields(schema, root) {
+        let mark = if required { " -required-" } else { "" };
+        let _ = writeln!(text, "{:width$}{name}  <{}>{mark}", "", type_name(schema, root, 0), width = 2 * layer);
+        branches(schema, root, layer + 1, text);
+    }
 }
 
 struct Field<'a> {

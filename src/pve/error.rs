@@ -206,7 +206,9 @@ impl fmt::Display for PveError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             PveError::Unsent { request, cause, .. } => write!(f, "{request} was not sent: {cause}"),
-            PveError::Lost { request, cause } => write!(f, "{request} was sent, but no answer came: {cause}"),
+            PveError::Lost { request, cause } => {
+                write!(f, "{request} was sent, and what became of it is not known: {cause}")
+            }
             PveError::Refused { request, status, reason, errors } => {
                 write!(f, "{request} was refused: {status} {}", reason.trim_end())?;
                 errors.iter().try_for_each(|(field, text)| write!(f, "\n  {field}: {}", text.trim_end()))

@@ -72,8 +72,8 @@ impl Task {
 impl World {
     /// Moves the clock forward; every task that becomes due on the way is ended in its order.
     pub fn advance_to(&mut self, clock_ms: u64) {
-        if self.statistics_every_ms > 0 {
-            let collected_ms = clock_ms / self.statistics_every_ms * self.statistics_every_ms;
+        if let Some(rounds) = clock_ms.checked_div(self.statistics_every_ms) {
+            let collected_ms = rounds * self.statistics_every_ms;
             if collected_ms > self.clock_ms {
                 self.run_until(collected_ms);
                 self.collect_statistics();

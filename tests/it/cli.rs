@@ -262,3 +262,14 @@ fn faults_can_be_asked_for() {
     apply("drop-after@POST:/pools").code(0).says("1 of 1 objects");
     scene.run_words(&["--sim", "diff", "-f", &file], "").code(0);
 }
+
+#[test]
+fn pruning_with_nothing_declared_is_refused() {
+    let scene = Scene::new();
+    scene.run("--sim apply -f manifests/homelab").code(0);
+    let before = scene.world();
+    let empty = scene.write("empty.yaml", "# all of it is gone\n");
+    let words = ["--sim", "apply", "-f", &empty, "--set", "homelab", "--prune", "--allow", "data-loss", "--yes"];
+    scene.run_words(&words, "").code(2).says("declare nothing").says("pvectl delete");
+    assert_eq!(before, scene.world());
+}

@@ -804,10 +804,12 @@ fn pruning_with_an_empty_folder_is_an_error_and_with_a_part_of_the_tree_too() {
     bench
         .run(&format!("apply -f manifests/homelab -l app=web --prune {APPLY}"), 2)
         .says("--prune and -l do not go together: what a selector hides is not gone");
-    // A file without a document wants nothing: the limit and the data are what stands between.
+    // A file without a document declares nothing, and one with little declares too little.
     let nothing = bench.client.file("nothing.yaml", "# all of it left\n");
+    bench.run(&format!("apply -f {nothing} --set homelab --prune {APPLY}"), 2).says("declare nothing");
+    let little = bench.client.file("little.yaml", &manifest("Pool", "other", "{}"));
     bench
-        .run(&format!("apply -f {nothing} --set homelab --prune --yes"), 3)
+        .run(&format!("apply -f {little} --set homelab --prune --yes"), 3)
         .says("8 objects would be deleted, and at most 5 may")
         .says("--allow data-loss");
 }

@@ -304,7 +304,7 @@ fn a_user_and_a_password_get_a_ticket_that_may_set_what_no_token_may() {
         "vm.yaml",
         "apiVersion: pvectl/v1alpha1\nkind: VirtualMachine\nmetadata: {name: odd}\nspec: {vmid: 150, node: pve1, options: {args: -snapshot}}\n",
     );
-    client.run(&format!("apply -f {file} --yes")).code(0).says("1 steps done; 1 of 1 objects");
+    client.run(&format!("apply -f {file} --yes")).code(0).says("1 step done; 1 of 1 objects");
     assert_eq!(server.writes(), ["POST /access/ticket", "POST /nodes/pve1/qemu"], "one log-in, one write");
     let args = server.sim.with_world(|w| w.guests[&150].config.get("args").cloned());
     assert_eq!(args.as_deref(), Some("-snapshot"));
@@ -590,7 +590,7 @@ fn a_node_that_is_off_is_said_and_its_guests_are_left_alone() {
         .code(1)
         .says("left alone: node `pve2` does not answer")
         .says("✓ Container/pg-01: configure lxc 200 (1 options)")
-        .says("1 steps done; 6 of 8 objects are as their manifests say.")
+        .says("1 step done; 6 of 8 objects are as their manifests say.")
         .says("left: Container/dns-01, VirtualMachine/pxe-lab")
         .says("hint: node pve2 does not answer: bring it back, then run the same command again");
     client
@@ -666,7 +666,7 @@ fn a_server_that_dies_in_the_middle_leaves_word_of_what_is_done_and_what_is_left
         .code(1)
         .says("  ✓ Pool/infra: create pool infra")
         .says("refused the connection on port")
-        .says("steps were done before that")
+        .says(" done before that")
         .says("hint: when the cluster answers again, run the same command: it goes on from what is there");
     let left = said.err.lines().find_map(|l| l.trim().strip_prefix("left: ")).expect("it says what is left");
     assert!(left.contains("GuestTemplate/debian-12-base") && left.contains("VirtualMachine/web-01"), "{left}");
