@@ -32,6 +32,7 @@ pub fn build(baseline: Baseline) -> World {
         Baseline::Recordings => recordings(&mut world),
         Baseline::Scale { nodes, guests } => scale(&mut world, nodes, guests),
     }
+    world.collect_statistics();
     world
 }
 
@@ -133,6 +134,7 @@ fn people(world: &mut World) {
 
 fn recordings(world: &mut World) {
     world.latency_ms = 20;
+    world.statistics_every_ms = 10_000;
     add_node(world, "pve1", 0, &[]);
     if let Some(node) = world.nodes.get_mut("pve1") {
         let mut vmbr0 = bridge(Some("10.11.12.1/24"), "eth0");
@@ -149,6 +151,9 @@ fn recordings(world: &mut World) {
     add_storage(world, "local", "dir", 252, &local);
     let btrfs = [("path", "/srv/btr"), ("content", "images,rootdir"), ("is_mountpoint", "yes")];
     add_storage(world, "local-btrfs", "btrfs", 20, &btrfs);
+    if let Some(local) = world.storages.get_mut("local") {
+        (local.size, local.base_used) = (270_553_174_016, 30_006_124_544 - (4 << 20));
+    }
     let alpine = "local:vztmpl/alpine-3.22-default_20260401_amd64.tar.gz";
     add_file(world, Some("pve1"), alpine, "vztmpl", "tgz", 3 << 20);
     add_file(world, Some("pve1"), "local:vztmpl/broken-1.0_amd64.tar.gz", "vztmpl", "tgz", 1024);

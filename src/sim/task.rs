@@ -72,6 +72,15 @@ impl Task {
 impl World {
     /// Moves the clock forward; every task that becomes due on the way is ended in its order.
     pub fn advance_to(&mut self, clock_ms: u64) {
+        let rounds = clock_ms.checked_div(self.statistics_every_ms);
+        if let Some(collected_ms) = rounds.map(|r| r * self.statistics_every_ms).filter(|ms| *ms > self.clock_ms) {
+            self.run_until(collected_ms);
+            self.collect_statistics();
+        }
+        self.run_until(clock_ms);
+    }
+
+    fn run_until(&mut self, clock_ms: u64) {
         loop {
             let next = self
                 .tasks
@@ -141,6 +150,7 @@ impl World {
                 pool.guests.remove(&new);
             }
         }
+        crate::sim::api::node::vzdump::unlock(self, told);
         if let Some(vmid) = id("vmid").filter(|v| lock(self, *v) == "migrate") {
             self.edit_guest(vmid, "lock", None);
         }

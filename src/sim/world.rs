@@ -47,9 +47,15 @@ pub struct World {
     /// Everything that needs no type of its own, by table and id: backup jobs, HA resources and rules, SDN objects,
     /// notification targets, firewall objects, …. Tables are named like their path, `cluster/backup`.
     pub tables: BTreeMap<String, BTreeMap<String, Value>>,
-    /// Faults that wait for their moment.
+    /// How long an answer takes.
     #[serde(default)]
     pub latency_ms: u64,
+    /// How often the nodes collect the figures that the index shows (pvestatd: every 10 seconds); 0 is always at once.
+    #[serde(default)]
+    pub statistics_every_ms: u64,
+    /// The figures of the last collection by VMID. A guest that is not among them is `unknown`.
+    #[serde(default)]
+    pub statistics: BTreeMap<u32, Value>,
 }
 
 /// A node.

@@ -80,6 +80,6 @@ mod tests {
         let rule = json!({ "type": "in", "action": "ACCEPT" });
         root(world, "POST /nodes/pve1/qemu/8000/firewall/rules", &rule).expect("a rule");
         assert_eq!(ended(world, "DELETE /nodes/pve1/qemu/8000", &json!({})), "OK");
-        assert!(world.tables["firewall"].get("guest/8000").is_none());
+        assert!(!world.tables["firewall"].contains_key("guest/8000"));
     }
 }

@@ -84,11 +84,14 @@ pub fn node_row(world: &World, name: &str) -> Value {
         return json!({ "type": "node", "id": format!("node/{name}"), "node": name, "status": "offline" });
     }
     let running: u64 = running_on(world, name).map(|g| memory(g) / 2).sum();
+    // `local` is a folder of the root file system.
+    let root = world.storages.get("local").filter(|s| s.storage_type == "dir");
+    let (disk, room) = root.map_or((8 << 30, 64 << 30), |s| (world.storage_used("local", name), s.size));
     json!({
         "type": "node", "id": format!("node/{name}"), "node": name, "status": "online", "level": "",
         "cpu": cpu_load(world, name, node.cpus), "maxcpu": node.cpus,
         "mem": (node.memory / 16 + running).min(node.memory), "maxmem": node.memory,
-        "disk": 8_u64 << 30, "maxdisk": 64_u64 << 30, "uptime": (world.clock_ms.saturating_sub(node.boot_ms)) / 1000,
+        "disk": disk, "maxdisk": room, "uptime": (world.clock_ms.saturating_sub(node.boot_ms)) / 1000,
     })
 }
 
@@ -168,28 +171,41 @@ pub fn guest_row(world: &World, vmid: u32, guest: &Guest) -> Value {
     if let Some(resource) = world.tables.get("cluster/ha/resources").and_then(|t| t.get(&sid)) {
         row["hastate"] = resource.get("state").cloned().unwrap_or_else(|| "started".into());
     }
-    if !world.nodes.get(&guest.node).is_some_and(|n| n.online) {
-        row["status"] = "unknown".into();
-        return row;
+    let known = match world.statistics_every_ms {
+        _ if !world.nodes.get(&guest.node).is_some_and(|n| n.online) => None,
+        0 => Some(figures(world, vmid, guest)),
+        _ => world.statistics.get(&vmid).cloned(),
+    };
+    match known.as_ref().and_then(Value::as_object) {
+        Some(known) => known.iter().for_each(|(key, value)| row[key] = value.clone()),
+        None => row["status"] = "unknown".into(),
     }
+    row
+}
+
+/// What a node's pvestatd finds out about a guest.
+fn figures(world: &World, vmid: u32, guest: &Guest) -> Value {
     let on = guest.power != Power::Stopped;
     let memory = memory(guest);
     let live = |n: u64| if on { n } else { 0 };
-    row["status"] = if on { "running" } else { "stopped" }.into();
-    row["name"] = name(vmid, guest).into();
-    row["template"] = u8::from(guest.config.get("template").is_some_and(|t| t == "1")).into();
-    row["maxcpu"] = cores(world, guest).into();
-    row["cpu"] = if on { json!(0.01) } else { json!(0) };
-    row["maxmem"] = memory.into();
-    row["mem"] = live(memory / 2).into();
-    row["memhost"] = live(memory / 2).into();
-    row["maxdisk"] = disk_size(guest).into();
-    row["disk"] = live(if guest.guest_type == GuestType::Lxc { disk_size(guest) / 4 } else { 0 }).into();
-    row["uptime"] = live(world.clock_ms.saturating_sub(guest.started_ms) / 1000).into();
-    for key in ["diskread", "diskwrite", "netin", "netout"] {
-        row[key] = 0.into();
+    let lxc = guest.guest_type == GuestType::Lxc;
+    json!({
+        "status": if on { "running" } else { "stopped" }, "name": name(vmid, guest),
+        "template": u8::from(guest.config.get("template").is_some_and(|t| t == "1")),
+        "maxcpu": cores(world, guest), "cpu": if on { json!(0.01) } else { json!(0) },
+        "maxmem": memory, "mem": live(memory / 2), "memhost": live(memory / 2),
+        "maxdisk": disk_size(guest), "disk": live(if lxc { disk_size(guest) / 4 } else { 0 }),
+        "uptime": live(world.clock_ms.saturating_sub(guest.started_ms) / 1000),
+        "diskread": 0, "diskwrite": 0, "netin": 0, "netout": 0,
+    })
+}
+
+impl World {
+    /// Collects the figures of all guests, as every node does on its own.
+    pub fn collect_statistics(&mut self) {
+        let world = &*self;
+        self.statistics = world.guests.iter().map(|(vmid, guest)| (*vmid, figures(world, *vmid, guest))).collect();
     }
-    row
 }
 
 /// A storage on a node as the index shows it.

@@ -2,12 +2,22 @@
 
 use crate::sim::ctx::{Ctx, digest_of};
 use crate::sim::request::{Args, Refusal};
+use crate::sim::world::World;
 use serde_json::{Map, Value, json};
+
+fn names(world: &World, node: &str) -> Value {
+    let stored = world.tables.get("nodes/dns").and_then(|t| t.get(node)).cloned();
+    stored.unwrap_or_else(|| json!({ "search": "test.local", "dns1": "127.0.0.1" }))
+}
+
+/// A node's search domain.
+pub fn search(world: &World, node: &str) -> Option<String> {
+    names(world, node)["search"].as_str().map(str::to_owned)
+}
 
 /// `GET /nodes/{node}/dns`.
 pub fn dns(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
-    let stored = ctx.world.tables.get("nodes/dns").and_then(|t| t.get(args.text("node"))).cloned();
-    Ok(stored.unwrap_or_else(|| json!({ "search": "test.local", "dns1": "127.0.0.1" })))
+    Ok(names(ctx.world, args.text("node")))
 }
 
 /// `PUT /nodes/{node}/dns`.

@@ -35,8 +35,14 @@ pub fn start(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
     let total: u64 =
         chosen.iter().filter_map(|v| ctx.world.guests.get(v)).map(crate::sim::api::cluster::resources::disk_size).sum();
     let id = if chosen.len() == 1 { chosen[0].to_string() } else { String::new() };
+    // Each guest is locked while it is its turn. Turns are not told apart here, so only a run with one guest locks.
+    let locks = match chosen.as_slice() {
+        [vmid] => ctx.world.guests.get_mut(vmid).filter(|g| !g.config.contains_key("lock")),
+        _ => None,
+    };
+    let locked = locks.map(|g| g.config.insert("lock".to_owned(), "backup".to_owned())).is_some();
     let told = json!({
-        "node": node, "vmids": chosen, "storage": args.get("storage").unwrap_or("local"),
+        "locked": locked, "node": node, "vmids": chosen, "storage": args.get("storage").unwrap_or("local"),
         "compress": args.get("compress").unwrap_or("0"), "notes": args.get("notes-template"),
         "protected": args.on("protected"),
     });
@@ -45,8 +51,17 @@ pub fn start(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
     Ok(ctx.start(task.says("INFO: starting new backup job: vzdump").then("node.vzdump", told)))
 }
 
+/// Takes the lock of a run away again.
+pub fn unlock(world: &mut World, told: &Value) {
+    let vmid = told["vmids"][0].as_u64().and_then(|v| u32::try_from(v).ok());
+    if let Some(vmid) = vmid.filter(|_| told["locked"] == true) {
+        world.edit_guest(vmid, "lock", None);
+    }
+}
+
 /// The end of a backup run.
 pub fn run(world: &mut World, told: &Value, lines: &mut Vec<String>) -> End {
+    unlock(world, told);
     let node = told["node"].as_str().unwrap_or_default();
     let storage = told["storage"].as_str().unwrap_or_default();
     let Some(definition) = world.storages.get(storage) else {

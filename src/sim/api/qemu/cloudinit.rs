@@ -2,6 +2,7 @@
 
 use super::config::typed;
 use super::unlocked;
+use crate::sim::api::node;
 use crate::sim::ctx::Ctx;
 use crate::sim::request::{Args, Refusal};
 use crate::sim::world::GuestType;
@@ -31,11 +32,23 @@ pub(super) fn dump(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
     let get = |k: &str| guest.config.get(k).map(String::as_str);
     let name = get("name").map_or_else(|| format!("VM{}", args.vmid()), str::to_owned);
     let mut text = format!("#cloud-config\nhostname: {name}\nmanage_etc_hosts: true\n");
-    if let Some(domain) = get("searchdomain") {
+    // The node's own domain, if the machine has none.
+    let domain = get("searchdomain").map(str::to_owned).or_else(|| node::options::search(ctx.world, args.text("node")));
+    if let Some(domain) = domain {
         text += &format!("fqdn: {name}.{domain}\n");
     }
     if let Some(user) = get("ciuser") {
         text += &format!("user: {user}\n");
+    } else {
+        text += "disable_root: False\n";
+    }
+    if let Some(password) = get("cipassword") {
+        text += &format!("password: {password}\n");
+    }
+    if let Some(keys) = get("sshkeys") {
+        let keys = percent_encoding::percent_decode_str(keys).decode_utf8_lossy().into_owned();
+        text += "ssh_authorized_keys:\n";
+        text.extend(keys.lines().filter(|k| !k.trim().is_empty()).map(|k| format!("  - {k}\n")));
     }
     text += "chpasswd:\n  expire: False\nusers:\n  - default\npackage_upgrade: true\n";
     Ok(text.into())

@@ -6,6 +6,7 @@ use crate::sim::api::node::network::has_bridge;
 use crate::sim::ctx::{Ctx, NewTask};
 use crate::sim::request::{Args, Refusal};
 use crate::sim::task::End;
+use crate::sim::volume::{NewVolume, storage_of};
 use crate::sim::world::{Guest, GuestType, Power, World};
 use serde_json::{Value, json};
 
@@ -95,7 +96,23 @@ pub(super) fn reset(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
 
 pub(super) fn suspend(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
     running(ctx, args)?;
-    task(ctx, args, if args.on("todisk") { "qmsuspend" } else { "qmpause" }, 500, "suspend")
+    if !args.on("todisk") {
+        return task(ctx, args, "qmpause", 500, "suspend");
+    }
+    let (node, vmid) = (args.text("node").to_owned(), args.vmid());
+    if ha::is_managed(ctx.world, &format!("vm:{vmid}")) {
+        return Err(Refusal::died("Cannot suspend HA managed VM to disk"));
+    }
+    ctx.require(&format!("/vms/{vmid}"), &["VM.Config.Disk"])?;
+    if let Some(storage) = args.get("statestorage") {
+        ctx.require(&format!("/storage/{storage}"), &["Datastore.AllocateSpace"])?;
+    }
+    root_only(ctx, args)?;
+    let told = json!({
+        "node": node, "vmid": vmid, "what": "hibernate", "skiplock": args.on("skiplock"),
+        "storage": args.get("statestorage"),
+    });
+    Ok(ctx.start(NewTask::new(&node, "qmsuspend", vmid).takes_ms(5000).holds(vmid).then("qemu.power", told)))
 }
 
 pub(super) fn resume(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
@@ -148,6 +165,36 @@ pub fn turn_on(world: &mut World, node: &str, vmid: u32) -> Result<(), String> {
     Ok(())
 }
 
+/// Saves a machine's memory and turns it off; it carries a lock until it is started again.
+fn hibernate(world: &mut World, node: &str, vmid: u32, storage: Option<&str>) -> Result<(), String> {
+    let guest = machine(world, node, vmid)?;
+    let memory = guest.config.get("memory").and_then(|m| m.parse::<u64>().ok()).unwrap_or(512) << 20;
+    let first = drives(&guest.config).first().map(|(_, text)| storage_of(file_of(text)).to_owned());
+    let configured = guest.config.get("vmstatestorage").cloned();
+    let storage = storage.map(str::to_owned).or(configured).or(first).unwrap_or_else(|| "local".to_owned());
+    let label = "state-suspend";
+    // The state of the machine takes what its memory takes, and some more.
+    let size = memory + (512 << 20);
+    let new = NewVolume { storage: &storage, node, vmid, size, format: Some("raw"), content: "images", label };
+    let volid = world.allocate(&new).map_err(|r| r.reason)?;
+    let guest = machine(world, node, vmid)?;
+    guest.config.insert("vmstate".to_owned(), volid);
+    guest.config.insert("lock".to_owned(), "suspended".to_owned());
+    (guest.power, guest.pid) = (Power::Stopped, 0);
+    Ok(())
+}
+
+/// Starts a machine where it was left.
+fn awake(world: &mut World, node: &str, vmid: u32) -> Result<(), String> {
+    turn_on(world, node, vmid)?;
+    let guest = machine(world, node, vmid)?;
+    guest.config.remove("lock");
+    if let Some(volid) = guest.config.remove("vmstate") {
+        world.free_volume(&volid, node);
+    }
+    Ok(())
+}
+
 /// Turns a machine off; pending changes take place.
 pub fn turn_off(guest: &mut Guest) {
     (guest.power, guest.pid) = (Power::Stopped, 0);
@@ -158,7 +205,8 @@ pub(super) fn power_effect(world: &mut World, what: &Value, log: &mut Vec<String
     let (node, vmid) = told(what);
     ended((|| {
         let guest = machine(world, &node, vmid)?;
-        if what["skiplock"] != true {
+        let suspended = guest.config.get("lock").is_some_and(|l| l == "suspended");
+        if what["skiplock"] != true && !(suspended && what["what"] == "start") {
             unlocked(guest)?;
         }
         let off = guest.power == Power::Stopped;
@@ -167,7 +215,9 @@ pub(super) fn power_effect(world: &mut World, what: &Value, log: &mut Vec<String
                 Err("you can't start a vm if it's a template".to_owned())
             }
             "start" if !off => Err(format!("VM {vmid} already running")),
+            "start" if suspended => awake(world, &node, vmid),
             "start" => turn_on(world, &node, vmid),
+            "hibernate" => hibernate(world, &node, vmid, what["storage"].as_str()),
             "stop" => {
                 turn_off(guest);
                 Ok(())
@@ -204,7 +254,7 @@ pub(super) fn power_effect(world: &mut World, what: &Value, log: &mut Vec<String
 
 #[cfg(test)]
 mod tests {
-    use crate::sim::api::testing::{ended, root};
+    use crate::sim::api::testing::{ended, refused, root};
     use crate::sim::baseline::{Baseline, build};
     use crate::sim::world::Power;
     use serde_json::json;
@@ -221,6 +271,20 @@ mod tests {
         let later = world.clock_ms + 20_000;
         world.advance_to(later);
         assert_eq!(world.guests[&8100].power, Power::Running);
+    }
+
+    #[test]
+    fn a_suspended_machine_is_locked_until_it_is_started() {
+        let world = &mut build(Baseline::Homelab);
+        let base = "/nodes/pve2/qemu/8100";
+        assert_eq!(ended(world, &format!("POST {base}/status/suspend"), &json!({ "todisk": 1 })), "OK");
+        assert_eq!(world.guests[&8100].power, Power::Stopped);
+        let locked = refused(root(world, &format!("PUT {base}/config"), &json!({ "cores": 4 })));
+        assert_eq!(locked, "VM is locked (suspended)");
+        let state = world.guests[&8100].config["vmstate"].clone();
+        assert_eq!(ended(world, &format!("POST {base}/status/start"), &json!({})), "OK");
+        assert!(!world.guests[&8100].config.contains_key("lock"));
+        assert!(world.volume(&state, "pve2").is_none(), "its memory is read and gone");
     }
 
     #[test]
