@@ -72,12 +72,10 @@ impl Task {
 impl World {
     /// Moves the clock forward; every task that becomes due on the way is ended in its order.
     pub fn advance_to(&mut self, clock_ms: u64) {
-        if let Some(rounds) = clock_ms.checked_div(self.statistics_every_ms) {
-            let collected_ms = rounds * self.statistics_every_ms;
-            if collected_ms > self.clock_ms {
-                self.run_until(collected_ms);
-                self.collect_statistics();
-            }
+        let rounds = clock_ms.checked_div(self.statistics_every_ms);
+        if let Some(collected_ms) = rounds.map(|r| r * self.statistics_every_ms).filter(|ms| *ms > self.clock_ms) {
+            self.run_until(collected_ms);
+            self.collect_statistics();
         }
         self.run_until(clock_ms);
     }

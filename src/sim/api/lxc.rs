@@ -5,6 +5,7 @@ pub mod config;
 pub mod create;
 pub mod disk;
 pub mod migrate;
+pub mod permit;
 pub mod power;
 pub mod snapshot;
 pub mod view;

@@ -67,7 +67,10 @@ fn zone_rows(ctx: &Ctx<'_>) -> Vec<Value> {
     let mut rows = Vec::new();
     for zone in zones.iter().filter(|z| ctx.may(&format!("/sdn/zones/{z}"), &["SDN.Audit"])) {
         for (node, state) in &ctx.world.nodes {
-            let status = if state.online { "ok" } else { "unknown" };
+            let status = match state.online {
+                false => "unknown".to_owned(),
+                true => super::sdn::nodes::zone_status(ctx.world, node, zone).unwrap_or_else(|| "ok".to_owned()),
+            };
             rows.push(json!({
                 "type": "network", "network-type": "zone", "id": format!("network/{node}/zone/{zone}"), "node": node,
                 "network": zone, "status": status,

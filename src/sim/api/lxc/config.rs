@@ -1,5 +1,6 @@
 //! A container's configuration: read, change, what waits for the next start.
 
+use super::permit;
 use crate::base::quantity::Bytes;
 use crate::pve::property::PropertyString;
 use crate::sim::ctx::{Ctx, guest_digest};
@@ -102,64 +103,6 @@ pub fn unlocked(guest: &Guest) -> Result<(), Refusal> {
     }
 }
 
-/// Demands what changing a key needs; root@pam needs nothing, and some things nobody else may do.
-pub fn permit(
-    ctx: &Ctx<'_>,
-    vmid: u32,
-    key: &str,
-    new: Option<&str>,
-    old: Option<&str>,
-    unprivileged: bool,
-) -> Result<(), Refusal> {
-    if ctx.is_root() {
-        return Ok(());
-    }
-    let path = format!("/vms/{vmid}");
-    let only_root = |what: &str| Refusal::forbidden(&format!("{what} is only allowed for root@pam"));
-    if is_mount(key) || numbered(key, "unused") {
-        let volume = new.map(|t| PropertyString::parse(t, "volume"));
-        match volume.as_ref().and_then(|p| p.get("volume")) {
-            Some(v) if v.starts_with("/dev/") => return Err(only_root("mount point type device")),
-            Some(v) if v.starts_with('/') => return Err(only_root("mount point type bind")),
-            _ => {}
-        }
-        return ctx.require(&path, &["VM.Config.Disk"]);
-    }
-    let privilege = match key {
-        "memory" | "swap" => "VM.Config.Memory",
-        "cores" | "cpulimit" | "cpuunits" => "VM.Config.CPU",
-        "hostname" | "nameserver" | "searchdomain" => "VM.Config.Network",
-        "features" => return permit_features(ctx, &path, new, old, unprivileged),
-        "hookscript" => return Err(only_root("changing the hookscript")),
-        "lock" | "template" => return Err(Refusal::died(format!("only root can set '{key}' config"))),
-        _ if numbered(key, "net") => "VM.Config.Network",
-        _ if numbered(key, "dev") => return Err(only_root("configuring device passthrough")),
-        _ => "VM.Config.Options",
-    };
-    ctx.require(&path, &[privilege])
-}
-
-fn permit_features(
-    ctx: &Ctx<'_>,
-    path: &str,
-    new: Option<&str>,
-    old: Option<&str>,
-    unprivileged: bool,
-) -> Result<(), Refusal> {
-    if !unprivileged {
-        let text = "changing feature flags for privileged container is only allowed for root@pam";
-        return Err(Refusal::forbidden(text));
-    }
-    let rest = |text: Option<&str>| -> BTreeMap<String, String> {
-        let parts = PropertyString::parse(text.unwrap_or_default(), "");
-        parts.iter().filter(|(k, _)| *k != "nesting").map(|(k, v)| (k.to_owned(), v.to_owned())).collect()
-    };
-    if rest(new) != rest(old) {
-        return Err(Refusal::forbidden("changing feature flags (except nesting) is only allowed for root@pam"));
-    }
-    ctx.require(path, &["VM.Allocate"])
-}
-
 /// What changes at once while the container runs; everything else waits for its next start.
 fn hot(key: &str, new_mount: bool) -> bool {
     matches!(
@@ -192,6 +135,9 @@ pub fn mount(world: &mut World, node: &str, vmid: u32, key: &str, text: &str) ->
     let Some((storage, rest)) = volume.split_once(':') else {
         return Err(Refusal::died(format!("unable to parse volume ID '{volume}'")));
     };
+    if world.storages.get(storage).is_some_and(|s| !s.takes("rootdir")) {
+        return Err(Refusal::died(format!("storage '{storage}' does not allow content type 'rootdir' (Container)")));
+    }
     if let Ok(gib) = rest.parse::<f64>() {
         let size = (gib * f64::from(1 << 30)) as u64;
         let new = NewVolume { storage, node, vmid, size, format: None, content: "rootdir", label: "disk" };
@@ -270,7 +216,7 @@ pub fn update(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
     let guest = ctx.guest(node, GuestType::Lxc, vmid)?.clone();
     let unprivileged = guest.config.get("unprivileged").is_some_and(|u| u == "1");
     for (key, new) in sets.iter().map(|(k, v)| (k, Some(v.as_str()))).chain(deletes.iter().map(|k| (k, None))) {
-        permit(ctx, vmid, key, new, guest.config.get(key).map(String::as_str), unprivileged)?;
+        permit::permit(ctx, vmid, key, new, guest.config.get(key).map(String::as_str), unprivileged)?;
     }
     ctx.lock_file(vmid)?;
     let guest = ctx.guest(node, GuestType::Lxc, vmid)?.clone();
@@ -279,6 +225,7 @@ pub fn update(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
         return Err(Refusal::died("detected modified configuration - file changed by other user? Try again."));
     }
     let running = guest.power != Power::Stopped;
+    protected(&guest, vmid, &deletes, &sets)?;
     for key in &deletes {
         match key.as_str() {
             "rootfs" | "memory" | "hostname" if key != "hostname" => {
@@ -318,6 +265,24 @@ pub fn update(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
         }
     }
     Ok(Value::Null)
+}
+
+/// Volumes of a protected container can be neither removed nor changed.
+fn protected(guest: &Guest, vmid: u32, deletes: &[String], sets: &[(String, String)]) -> Result<(), Refusal> {
+    if guest.config.get("protection").is_none_or(|p| p != "1") {
+        return Ok(());
+    }
+    let volume = |key: &str| numbered(key, "mp") || numbered(key, "unused");
+    let said = |verb: &str, key: &str| {
+        Err(Refusal::died(format!("can't {verb} CT {vmid} drive '{key}' - protection mode enabled")))
+    };
+    if let Some(key) = deletes.iter().find(|k| volume(k)) {
+        return said("remove", key);
+    }
+    match sets.iter().find(|(k, _)| is_mount(k)) {
+        Some((key, _)) => said("update", key),
+        None => Ok(()),
+    }
 }
 
 fn set(world: &mut World, vmid: u32, key: &str, value: String, waits: bool) {
@@ -394,5 +359,39 @@ pub fn apply_pending(guest: &mut Guest) {
         if let Some(value) = value {
             guest.config.insert(key, value);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::sim::api::testing::{refused, root};
+    use crate::sim::baseline::{Baseline, build};
+    use crate::sim::world::Power;
+    use serde_json::json;
+
+    const CONFIG: &str = "PUT /nodes/pve3/lxc/8200/config";
+
+    #[test]
+    fn volumes_of_a_protected_container_stay_as_they_are() {
+        let world = &mut build(Baseline::Homelab);
+        root(world, CONFIG, &json!({ "mp0": "local-lvm:1,mp=/data", "protection": 1 })).expect("changed");
+        let held = refused(root(world, CONFIG, &json!({ "delete": "mp0" })));
+        assert_eq!(held, "can't remove CT 8200 drive 'mp0' - protection mode enabled");
+        let held = refused(root(world, CONFIG, &json!({ "mp1": "local-lvm:1,mp=/more" })));
+        assert_eq!(held, "can't update CT 8200 drive 'mp1' - protection mode enabled");
+    }
+
+    #[test]
+    fn a_mount_point_leaves_a_running_container_at_its_next_start() {
+        let world = &mut build(Baseline::Homelab);
+        root(world, CONFIG, &json!({ "mp0": "local-lvm:1,mp=/data" })).expect("changed");
+        root(world, CONFIG, &json!({ "delete": "mp0" })).expect("taken out");
+        assert!(world.guests[&8200].config.contains_key("mp0"), "it runs");
+        let guest = world.guests.get_mut(&8200).expect("there");
+        guest.power = Power::Stopped;
+        super::apply_pending(guest);
+        assert_eq!(guest.config["unused0"], "local-lvm:vm-8200-disk-1");
+        root(world, CONFIG, &json!({ "delete": "unused0" })).expect("removed");
+        assert!(world.volume("local-lvm:vm-8200-disk-1", "pve3").is_none());
     }
 }

@@ -1,6 +1,6 @@
 //! Creation from a template or a backup, and removal.
 
-use crate::sim::api::lxc::{config, power};
+use crate::sim::api::lxc::{config, permit, power};
 use crate::sim::api::references;
 use crate::sim::ctx::{Ctx, NewTask};
 use crate::sim::request::{Args, Refusal};
@@ -27,22 +27,27 @@ pub fn free_id(world: &World, vmid: u32) -> Result<(), Refusal> {
 }
 
 /// Rights on what a new container's configuration names.
-fn permit(ctx: &Ctx<'_>, args: &Args, settings: &BTreeMap<String, String>, unprivileged: bool) -> Result<(), Refusal> {
+fn permitted(
+    ctx: &Ctx<'_>,
+    args: &Args,
+    settings: &BTreeMap<String, String>,
+    unprivileged: bool,
+) -> Result<(), Refusal> {
     let vmid = args.vmid();
     if ctx.is_root() {
         return Ok(());
     }
     if let Some(features) = settings.get("features") {
-        config::permit(ctx, vmid, "features", Some(features), None, unprivileged)?;
+        permit::permit(ctx, vmid, "features", Some(features), None, unprivileged)?;
     }
     for (key, text) in settings {
         let volume = config::volume_of(text);
         if config::is_mount(key) && volume.starts_with('/') {
-            config::permit(ctx, vmid, key, Some(text), None, unprivileged)?;
+            permit::permit(ctx, vmid, key, Some(text), None, unprivileged)?;
         } else if config::is_mount(key) {
             ctx.require(&format!("/storage/{}", storage_of(&volume)), &["Datastore.AllocateSpace"])?;
         } else if config::numbered(key, "dev") || matches!(key.as_str(), "hookscript" | "lock" | "template") {
-            config::permit(ctx, vmid, key, Some(text), None, unprivileged)?;
+            permit::permit(ctx, vmid, key, Some(text), None, unprivileged)?;
         } else if config::numbered(key, "net") {
             let net = crate::pve::property::PropertyString::parse(text, "");
             if let Some(bridge) = net.get("bridge") {
@@ -96,7 +101,7 @@ pub fn create(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
     let settings: BTreeMap<String, String> =
         args.values.iter().filter(|(k, _)| !extra(k)).map(|(k, v)| (k.clone(), v.clone())).collect();
     let unprivileged = settings.get("unprivileged").is_none_or(|u| u == "1");
-    permit(ctx, args, &settings, unprivileged)?;
+    permitted(ctx, args, &settings, unprivileged)?;
     let storage = args.get("storage").unwrap_or("local");
     if !settings.contains_key("rootfs") {
         ctx.require(&format!("/storage/{storage}"), &["Datastore.AllocateSpace"])?;

@@ -155,6 +155,7 @@ pub fn revert(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
 /// `PUT /nodes/{node}/network`: applies what waits.
 pub fn reload(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
     let node = args.text("node");
+    super::apt::ifupdown2_fits(ctx.world, node).map_err(Refusal::died)?;
     let task = NewTask::new(node, "srvreload", "networking").takes_ms(2000);
     Ok(ctx.start(task.then("node.network", json!({ "node": node }))))
 }

@@ -71,7 +71,16 @@ fn live(guest: &Guest, key: &str, new: Option<&str>) -> bool {
             let cdrom = |v: Option<&str>| v.is_some_and(|v| v.contains("media=cdrom"));
             cdrom(new) && cdrom(guest.config.get(key).map(String::as_str))
         }
-        "usb" => plugs("usb"),
+        // Only of systems that are known to bear it.
+        "usb" => {
+            plugs("usb")
+                && guest.config.get("ostype").is_some_and(|o| matches!(o.as_str(), "l26" | "win8" | "win10" | "win11"))
+        }
+        "tablet" => plugs("usb"),
+        "hotplug" => {
+            let slow = |text: Option<&str>| text.is_some_and(|t| t.contains("cpu") || t.contains("memory"));
+            !slow(new) && !slow(guest.config.get("hotplug").map(String::as_str))
+        }
         "cores" | "sockets" | "vcpus" => plugs("cpu") && key == "vcpus",
         "memory" => plugs("memory"),
         "balloon" => new.is_some_and(|v| v != "0"),
@@ -192,7 +201,7 @@ fn delete(world: &mut World, node: &str, vmid: u32, key: &str, force: bool) -> R
     let protects = guest.config.get("protection").is_some_and(|p| p == "1");
     if key.starts_with("unused") {
         if protects {
-            return Err(Refusal::died(format!("can't remove unused disk '{key}' - protection mode enabled")));
+            return Err(Refusal::died(format!("can't remove unused disk '{volid}' - protection mode enabled")));
         }
         if guest.snapshots.values().any(|s| s.config.values().any(|v| file_of(v) == volid)) {
             return Err(Refusal::died(format!("unable to delete '{volid}' - volume is still in use (snapshot?)")));
@@ -267,4 +276,55 @@ fn set(world: &mut World, node: &str, vmid: u32, key: &str, value: &str) -> Resu
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::sim::api::testing::{refused, root};
+    use crate::sim::baseline::{Baseline, build};
+    use serde_json::json;
+
+    const CONFIG: &str = "/nodes/pve2/qemu/8100/config";
+
+    #[test]
+    fn what_a_running_machine_cannot_take_waits() {
+        let world = &mut build(Baseline::Homelab);
+        let change = json!({ "name": "wall", "tablet": 0, "cores": 4, "boot": "order=scsi0;net0", "usb0": "spice" });
+        root(world, &format!("PUT {CONFIG}"), &change).expect("changed");
+        let guest = &world.guests[&8100];
+        let waiting: Vec<&String> = guest.pending.keys().collect();
+        // USB devices are plugged into systems that are known to bear it; this one is of type `other`.
+        assert_eq!(waiting, ["boot", "cores", "usb0"]);
+        assert_eq!((guest.config["name"].as_str(), guest.config["tablet"].as_str()), ("wall", "0"));
+    }
+
+    #[test]
+    fn hotplug_of_memory_is_not_turned_on_while_it_runs() {
+        let world = &mut build(Baseline::Homelab);
+        root(world, &format!("PUT {CONFIG}"), &json!({ "hotplug": "network,disk" })).expect("changed");
+        assert_eq!(world.guests[&8100].config["hotplug"], "network,disk");
+        root(world, &format!("PUT {CONFIG}"), &json!({ "hotplug": "network,memory" })).expect("changed");
+        assert_eq!(world.guests[&8100].config["hotplug"], "network,disk");
+        root(world, &format!("PUT {CONFIG}"), &json!({ "net2": "virtio,bridge=vmbr0", "scsi1": "local-lvm:1" }))
+            .expect("set");
+        let guest = &world.guests[&8100];
+        assert!(guest.config.contains_key("net2") && guest.config.contains_key("scsi1"));
+    }
+
+    #[test]
+    fn a_disk_taken_out_is_kept_until_it_is_removed_for_good() {
+        let world = &mut build(Baseline::Homelab);
+        world.edit_guest(8100, "protection", Some("1"));
+        let held = refused(root(world, &format!("PUT {CONFIG}"), &json!({ "delete": "scsi0" })));
+        assert_eq!(held, "can't remove drive 'scsi0' - protection mode enabled");
+        world.edit_guest(8100, "protection", None);
+        root(world, &format!("PUT {CONFIG}"), &json!({ "delete": "scsi0" })).expect("taken out");
+        assert_eq!(world.guests[&8100].config["unused0"], "local-lvm:vm-8100-disk-0");
+        world.edit_guest(8100, "protection", Some("1"));
+        let held = refused(root(world, &format!("PUT {CONFIG}"), &json!({ "delete": "unused0" })));
+        assert_eq!(held, "can't remove unused disk 'local-lvm:vm-8100-disk-0' - protection mode enabled");
+        world.edit_guest(8100, "protection", None);
+        root(world, &format!("PUT {CONFIG}"), &json!({ "delete": "unused0" })).expect("removed");
+        assert!(world.volume("local-lvm:vm-8100-disk-0", "pve2").is_none());
+    }
 }

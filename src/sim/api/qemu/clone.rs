@@ -149,9 +149,11 @@ fn cloned(world: &mut World, what: &Value, node: &str, newid: u32, log: &mut Vec
     Ok(())
 }
 
-/// Makes a copy a linked one: it occupies nothing yet; file storages name the base in its id.
+/// Makes a copy a linked one: it occupies nothing yet. Where it hangs on its base, its id says so; thin LVM and btrfs make
+/// snapshots that stand on their own.
 fn link(world: &mut World, made: &str, node: &str, base: &Volume) -> String {
-    let files = world.storages.get(storage_of(made)).is_some_and(|s| s.is_files());
+    let kind = world.storages.get(storage_of(made)).map(|s| s.storage_type.as_str());
+    let files = matches!(kind, Some("dir" | "nfs" | "cifs" | "cephfs" | "zfspool" | "rbd"));
     let Some(volume) = world.volume_mut(made, node) else { return made.to_owned() };
     volume.used = 0;
     if files {

@@ -75,6 +75,12 @@ fn state(world: &World, node: &str, table: &str, id: &str, running: &Value) -> V
     }
 }
 
+/// A running zone's state on a node; `None` if there is no such zone.
+pub fn zone_status(world: &World, node: &str, zone: &str) -> Option<String> {
+    let (id, found) = running(world, ZONES).find(|(id, _)| *id == zone)?;
+    state(world, node, ZONES, id, found)["status"].as_str().map(str::to_owned)
+}
+
 /// The objects of a table that run, by id.
 fn running<'w>(world: &'w World, table: &str) -> impl Iterator<Item = (&'w String, &'w Value)> {
     let entries = world.tables.get(table).into_iter().flatten();
@@ -105,4 +111,27 @@ pub(super) fn content(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> 
         row
     });
     Ok(rows.collect::<Vec<_>>().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::sim::api::testing::{ended, root};
+    use crate::sim::baseline::{Baseline, build};
+    use crate::sim::world::Power;
+    use serde_json::json;
+
+    #[test]
+    fn a_network_is_there_for_guests_once_its_node_has_generated_it() {
+        let world = &mut build(Baseline::Homelab);
+        world.guests.get_mut(&8100).expect("there").power = Power::Stopped;
+        world.edit_guest(8100, "net0", Some("virtio=BC:24:11:00:81:00,bridge=vn1"));
+        root(world, "POST /cluster/sdn/zones", &json!({ "zone": "z1", "type": "simple" })).expect("a zone");
+        root(world, "POST /cluster/sdn/vnets", &json!({ "vnet": "vn1", "zone": "z1" })).expect("a network");
+        let start = "POST /nodes/pve2/qemu/8100/status/start";
+        assert_eq!(ended(world, start, &json!({})), "bridge 'vn1' does not exist");
+        assert_eq!(ended(world, "PUT /cluster/sdn", &json!({})), "OK");
+        let state = root(world, "GET /nodes/pve2/sdn/zones", &json!({})).expect("zones");
+        assert_eq!(state, json!([{ "zone": "z1", "status": "available" }]));
+        assert_eq!(ended(world, start, &json!({})), "OK");
+    }
 }
