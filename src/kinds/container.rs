@@ -2,9 +2,12 @@
 
 use crate::base::id::{GuestType, VmId};
 use crate::kinds::guest::desired::Collect;
+use crate::kinds::guest::devices::CtDevice;
+use crate::kinds::guest::networks::CtNetwork;
 use crate::kinds::guest::observed::{self, GuestSeen};
 use crate::kinds::guest::plan::{self, GuestDesired, Source};
 use crate::kinds::guest::spec::{CloneMode, Options, Placement, Power, Size, Startup, Update, VmIdRange};
+use crate::kinds::guest::volumes::{Mount, RootFs};
 use crate::kinds::guest::{export, fit};
 use crate::pve::request::Query;
 use crate::resource::index::Index;
@@ -14,7 +17,7 @@ use crate::resource::observation::Observation;
 use crate::resource::reference::{Claim, Identity, Reference, ResourceRef};
 use crate::resource::step::{Delta, Problem};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// A container. What is left out is not managed and stays as it is.
@@ -61,12 +64,38 @@ pub struct ContainerSpec {
     /// Its network interfaces, each by its slot.
     #[serde(default)]
     pub networks: Vec<CtNetwork>,
-    /// Whether its root is an ordinary user of the host; decided when it is made.
+    /// Devices of the node that it may use, each by its slot.
+    #[serde(default)]
+    pub devices: Vec<CtDevice>,
+    /// Whether its root is an ordinary user of the host; decided when it is made. PVE's API knows the usual map of ids alone:
+    /// another one (`lxc.idmap`) is written on the node into `/etc/pve/lxc/VMID.conf`, and stays there as it is.
     #[serde(default)]
     pub unprivileged: Option<bool>,
     /// What it may do beyond the usual.
     #[serde(default)]
     pub features: Option<Features>,
+    /// Operating system inside; PVE finds out by itself. `unmanaged` keeps PVE's hands off.
+    #[serde(default)]
+    #[schemars(extend("enum" = ["debian", "devuan", "ubuntu", "centos", "fedora", "opensuse", "archlinux", "alpine", "gentoo", "nixos", "unmanaged"]))]
+    pub os_type: Option<String>,
+    /// Time zone such as `Europe/Berlin`, or `host` for the node's.
+    #[serde(default)]
+    pub time_zone: Option<String>,
+    /// The command that runs as its first process; `/sbin/init` unless said.
+    #[serde(default)]
+    pub entry_point: Option<String>,
+    /// Environment of that process, each `NAME=value`.
+    #[serde(default)]
+    pub env: Option<Vec<String>>,
+    /// Its console.
+    #[serde(default)]
+    pub console: Option<Console>,
+    /// Log what happens at its start.
+    #[serde(default)]
+    pub debug: Option<bool>,
+    /// A script that PVE runs when it starts and stops, such as `local:snippets/hook.pl`. PVE lets only root@pam set it.
+    #[serde(default)]
+    pub hook_script: Option<String>,
     /// DNS servers.
     #[serde(default)]
     pub nameservers: Option<Vec<String>>,
@@ -106,98 +135,72 @@ pub struct CtFrom {
 }
 
 /// Processors and memory of a container.
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CtHardware {
     /// Cores; all of the node when left out at creation.
     #[serde(default)]
     #[schemars(range(min = 1, max = 8192))]
     pub cores: Option<u32>,
+    /// How many processors' time it may take; `0` for no limit.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 8192))]
+    pub cpu_limit: Option<f64>,
+    /// Its weight against other guests when processors are short.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 500_000))]
+    pub cpu_units: Option<u32>,
     /// Memory; whole MiB.
     #[serde(default)]
     pub memory: Option<Size>,
     /// Swap; whole MiB.
     #[serde(default)]
     pub swap: Option<Size>,
-}
-
-/// The root file system of a container.
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct RootFs {
-    /// The storage that holds it; needed to create it.
+    /// Architecture of the processor: `amd64`, `i386`, `arm64`, `armhf`, `riscv32`, `riscv64`.
     #[serde(default)]
-    pub storage: Option<String>,
-    /// Its size. It may grow, never shrink.
-    #[serde(default)]
-    pub size: Option<Size>,
-}
-
-/// A further volume of a container.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Mount {
-    /// Which mount point: `mp0`, `mp1`, …
-    #[schemars(regex(pattern = "^mp[0-9]+$"))]
-    pub slot: String,
-    /// The storage that holds it; needed to create it.
-    #[serde(default)]
-    pub storage: Option<String>,
-    /// Its size. It may grow, never shrink.
-    #[serde(default)]
-    pub size: Option<Size>,
-    /// Where it is mounted in the container.
-    pub path: String,
-    /// Whether backups hold it.
-    #[serde(default)]
-    pub backup: Option<bool>,
-}
-
-/// A network interface of a container.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct CtNetwork {
-    /// Which interface: `net0`, `net1`, …
-    #[schemars(regex(pattern = "^net[0-9]+$"))]
-    pub slot: String,
-    /// Its name in the container: `eth0` unless said.
-    #[serde(default)]
-    pub name: Option<String>,
-    /// The bridge that it hangs on.
-    #[serde(default)]
-    pub bridge: Option<String>,
-    /// VLAN tag.
-    #[serde(default)]
-    #[schemars(range(min = 1, max = 4094))]
-    pub vlan: Option<u16>,
-    /// MAC address; PVE makes one up if none is given, and it then stays.
-    #[serde(default)]
-    pub mac: Option<String>,
-    /// Whether PVE's firewall guards it.
-    #[serde(default)]
-    pub firewall: Option<bool>,
-    /// Largest packet.
-    #[serde(default)]
-    #[schemars(range(min = 64, max = 65535))]
-    pub mtu: Option<u32>,
-    /// Rate limit in megabytes a second.
-    #[serde(default)]
-    pub rate_limit: Option<f64>,
-    /// Address with its prefix, `dhcp` or `manual`.
-    #[serde(default)]
-    pub ip: Option<String>,
-    /// Gateway for that address.
-    #[serde(default)]
-    pub gateway: Option<String>,
+    #[schemars(extend("enum" = ["amd64", "i386", "arm64", "armhf", "riscv32", "riscv64"]))]
+    pub arch: Option<String>,
 }
 
 /// What a container may do beyond the usual.
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Features {
-    /// Containers inside it.
+    /// Containers inside it. The one feature that a token may set, on an unprivileged container.
     #[serde(default)]
     pub nesting: Option<bool>,
+    /// The keyctl system call, for Docker in an unprivileged container. PVE lets only root@pam set it.
+    #[serde(default)]
+    pub keyctl: Option<bool>,
+    /// FUSE file systems. PVE lets only root@pam set it.
+    #[serde(default)]
+    pub fuse: Option<bool>,
+    /// Make device nodes. PVE lets only root@pam set it.
+    #[serde(default)]
+    pub mknod: Option<bool>,
+    /// Types of file systems that it may mount, such as `nfs`, `cifs`. PVE lets only root@pam set it.
+    #[serde(default)]
+    pub mount: Option<Vec<String>>,
+    /// Mount `/sys` writable. PVE lets only root@pam set it.
+    #[serde(default)]
+    pub force_rw_sys: Option<bool>,
+}
+
+/// The console of a container.
+#[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Console {
+    /// A device `/dev/console`.
+    #[serde(default)]
+    pub enabled: Option<bool>,
+    /// What PVE's console opens: `tty`, `console`, `shell`.
+    #[serde(default)]
+    #[schemars(extend("enum" = ["tty", "console", "shell"]))]
+    pub mode: Option<String>,
+    /// How many ttys it has.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 6))]
+    pub ttys: Option<u32>,
 }
 
 /// The kind `Container`.
@@ -290,8 +293,16 @@ fn wanted(name: &str, spec: &ContainerSpec) -> GuestDesired {
         rootfs,
         mounts,
         networks,
+        devices,
         unprivileged,
         features,
+        os_type,
+        time_zone,
+        entry_point,
+        env,
+        console,
+        debug,
+        hook_script,
         nameservers,
         search_domain,
         startup,
@@ -299,46 +310,33 @@ fn wanted(name: &str, spec: &ContainerSpec) -> GuestDesired {
         update,
         options,
     } = spec;
-    let mut collect = Collect::default();
-    collect.text("name", Some(name));
-    collect.text("pool", pool.as_ref());
-    collect.tags(tags.as_ref());
-    collect.description(description.as_ref());
-    collect.power(*power);
-    if let Some(CtHardware { cores, memory, swap }) = hardware {
-        collect.text("hardware.cores", *cores);
-        collect.size("hardware.memory", *memory);
-        collect.size("hardware.swap", *swap);
+    let mut collect = Collect::new(GuestType::Lxc);
+    collect.text("name", name);
+    collect.part("pool", pool);
+    collect.part("tags", tags);
+    collect.part("description", description);
+    collect.part("power", power.filter(|p| *p != Power::Unmanaged));
+    collect.part("hardware", hardware);
+    collect.part("rootfs", rootfs);
+    collect.part("mounts", mounts);
+    for CtNetwork { slot, .. } in networks {
+        collect.text(format!("networks.{slot}.name"), &format!("eth{}", slot.trim_start_matches("net")));
     }
-    if let Some(RootFs { storage, size }) = rootfs {
-        collect.text("rootfs.storage", storage.as_ref());
-        collect.size("rootfs.size", *size);
-    }
-    for Mount { slot, storage, size, path, backup } in mounts {
-        collect.text(format!("mounts.{slot}.storage"), storage.as_ref());
-        collect.size(format!("mounts.{slot}.size"), *size);
-        collect.text(format!("mounts.{slot}.path"), Some(path));
-        collect.flag(format!("mounts.{slot}.backup"), *backup);
-    }
-    for CtNetwork { slot, name, bridge, vlan, mac, firewall, mtu, rate_limit, ip, gateway } in networks {
-        let at = |part: &str| format!("networks.{slot}.{part}");
-        let default_name = format!("eth{}", slot.trim_start_matches("net"));
-        collect.text(at("name"), Some(name.as_ref().unwrap_or(&default_name)));
-        collect.text(at("bridge"), bridge.as_ref());
-        collect.text(at("vlan"), *vlan);
-        collect.text(at("mac"), mac.as_ref().map(|m| m.to_uppercase()));
-        collect.flag(at("firewall"), *firewall);
-        collect.text(at("mtu"), *mtu);
-        collect.text(at("rateLimit"), *rate_limit);
-        collect.text(at("ip"), ip.as_ref());
-        collect.text(at("gateway"), gateway.as_ref());
-    }
-    collect.flag("unprivileged", *unprivileged);
-    collect.flag("features.nesting", features.as_ref().and_then(|f| f.nesting));
-    collect.text("nameservers", nameservers.as_ref().map(|n| n.join(" ")));
-    collect.text("searchDomain", search_domain.as_ref());
-    collect.startup(startup.as_ref());
-    collect.flag("protection", *protection);
+    collect.part("networks", networks);
+    collect.part("devices", devices);
+    collect.part("unprivileged", unprivileged);
+    collect.part("features", features);
+    collect.part("osType", os_type);
+    collect.part("timeZone", time_zone);
+    collect.part("entryPoint", entry_point);
+    collect.part("env", env);
+    collect.part("console", console);
+    collect.part("debug", debug);
+    collect.part("hookScript", hook_script);
+    collect.part("nameservers", nameservers);
+    collect.part("searchDomain", search_domain);
+    collect.part("startup", startup);
+    collect.part("protection", protection);
     collect.options(options);
     let source = match from {
         Some(CtFrom { os_template: Some(volume), .. }) => Source::OsTemplate(volume.clone()),
@@ -354,7 +352,8 @@ fn wanted(name: &str, spec: &ContainerSpec) -> GuestDesired {
         fields: collect.fields,
         source,
         reboot: update.as_ref().map(|u| u.reboot).unwrap_or_default(),
-        cloud_init_storage: None,
+        volumes: update.as_ref().map(|u| u.volumes).unwrap_or_default(),
+        cloud_init_drive: None,
         template: false,
         at_creation: Vec::new(),
     }

@@ -1,10 +1,11 @@
 //! Golden images: guests that are PVE templates when done.
 
 use crate::base::id::{GuestType, VmId};
+use crate::kinds::guest::board::Hardware;
 use crate::kinds::guest::desired::Collect;
 use crate::kinds::guest::observed::{self, GuestSeen};
 use crate::kinds::guest::plan::{self, GuestDesired, Source};
-use crate::kinds::guest::spec::{CloneMode, Hardware, RebootPolicy, VmIdRange};
+use crate::kinds::guest::spec::{CloneMode, RebootPolicy, VmIdRange, VolumePolicy};
 use crate::kinds::guest::{export, fit};
 use crate::pve::request::Query;
 use crate::resource::index::Index;
@@ -209,12 +210,12 @@ fn guest_type(spec: &GuestTemplateSpec) -> GuestType {
 fn wanted(name: &str, spec: &GuestTemplateSpec) -> GuestDesired {
     let GuestTemplateSpec { guest_type: _, node: _, vmid: _, vmid_range: _, source, hardware, pool, tags, description } =
         spec;
-    let mut collect = Collect::default();
-    collect.text("name", Some(name));
-    collect.text("pool", pool.as_ref());
-    collect.tags(tags.as_ref());
-    collect.description(description.as_ref());
-    collect.hardware(hardware.as_ref());
+    let mut collect = Collect::new(guest_type(spec));
+    collect.text("name", name);
+    collect.part("pool", pool);
+    collect.part("tags", tags);
+    collect.part("description", description);
+    collect.part("hardware", hardware);
     let source = match &source.clone {
         Some(CloneSource { vmid: Some(vmid), mode, storage, .. }) if VmId::new((*vmid).into()).is_some() => {
             Source::Guest {
@@ -235,7 +236,8 @@ fn wanted(name: &str, spec: &GuestTemplateSpec) -> GuestDesired {
         fields: collect.fields,
         source,
         reboot: RebootPolicy::Never,
-        cloud_init_storage: None,
+        volumes: VolumePolicy::Keep,
+        cloud_init_drive: None,
         template: true,
         at_creation: Vec::new(),
     }

@@ -1,12 +1,15 @@
 //! Virtual machines.
 
 use crate::base::id::{GuestType, VmId};
+use crate::kinds::guest::board::Hardware;
+use crate::kinds::guest::cloud_init::CloudInit;
 use crate::kinds::guest::desired::Collect;
+use crate::kinds::guest::devices::{NumaNode, Pci, SerialPort, Usb, Virtiofs};
+use crate::kinds::guest::networks::Network;
 use crate::kinds::guest::observed::{self, GuestSeen};
 use crate::kinds::guest::plan::{self, GuestDesired, Source};
-use crate::kinds::guest::spec::{
-    CloneMode, CloudInit, Disk, Hardware, Network, Options, Placement, Power, Startup, Update, VmIdRange,
-};
+use crate::kinds::guest::spec::{CloneMode, Options, Placement, Power, Startup, Update, VmIdRange};
+use crate::kinds::guest::volumes::Disk;
 use crate::kinds::guest::{export, fit};
 use crate::pve::request::Query;
 use crate::resource::index::Index;
@@ -60,6 +63,27 @@ pub struct VirtualMachineSpec {
     /// Its network interfaces, each by its slot.
     #[serde(default)]
     pub networks: Vec<Network>,
+    /// Its NUMA nodes, each by its slot.
+    #[serde(default)]
+    pub numa_nodes: Vec<NumaNode>,
+    /// Its serial ports, each by its slot.
+    #[serde(default)]
+    pub serial_ports: Vec<SerialPort>,
+    /// Its USB devices, each by its slot.
+    #[serde(default)]
+    pub usb: Vec<Usb>,
+    /// Its PCI devices, each by its slot.
+    #[serde(default)]
+    pub pci: Vec<Pci>,
+    /// Directories of the node that it sees, each by its slot.
+    #[serde(default)]
+    pub virtiofs: Vec<Virtiofs>,
+    /// The slots that it starts from, in order: disks and networks.
+    #[serde(default)]
+    pub boot_order: Option<Vec<String>>,
+    /// A script that PVE runs when it starts and stops, such as `local:snippets/hook.pl`. PVE lets only root@pam set it.
+    #[serde(default)]
+    pub hook_script: Option<String>,
     /// What cloud-init tells it.
     #[serde(default)]
     pub cloud_init: Option<CloudInit>,
@@ -169,24 +193,38 @@ fn wanted(name: &str, spec: &VirtualMachineSpec) -> GuestDesired {
         hardware,
         disks,
         networks,
+        numa_nodes,
+        serial_ports,
+        usb,
+        pci,
+        virtiofs,
+        boot_order,
+        hook_script,
         cloud_init,
         startup,
         protection,
         update,
         options,
     } = spec;
-    let mut collect = Collect::default();
-    collect.text("name", Some(name));
-    collect.text("pool", pool.as_ref());
-    collect.tags(tags.as_ref());
-    collect.description(description.as_ref());
-    collect.power(*power);
-    collect.hardware(hardware.as_ref());
-    collect.disks(disks);
-    collect.networks(networks);
-    collect.cloud_init(cloud_init.as_ref());
-    collect.startup(startup.as_ref());
-    collect.flag("protection", *protection);
+    let mut collect = Collect::new(GuestType::Qemu);
+    collect.text("name", name);
+    collect.part("pool", pool);
+    collect.part("tags", tags);
+    collect.part("description", description);
+    collect.part("power", power.filter(|p| *p != Power::Unmanaged));
+    collect.part("hardware", hardware);
+    collect.part("disks", disks);
+    collect.part("networks", networks);
+    collect.part("numaNodes", numa_nodes);
+    collect.part("serialPorts", serial_ports);
+    collect.part("usb", usb);
+    collect.part("pci", pci);
+    collect.part("virtiofs", virtiofs);
+    collect.part("bootOrder", boot_order);
+    collect.part("hookScript", hook_script);
+    collect.part("cloudInit", cloud_init);
+    collect.part("startup", startup);
+    collect.part("protection", protection);
     collect.options(options);
     GuestDesired {
         guest: GuestType::Qemu,
@@ -197,7 +235,10 @@ fn wanted(name: &str, spec: &VirtualMachineSpec) -> GuestDesired {
             storage: f.storage.clone(),
         }),
         reboot: update.as_ref().map(|u| u.reboot).unwrap_or_default(),
-        cloud_init_storage: cloud_init.as_ref().and_then(|c| c.storage.clone()),
+        volumes: update.as_ref().map(|u| u.volumes).unwrap_or_default(),
+        cloud_init_drive: cloud_init
+            .as_ref()
+            .and_then(|c| Some((c.drive.clone().unwrap_or_else(|| "ide2".to_owned()), c.storage.clone()?))),
         template: false,
         at_creation: Vec::new(),
     }

@@ -262,4 +262,125 @@ spec:
 ",
         ],
     },
+    Life {
+        name: "machine with everything, whose disks move, leave and come back",
+        states: &[
+            r"
+apiVersion: pvectl/v1alpha1
+kind: VirtualMachine
+metadata: {name: full}
+spec:
+  vmid: 121
+  node: pve1
+  power: Running
+  hardware:
+    cpu: {type: x86-64-v2-AES, flags: [+aes]}
+    machine: {type: q35, viommu: virtio}
+    bios: ovmf
+    guestAgent: {enabled: true, fstrimClonedDisks: true}
+    vga: 'virtio,memory=64'
+    rng: {source: /dev/urandom}
+    watchdog: {model: i6300esb, action: reset}
+    smbios: {manufacturer: 'Acme, Inc.'}
+    hotplug: [network, disk]
+  bootOrder: [scsi0, net0]
+  serialPorts: [{slot: serial0, device: socket}]
+  usb: [{slot: usb0, host: spice}]
+  numaNodes: [{slot: numa0, cpus: '0', memory: 512Mi}]
+  disks:
+    - {slot: scsi0, storage: local-lvm, size: 1Gi, limits: {iops: 500, mbpsRd: 20.5}}
+    - {slot: scsi1, storage: local-lvm, size: 1Gi, serial: data 1}
+    - {slot: sata0, iso: 'local:iso/debian-12.iso'}
+    - {slot: efidisk0, storage: local-lvm, efiType: 4m, preEnrolledKeys: true}
+    - {slot: tpmstate0, storage: local-lvm, version: v2.0}
+  networks: [{slot: net0, bridge: vmbr0, model: virtio, queues: 2, trunks: [2, 3], ip6: auto}]
+  cloudInit: {storage: local-lvm, drive: ide0, upgrade: false, type: nocloud}
+",
+            r"
+apiVersion: pvectl/v1alpha1
+kind: VirtualMachine
+metadata: {name: full}
+spec:
+  vmid: 121
+  node: pve1
+  power: Running
+  hardware:
+    cpu: host
+    machine: q35
+    bios: ovmf
+    guestAgent: false
+    hotplug: [network, disk]
+  bootOrder: [net0]
+  disks:
+    - {slot: scsi0, storage: nfs, size: 2Gi}
+    - {slot: sata0, iso: none}
+    - {slot: efidisk0, storage: local-lvm}
+    - {slot: tpmstate0, storage: local-lvm, version: v2.0}
+  networks: [{slot: net0, bridge: vmbr0, linkDown: true}]
+  update: {volumes: Detach}
+",
+            r"
+apiVersion: pvectl/v1alpha1
+kind: VirtualMachine
+metadata: {name: full}
+spec:
+  vmid: 121
+  node: pve1
+  power: Running
+  disks:
+    - {slot: scsi0, storage: nfs, size: 2Gi}
+    - {slot: virtio3, volume: 'local-lvm:vm-121-disk-2', cache: writeback}
+",
+        ],
+    },
+    Life {
+        name: "container whose volumes move, leave and come back",
+        states: &[
+            r"
+apiVersion: pvectl/v1alpha1
+kind: Container
+metadata: {name: store}
+spec:
+  vmid: 211
+  node: pve3
+  from: {osTemplate: 'local:vztmpl/alpine-3.22-default_20260401_amd64.tar.gz'}
+  power: Stopped
+  timeZone: Europe/Berlin
+  console: {mode: shell, ttys: 4}
+  env: ['A=1', 'B=two words']
+  hardware: {memory: 256Mi, cpuLimit: 1.5, cpuUnits: 200}
+  rootfs: {storage: local-lvm, size: 1Gi, mountOptions: [noatime]}
+  mounts:
+    - {slot: mp0, storage: local-lvm, size: 1Gi, path: /srv, acl: true}
+    - {slot: mp1, hostPath: /srv/shared, path: /mnt/shared, readOnly: true}
+  devices: [{slot: dev0, path: /dev/ttyUSB0, mode: '0660'}]
+  networks: [{slot: net0, bridge: vmbr0, ip6: auto, trunks: [5]}]
+",
+            r"
+apiVersion: pvectl/v1alpha1
+kind: Container
+metadata: {name: store}
+spec:
+  vmid: 211
+  node: pve3
+  from: {osTemplate: 'local:vztmpl/alpine-3.22-default_20260401_amd64.tar.gz'}
+  power: Stopped
+  rootfs: {storage: nfs, size: 2Gi}
+  mounts: []
+  update: {volumes: Detach}
+",
+            r"
+apiVersion: pvectl/v1alpha1
+kind: Container
+metadata: {name: store}
+spec:
+  vmid: 211
+  node: pve3
+  from: {osTemplate: 'local:vztmpl/alpine-3.22-default_20260401_amd64.tar.gz'}
+  power: Stopped
+  rootfs: {storage: nfs, size: 2Gi}
+  mounts: [{slot: mp5, volume: 'local-lvm:vm-211-disk-1', path: /srv}]
+",
+        ],
+    },
 ];

@@ -24,3 +24,5 @@ mod remote;
 mod refusals;
 
 mod apidoc;
+
+mod guests;

@@ -480,18 +480,83 @@ fn a_disk_that_would_shrink() {
 }
 
 #[test]
-fn a_disk_that_would_move_to_another_storage() {
+fn a_disk_that_would_move_to_a_storage_without_the_room() {
     let bench = Bench::new();
     let on = |storage: &str| {
         vm(&format!("{{vmid: 150, node: pve1, disks: [{{slot: scsi0, storage: {storage}, size: 1Gi}}]}}"))
     };
     bench.apply(&on("local-lvm"));
+    bench.refuses(&on("nowhere"), 4, "VirtualMachine/a", "node `pve1` has no storage `nowhere`", "storages of `pve1`");
+}
+
+#[test]
+fn what_a_slot_holds_is_never_replaced() {
+    let bench = Bench::new();
+    bench.apply(&vm("{vmid: 150, node: pve1, disks: [{slot: scsi0, storage: local-lvm, size: 1Gi}]}"));
+    for (field, value) in [("iso", "none"), ("volume", "local-lvm:vm-150-disk-7")] {
+        bench.refuses(
+            &vm(&format!("{{vmid: 150, node: pve1, disks: [{{slot: scsi0, {field}: {value}}}]}}")),
+            4,
+            "VirtualMachine/a",
+            &format!("scsi0 holds `local-lvm:vm-150-disk-0`, and the manifest says `{field}: {value}`"),
+            "what a slot holds is never replaced",
+        );
+    }
+}
+
+#[test]
+fn a_volume_that_is_not_the_guests_own_is_not_plugged_in() {
+    Bench::new().refuses(
+        &vm("{vmid: 150, node: pve1, disks: [{slot: scsi0, volume: 'local-lvm:vm-8100-disk-0'}]}"),
+        4,
+        "VirtualMachine/a",
+        "`local-lvm:vm-8100-disk-0` is no unused volume of this guest",
+        "its unused volumes: none",
+    );
+}
+
+#[test]
+fn a_part_that_a_bus_does_not_take() {
+    Bench::new().refuses(
+        &vm("{vmid: 150, node: pve1, disks: [{slot: virtio0, storage: local-lvm, size: 1Gi, ssd: true}]}"),
+        4,
+        "VirtualMachine/a",
+        "virtio0 takes no `ssd`",
+        "PVE knows it for: scsi, sata, ide",
+    );
+}
+
+#[test]
+fn options_that_no_manifest_says() {
+    for (option, why) in [
+        ("digest", "every write carries the digest"),
+        ("cipassword", "a password has no place in a manifest"),
+        ("unused0", "plug one in with `volume`"),
+        ("lxc.idmap", "/etc/pve/lxc/VMID.conf"),
+    ] {
+        Bench::new().refuses(
+            &vm(&format!("{{vmid: 150, node: pve1, options: {{{option}: 'x'}}}}")),
+            4,
+            "VirtualMachine/a",
+            &format!("`{option}` is no option of a manifest"),
+            why,
+        );
+    }
+}
+
+#[test]
+fn a_container_that_runs_keeps_its_volumes_where_they_are() {
+    let bench = Bench::new();
+    let on = |storage: &str| {
+        ct_of_alpine(&format!(", power: Running, mounts: [{{slot: mp0, storage: {storage}, size: 1Gi, path: /srv}}]"))
+    };
+    bench.apply(&on("local-lvm"));
     bench.refuses(
         &on("nfs"),
         4,
-        "VirtualMachine/a",
-        "scsi0 is on storage `local-lvm`, and the manifest says `nfs`",
-        "a disk is never recreated to move it: move it in PVE (Disk Action, Move Storage), or put the old storage back",
+        "Container/a",
+        "mp0 is to move, and PVE moves volumes of a container only at rest",
+        "say `power: Stopped`",
     );
 }
 
@@ -536,8 +601,8 @@ fn an_option_that_a_field_of_its_own_says() {
         &vm("{vmid: 150, node: pve1, hardware: {cores: 2}, options: {cores: '4'}}"),
         4,
         "VirtualMachine/a",
-        "`cores` is said by a field of its own",
-        "see: pvectl explain VirtualMachine",
+        "`cores` is said by a field of its own: `hardware.cores`",
+        "say it in one place; see: pvectl explain VirtualMachine",
     );
 }
 

@@ -43,6 +43,7 @@ pub fn write(guest: GuestType, config: &Config, desired: &Fields, differences: &
     for Difference { path, to, .. } in differences {
         if let Some((slot, _)) = mapping::volume_path(path)
             && !config.contains_key(slot)
+            && mapping::is_volume_slot(guest, slot)
         {
             if to.is_some() {
                 new_volumes.insert(slot.to_owned());
@@ -56,10 +57,14 @@ pub fn write(guest: GuestType, config: &Config, desired: &Fields, differences: &
                     write.delete.insert(option);
                 }
                 Some(value) => {
-                    write.set.insert(option, mapping::encode(path, value));
+                    write.set.insert(option, mapping::encode(guest, path, value));
                 }
                 None if path == "tags" => {
                     write.set.insert(option, mapping::TAG.to_owned());
+                }
+                // PVE deletes the memory of no container (`unable to delete required option`).
+                None if guest == GuestType::Lxc && option == "memory" => {
+                    write.set.insert(option, "512".to_owned());
                 }
                 None => {
                     write.delete.insert(option);
@@ -69,7 +74,10 @@ pub fn write(guest: GuestType, config: &Config, desired: &Fields, differences: &
                 let held = config.get(&option).map_or("", String::as_str);
                 let parts = edited.entry(option.clone()).or_insert_with(|| mapping::parts(guest, &option, held));
                 match to {
-                    Some(value) => parts.set(part, mapping::encode(path, value)),
+                    Some(value) if value.is_empty() => {
+                        parts.remove(part);
+                    }
+                    Some(value) => parts.set(part, mapping::encode(guest, path, value)),
                     // A CT's interface cannot be without its name.
                     None if part == "name" => {}
                     None => {
@@ -84,6 +92,8 @@ pub fn write(guest: GuestType, config: &Config, desired: &Fields, differences: &
         let gone = mapping::is_network(&option)
             && parts.get("bridge").is_none()
             && !desired.keys().any(|path| path.starts_with(&prefix));
+        let needed = mapping::needed_part(guest, &option);
+        let gone = gone || !needed.is_empty() && needed.iter().all(|part| parts.get(part).is_none());
         if parts.is_empty() || gone {
             if config.contains_key(&option) {
                 write.delete.insert(option);
@@ -100,25 +110,28 @@ pub fn write(guest: GuestType, config: &Config, desired: &Fields, differences: &
     write
 }
 
-/// `storage:GiB,…` for a volume that PVE is to allocate.
+/// What a slot gets that is empty: `storage:GiB,…` for a volume that PVE is to allocate, or what the manifest names.
 fn new_volume(guest: GuestType, slot: &str, desired: &Fields) -> String {
     let mut parts = PropertyString::default();
-    let (mut storage, mut size) = ("", Bytes(0));
-    for (path, value) in desired {
-        match mapping::volume_path(path) {
-            Some((s, "storage")) if s == slot => storage = value,
-            Some((s, "size")) if s == slot => size = Bytes::parse(value).unwrap_or_default(),
-            Some((s, _)) if s == slot => {
-                if let Place::Part(_, part) = mapping::place(guest, path) {
-                    parts.set(part, mapping::encode(path, value));
+    let (mut storage, mut size, mut named) = ("", Bytes(0), None);
+    for (path, value) in desired.iter().filter(|(path, _)| mapping::volume_path(path).is_some_and(|(s, _)| s == slot)) {
+        match path.rsplit('.').next() {
+            Some("storage") => storage = value,
+            Some("size") => size = Bytes::parse(value).unwrap_or_default(),
+            Some("volume" | "hostPath" | "device") => named = Some(value.clone()),
+            Some("iso") => named = Some(format!("{value},media=cdrom")),
+            Some(_) | None => {
+                if let (Place::Part(_, part), false) = (mapping::place(guest, path), value.is_empty()) {
+                    parts.set(part, mapping::encode(guest, path, value));
                 }
             }
-            Some(_) | None => {}
         }
     }
-    let gib = size.0 as f64 / f64::from(1 << 30);
+    // PVE chooses the size of a TPM's state and of the firmware's settings.
+    let fixed = ["efidisk", "tpmstate"].iter().any(|word| mapping::slot_number(slot, word).is_some());
+    let gib = if fixed { 1.0 } else { size.0 as f64 / f64::from(1 << 30) };
     let rest: String = parts.iter().map(|(k, v)| format!(",{k}={v}")).collect();
-    format!("{storage}:{gib}{rest}")
+    named.unwrap_or_else(|| format!("{storage}:{gib}")) + &rest
 }
 
 #[cfg(test)]

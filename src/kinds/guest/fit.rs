@@ -6,8 +6,8 @@ use crate::base::quantity::Bytes;
 use crate::kinds::guest::mapping::{self, Config};
 use crate::kinds::guest::observed::{self, GuestSeen};
 use crate::kinds::guest::plan::{GuestDesired, Source};
-use crate::kinds::guest::rights;
 use crate::kinds::guest::spec::CloneMode;
+use crate::kinds::guest::{rights, room, words};
 use crate::pve::request::Query;
 use crate::resource::index::Index;
 use crate::resource::kind::PlanContext;
@@ -123,7 +123,7 @@ pub fn storages(want: &GuestDesired) -> BTreeSet<String> {
         .iter()
         .filter(|(path, _)| path.ends_with(".storage") && mapping::volume_path(path).is_some())
         .map(|(_, s)| s.clone());
-    volumes.chain(want.cloud_init_storage.clone()).collect()
+    volumes.chain(want.cloud_init_drive.iter().map(|(_, storage)| storage.clone())).collect()
 }
 
 /// The pool must be there, or be made in the same run.
@@ -159,15 +159,15 @@ pub fn check_create(cx: &PlanContext<'_>, want: &GuestDesired, source: Option<&G
     }
     rights::require_create(cx, want, source, delta);
     check_pool(cx, want, delta);
-    check_volumes(cx, want, None, delta);
+    room::check_volumes(cx, want, None, delta);
     check_networks(cx, want, delta);
-    check_options(cx, want, delta);
+    words::check_options(cx, want, delta);
     if let Source::OsTemplate(volume) = &want.source {
         check_archive(cx, volume, node, delta);
     }
     if let Source::Template { storage, .. } | Source::Guest { storage, .. } = &want.source {
         if let Some(storage) = storage {
-            check_storage(cx, storage, node, *guest, Bytes(0), "from.storage", delta);
+            room::check_storage(cx, storage, node, *guest, Bytes(0), "from.storage", delta);
         }
         if let Some(source) = source {
             if source.row.guest != *guest {
@@ -179,7 +179,7 @@ pub fn check_create(cx: &PlanContext<'_>, want: &GuestDesired, source: Option<&G
                 );
             }
             check_copy(want, source, delta);
-            check_shrink(want, source, delta);
+            room::check_shrink(want, source, delta);
             let away = source.row.node != *node;
             let fixed = volumes(source.row.guest, &source.config)
                 .iter()
@@ -256,17 +256,15 @@ pub fn check_update(
     differences: &[Difference],
     delta: &mut Delta,
 ) {
-    check_shrink(want, seen, delta);
+    room::check_shrink(want, seen, delta);
     check_pool(cx, want, delta);
-    check_volumes(cx, want, Some(seen), delta);
-    check_options(cx, want, delta);
+    room::check_volumes(cx, want, Some(seen), delta);
+    words::check_options(cx, want, delta);
     if differences.iter().any(|d| d.path.starts_with("networks.") && d.path.ends_with(".bridge")) {
         check_networks(cx, want, delta);
     }
+    room::check_changed(cx, want, seen, differences, delta);
     for d in differences {
-        if let (Some((slot, "storage")), Some(from), Some(to)) = (mapping::volume_path(&d.path), &d.from, &d.to) {
-            delta.problems.push(Problem::new(&d.path, format!("{slot} is on storage `{from}`, and the manifest says `{to}`")).help("a disk is never recreated to move it: move it in PVE (Disk Action, Move Storage), or put the old storage back"));
-        }
         if d.path == "unprivileged" {
             delta.problems.push(
                 Problem::new("unprivileged", "whether a container is unprivileged is decided when it is made")
@@ -275,137 +273,6 @@ pub fn check_update(
         }
     }
     rights::require_update(cx, want, seen, differences, delta);
-}
-
-fn check_shrink(want: &GuestDesired, seen: &GuestSeen, delta: &mut Delta) {
-    for (path, size) in &want.fields {
-        let Some((slot, "size")) = mapping::volume_path(path) else { continue };
-        let Some(have) = mapping::read(want.guest, &seen.config, path) else { continue };
-        if let (Some(want), Some(have)) = (Bytes::parse(size), Bytes::parse(&have))
-            && want < have
-        {
-            delta.problems.push(
-                Problem::new(path, format!("{slot} has {have} and cannot shrink to {want}"))
-                    .help("PVE only grows disks; write the size that it has, or more"),
-            );
-        }
-    }
-}
-
-fn check_volumes(cx: &PlanContext<'_>, want: &GuestDesired, seen: Option<&GuestSeen>, delta: &mut Delta) {
-    let Identity::Guest { node, guest, .. } = cx.identity else { return };
-    let slots: BTreeSet<&str> =
-        want.fields.keys().filter_map(|p| mapping::volume_path(p)).map(|(slot, _)| slot).collect();
-    for slot in slots {
-        let held = seen.map_or_else(|| source_config(cx, want), |s| Some(s.config.clone()));
-        if held.is_some_and(|c| c.contains_key(slot)) {
-            continue;
-        }
-        let prefix = if slot == "rootfs" {
-            slot.to_owned()
-        } else if *guest == GuestType::Qemu {
-            format!("disks.{slot}")
-        } else {
-            format!("mounts.{slot}")
-        };
-        let size = want.fields.get(&format!("{prefix}.size")).and_then(|s| Bytes::parse(s));
-        match (want.fields.get(&format!("{prefix}.storage")), size) {
-            (Some(storage), Some(size)) => {
-                check_storage(cx, storage, node, *guest, size, &format!("{prefix}.storage"), delta)
-            }
-            (None, _) => delta.problems.push(
-                Problem::new(&prefix, format!("{slot} is not there yet, and no `storage` says where to make it"))
-                    .help(format!("storages of `{node}` that take it: {}", fitting(cx, node, *guest, Bytes(0)))),
-            ),
-            (_, None) => delta.problems.push(
-                Problem::new(&prefix, format!("{slot} is not there yet, and no `size` says how large to make it"))
-                    .help("write its size, such as `size: 20Gi`"),
-            ),
-        }
-    }
-}
-
-fn source_config(cx: &PlanContext<'_>, want: &GuestDesired) -> Option<Config> {
-    match &want.source {
-        Source::Template { template, .. } => {
-            match template_of(cx, template).filter(|t| t.row.template && t.lock.is_none()) {
-                Some(seen) => Some(seen.config),
-                // Not there yet: whatever slots it will have is not known, so nothing is refused now.
-                None => Some(
-                    want.fields
-                        .keys()
-                        .filter_map(|p| mapping::volume_path(p))
-                        .map(|(slot, _)| (slot.to_owned(), String::new()))
-                        .collect(),
-                ),
-            }
-        }
-        Source::Guest { vmid, .. } => guest_of(cx, *vmid).map(|s| s.config),
-        Source::Empty | Source::OsTemplate(_) | Source::Existing => None,
-    }
-}
-
-fn check_storage(
-    cx: &PlanContext<'_>,
-    storage: &str,
-    node: &str,
-    guest: GuestType,
-    size: Bytes,
-    path: &str,
-    delta: &mut Delta,
-) {
-    let index = &cx.seen.index;
-    let Some(row) = index.storages.get(&(node.to_owned(), storage.to_owned())) else {
-        let at = format!("/storage/{storage}");
-        if !index.permissions.is_empty() && !index.may(&at, "Datastore.Audit") {
-            // PVE hides it, so whether it is there is not known.
-            require(cx, delta, &at, "Datastore.Audit");
-            require(cx, delta, &at, "Datastore.AllocateSpace");
-            return;
-        }
-        let here =
-            index.storages.keys().filter(|(n, _)| n == node).map(|(_, s)| s.as_str()).collect::<Vec<_>>().join(", ");
-        delta.problems.push(
-            Problem::new(path, format!("node `{node}` has no storage `{storage}`"))
-                .help(format!("storages of `{node}` that we may see: {here}")),
-        );
-        return;
-    };
-    let content = if guest == GuestType::Qemu { "images" } else { "rootdir" };
-    if !row.content.contains(content) {
-        let all: Vec<&str> =
-            row.content.iter().map(String::as_str).filter(|c| !c.is_empty() && *c != "none").chain([content]).collect();
-        delta.problems.push(
-            Problem::new(path, format!("storage `{storage}` does not take `{content}`"))
-                .help(format!("allow it: pvesm set {storage} --content {}", all.join(","))),
-        );
-    }
-    if !row.available {
-        delta.problems.push(Problem::new(path, format!("storage `{storage}` on `{node}` is not available")).help(
-            format!(
-                "look at it with: pvesm status --storage {storage}; or take another: {}",
-                fitting(cx, node, guest, size)
-            ),
-        ));
-    } else if row.size > 0 && size.0 > row.size.saturating_sub(row.used) {
-        let free = row.size.saturating_sub(row.used);
-        let unit = if free >> 30 >= 10 { 30 } else { 20 };
-        let free = Bytes(free >> unit << unit);
-        delta.problems.push(
-            Problem::new(path, format!("storage `{storage}` on `{node}` has {free} free, and {size} are asked for"))
-                .help(format!("make room, or take another that has it: {}", fitting(cx, node, guest, size))),
-        );
-    }
-    require(cx, delta, &format!("/storage/{storage}"), "Datastore.AllocateSpace");
-}
-
-/// The storages of a node that would take a volume of such a guest, by name.
-fn fitting(cx: &PlanContext<'_>, node: &str, guest: GuestType, size: Bytes) -> String {
-    let content = if guest == GuestType::Qemu { "images" } else { "rootdir" };
-    let rows = cx.seen.index.storages.values().filter(|s| s.node == node && s.available && s.content.contains(content));
-    let names: Vec<&str> =
-        rows.filter(|s| s.size.saturating_sub(s.used) >= size.0).map(|s| s.storage.as_str()).collect();
-    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 
 fn check_networks(cx: &PlanContext<'_>, want: &GuestDesired, delta: &mut Delta) {
@@ -447,19 +314,5 @@ fn check_archive(cx: &PlanContext<'_>, volume: &str, node: &str, delta: &mut Del
         delta
             .problems
             .push(Problem::new("from.osTemplate", format!("node `{node}` has no CT template `{volume}`")).help(help));
-    }
-}
-
-/// An option that a field of its own says.
-fn check_options(cx: &PlanContext<'_>, want: &GuestDesired, delta: &mut Delta) {
-    for path in want.fields.keys() {
-        let Some(option) = path.strip_prefix("options.") else { continue };
-        let typed = want.fields.keys().any(|other| other != path && matches!(mapping::place(want.guest, other), mapping::Place::Option(o) | mapping::Place::Part(o, _) if o == option));
-        if typed || matches!(option, "description" | "tags" | "digest" | "delete" | "vmid" | "node" | "template") {
-            delta.problems.push(
-                Problem::new(path, format!("`{option}` is said by a field of its own"))
-                    .help(format!("see: pvectl explain {}", cx.resource.kind)),
-            );
-        }
     }
 }

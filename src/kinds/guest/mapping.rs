@@ -1,11 +1,13 @@
-//! Which option of PVE a manifest field is, and the normal form in which both sides are compared. Normal forms are the
-//! manifest's: sizes as `4Gi`, booleans as `1` and `0`, tags sorted without our own, addresses in upper case.
+//! Which option of PVE a manifest field is, and its value there in normal form: the table applied to a configuration.
 
 use crate::base::id::GuestType;
-use crate::base::quantity::Bytes;
+use crate::kinds::guest::form::Form;
+use crate::kinds::guest::table::{self, At, Row};
 use crate::pve::property::PropertyString;
 use crate::resource::step::Impact;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+
+pub use crate::kinds::guest::form::normal_tags;
 
 /// A guest's options as text, as PVE holds them (pending values included); notes without our marker.
 pub type Config = BTreeMap<String, String>;
@@ -25,102 +27,84 @@ pub enum Place {
 }
 
 /// Network card models of QEMU as PVE names them (`PVE::QemuServer::Network`).
-const MODELS: [&str; 6] = ["virtio", "e1000", "e1000e", "rtl8139", "vmxnet3", "ne2k_pci"];
+const MODELS: [&str; 14] = [
+    "virtio",
+    "e1000",
+    "e1000-82540em",
+    "e1000-82544gc",
+    "e1000-82545em",
+    "e1000e",
+    "i82551",
+    "i82557b",
+    "i82559er",
+    "ne2k_isa",
+    "ne2k_pci",
+    "pcnet",
+    "rtl8139",
+    "vmxnet3",
+];
+
+/// Other names of a part that PVE takes and keeps.
+const ALIASES: [(&str, &str); 6] = [
+    ("freeze-fs-on-backup", "freeze-fs"),
+    ("guest-fsfreeze", "freeze-fs"),
+    ("bps_rd_length", "bps_rd_max_length"),
+    ("bps_wr_length", "bps_wr_max_length"),
+    ("iops_rd_length", "iops_rd_max_length"),
+    ("iops_wr_length", "iops_wr_max_length"),
+];
 
 /// Where a field of a guest lives in PVE's configuration.
 pub fn place(guest: GuestType, path: &str) -> Place {
-    let mut words = path.splitn(3, '.');
-    let option = |name: &str| Place::Option(name.to_owned());
-    let qemu = guest == GuestType::Qemu;
-    match (words.next().unwrap_or(""), words.next(), words.next()) {
-        ("name", None, None) => option(if qemu { "name" } else { "hostname" }),
-        (word @ ("description" | "tags" | "protection" | "unprivileged"), None, None) => option(word),
-        ("nameservers", None, None) | ("cloudInit", Some("nameservers"), None) => option("nameserver"),
-        ("searchDomain", None, None) | ("cloudInit", Some("searchDomain"), None) => option("searchdomain"),
-        ("cloudInit", Some("user"), None) => option("ciuser"),
-        ("cloudInit", Some("sshKeys"), None) => option("sshkeys"),
-        ("hardware", Some(word), None) => match word {
-            "osType" => option("ostype"),
-            "scsiController" => option("scsihw"),
-            "guestAgent" => Place::Part("agent".into(), "enabled"),
-            other => option(other),
-        },
-        ("startup", Some("onBoot"), None) => option("onboot"),
-        ("startup", Some("order"), None) => Place::Part("startup".into(), "order"),
-        ("startup", Some("upDelay"), None) => Place::Part("startup".into(), "up"),
-        ("startup", Some("downDelay"), None) => Place::Part("startup".into(), "down"),
-        ("features", Some("nesting"), None) => Place::Part("features".into(), "nesting"),
-        ("options", Some(_), _) => option(&path["options.".len()..]),
-        ("disks" | "mounts", Some(slot), Some(part)) => volume_part(slot, part),
-        ("rootfs", Some(part), None) => volume_part("rootfs", part),
-        ("networks", Some(slot), Some(part)) => network_part(qemu, slot, part),
-        _ => Place::Elsewhere,
+    if let Some(option) = path.strip_prefix("options.") {
+        return Place::Option(option.to_owned());
     }
-}
-
-fn volume_part(slot: &str, part: &str) -> Place {
-    let part = match part {
-        "discard" => "discard",
-        "ssd" => "ssd",
-        "ioThread" => "iothread",
-        "cache" => "cache",
-        "backup" => "backup",
-        "path" => "mp",
-        _ => return Place::Elsewhere,
-    };
-    Place::Part(slot.to_owned(), part)
-}
-
-fn network_part(qemu: bool, slot: &str, part: &str) -> Place {
-    let part = match part {
-        "ip" | "gateway" if qemu => {
-            let ipconfig = format!("ipconfig{}", slot.trim_start_matches("net"));
-            return Place::Part(ipconfig, if part == "ip" { "ip" } else { "gw" });
-        }
-        "ip" => "ip",
-        "gateway" => "gw",
-        "bridge" => "bridge",
-        "vlan" => "tag",
-        "model" => "model",
-        "mac" => {
-            if qemu {
-                "macaddr"
-            } else {
-                "hwaddr"
-            }
-        }
-        "firewall" => "firewall",
-        "mtu" => "mtu",
-        "rateLimit" => "rate",
-        "name" => "name",
-        _ => return Place::Elsewhere,
-    };
-    Place::Part(slot.to_owned(), part)
+    let Some((row, slot)) = table::find(guest, path) else { return Place::Elsewhere };
+    match (row.at, row.option(slot)) {
+        (At::Option(_) | At::Slot, Some(option)) => Place::Option(option),
+        (At::Part(_, part) | At::SlotPart(part) | At::Numbered(_, part), Some(option)) => Place::Part(option, part),
+        (_, _) => Place::Elsewhere,
+    }
 }
 
 /// An option's text as parts. A VM's network option is turned from `virtio=MAC,…` into `model=virtio,macaddr=MAC,…`.
 pub fn parts(guest: GuestType, option: &str, text: &str) -> PropertyString {
-    let default_key = default_key(option);
-    let read = PropertyString::parse(text, default_key);
-    if guest != GuestType::Qemu || !is_network(option) {
-        return read;
-    }
+    let read = PropertyString::parse(text, default_key(guest, option));
+    let card = guest == GuestType::Qemu && is_network(option);
     let mut out = PropertyString::default();
     for (key, value) in read.iter() {
-        if MODELS.contains(&key) {
+        if card && MODELS.contains(&key) {
             out.set("model", key);
             out.set("macaddr", value);
         } else {
-            out.set(key, value);
+            out.set(ALIASES.iter().find(|(alias, _)| *alias == key).map_or(key, |(_, name)| name), value);
         }
     }
-    out
+    if option == "smbios1" { smbios(out) } else { out }
+}
+
+/// Texts of `smbios1`; with `base64=1` beside them they are in base64, as we always write them.
+const SMBIOS: [&str; 6] = ["manufacturer", "product", "version", "serial", "sku", "family"];
+
+/// `smbios1` with its texts in base64, whether they were or not, and without the flag that says so.
+fn smbios(mut parts: PropertyString) -> PropertyString {
+    if parts.remove("base64").as_deref() != Some("1") {
+        for key in SMBIOS {
+            if let Some(text) = parts.get(key).map(|t| Form::Base64.encode(t)) {
+                parts.set(key, text);
+            }
+        }
+    }
+    parts
 }
 
 /// The other way round.
 pub fn unparts(guest: GuestType, option: &str, parts: &PropertyString) -> String {
+    if option == "smbios1" && SMBIOS.iter().any(|key| parts.get(key).is_some()) {
+        return format!("base64=1,{}", parts.to_text(""));
+    }
     if guest != GuestType::Qemu || !is_network(option) {
-        return parts.to_text(default_key(option));
+        return parts.to_text(default_key(guest, option));
     }
     let model = parts.get("model").unwrap_or("virtio");
     let head = parts.get("macaddr").map_or_else(|| model.to_owned(), |mac| format!("{model}={mac}"));
@@ -128,17 +112,40 @@ pub fn unparts(guest: GuestType, option: &str, parts: &PropertyString) -> String
     head + &rest.collect::<String>()
 }
 
-fn default_key(option: &str) -> &'static str {
-    if option == "agent" {
-        "enabled"
-    } else if option == "startup" {
-        "order"
-    } else if is_network(option) {
-        "model"
-    } else if option == "rootfs" || slot_number(option, "mp").is_some() {
-        "volume"
-    } else {
-        "file"
+fn default_key(guest: GuestType, option: &str) -> &'static str {
+    let stem = option.trim_end_matches(|c: char| c.is_ascii_digit());
+    match (guest, stem) {
+        (GuestType::Lxc, "rootfs" | "mp" | "unused") => "volume",
+        (GuestType::Lxc, "dev") => "path",
+        (GuestType::Qemu, "agent") => "enabled",
+        (GuestType::Qemu, "cpu") => "cputype",
+        (GuestType::Qemu, "vga" | "machine") => "type",
+        (GuestType::Qemu, "memory") => "current",
+        (GuestType::Qemu, "watchdog") => "model",
+        (GuestType::Qemu, "rng") => "source",
+        (GuestType::Qemu, "boot") => "legacy",
+        (GuestType::Qemu, "usb" | "hostpci") => "host",
+        (GuestType::Qemu, "virtiofs") => "dirid",
+        (GuestType::Qemu, "net") => "model",
+        (GuestType::Qemu | GuestType::Lxc, "startup") => "order",
+        (GuestType::Qemu | GuestType::Lxc, _) => "file",
+    }
+}
+
+/// The part without which PVE does not take the option at all.
+pub fn needed_part(guest: GuestType, option: &str) -> &'static [&'static str] {
+    let stem = option.trim_end_matches(|c: char| c.is_ascii_digit());
+    match (guest, stem) {
+        (GuestType::Qemu, "agent") => &["enabled"],
+        (GuestType::Qemu, "rng") => &["source"],
+        (GuestType::Qemu, "watchdog") => &["model"],
+        (GuestType::Qemu, "audio") => &["device"],
+        (GuestType::Qemu, "ivshmem") => &["size"],
+        (GuestType::Qemu, "numa") => &["cpus"],
+        (GuestType::Qemu, "usb" | "hostpci") => &["host", "mapping"],
+        (GuestType::Qemu, "virtiofs") => &["dirid"],
+        (GuestType::Lxc, "dev") => &["path"],
+        (GuestType::Qemu | GuestType::Lxc, _) => &[],
     }
 }
 
@@ -147,9 +154,18 @@ pub fn is_network(option: &str) -> bool {
     slot_number(option, "net").is_some()
 }
 
-/// Whether an option of a VM is a disk slot.
+/// Whether an option of a VM is a disk slot that may also hold a CD.
 pub fn is_disk_slot(option: &str) -> bool {
     ["scsi", "virtio", "sata", "ide"].iter().any(|bus| slot_number(option, bus).is_some())
+}
+
+/// Whether an option holds a volume, or may.
+pub fn is_volume_slot(guest: GuestType, option: &str) -> bool {
+    let stems: &[&str] = match guest {
+        GuestType::Qemu => &["scsi", "virtio", "sata", "ide", "efidisk", "tpmstate"],
+        GuestType::Lxc => &["mp"],
+    };
+    option == "rootfs" || stems.iter().any(|stem| slot_number(option, stem).is_some())
 }
 
 /// The number behind a word: `slot_number("scsi7", "scsi")` is 7.
@@ -163,31 +179,61 @@ pub fn slot_number(option: &str, word: &str) -> Option<u32> {
 
 /// The value of a field in normal form, `None` where PVE holds nothing for it.
 pub fn read(guest: GuestType, config: &Config, path: &str) -> Option<String> {
-    let (option, part) = match place(guest, path) {
-        Place::Option(option) => (option, None),
-        Place::Part(option, part) => (option, Some(part)),
-        Place::Elsewhere => return volume_fact(guest, config, path),
-    };
-    let text = config.get(&option)?;
-    let value = match part {
-        Some(part) => parts(guest, &option, text).get(part)?.to_owned(),
-        None => text.clone(),
-    };
-    Some(normal(path, &value))
+    if let Some(option) = path.strip_prefix("options.") {
+        return config.get(option).cloned();
+    }
+    let (row, slot) = table::find(guest, path)?;
+    read_row(guest, config, row, slot)
 }
 
-/// Size and storage of a volume.
-fn volume_fact(guest: GuestType, config: &Config, path: &str) -> Option<String> {
-    let (slot, part) = volume_path(path)?;
-    let volume = parts(guest, slot, config.get(slot)?);
-    match part {
-        "size" => volume.get("size").map(|s| normal(path, s)),
-        "storage" => volume.get("file").or_else(|| volume.get("volume"))?.split_once(':').map(|(s, _)| s.to_owned()),
+/// The same for a row and its slot.
+pub fn read_row(guest: GuestType, config: &Config, row: &Row, slot: &str) -> Option<String> {
+    let value = match row.at {
+        At::Index => return None,
+        At::Volume => volume_fact(guest, config, row, slot)?,
+        At::Option(_) | At::Slot => config.get(&row.option(slot)?)?.clone(),
+        At::Part(_, part) | At::SlotPart(part) | At::Numbered(_, part) => {
+            let option = row.option(slot)?;
+            let held = parts(guest, &option, config.get(&option)?);
+            let value = held.get(part)?;
+            // Three fields are one part, by what stands in it.
+            let fits = match row.path {
+                "disks.*.iso" => is_cdrom(&held),
+                "mounts.*.device" => value.starts_with("/dev/"),
+                "mounts.*.hostPath" => value.starts_with('/') && !value.starts_with("/dev/"),
+                _ => true,
+            };
+            fits.then_some(value)?.to_owned()
+        }
+    };
+    Some(row.form.normal(&value))
+}
+
+/// Whether a drive is a CD drive, and not cloud-init's.
+pub fn is_cdrom(drive: &PropertyString) -> bool {
+    drive.get("media") == Some("cdrom") && !is_cloud_init(drive)
+}
+
+/// Whether a drive is cloud-init's.
+pub fn is_cloud_init(drive: &PropertyString) -> bool {
+    drive.get("file").is_some_and(|f| f.ends_with(":cloudinit") || f.contains("-cloudinit"))
+}
+
+/// What is known of the volume behind a slot.
+fn volume_fact(guest: GuestType, config: &Config, row: &Row, slot: &str) -> Option<String> {
+    let slot = if slot.is_empty() { "rootfs" } else { slot };
+    let drive = parts(guest, slot, config.get(slot)?);
+    let volume = drive.get("file").or_else(|| drive.get("volume"))?;
+    let (storage, _) = volume.split_once(':').filter(|_| drive.get("media") != Some("cdrom"))?;
+    match row.path.rsplit('.').next()? {
+        "size" => drive.get("size").map(str::to_owned),
+        "storage" => Some(storage.to_owned()),
+        "volume" => Some(volume.to_owned()),
         _ => None,
     }
 }
 
-/// The slot and the last word of a path below `disks`, `mounts` or `rootfs`.
+/// The slot and the next word of a path below `disks`, `mounts` or `rootfs`.
 pub fn volume_path(path: &str) -> Option<(&str, &str)> {
     let mut words = path.split('.');
     match (words.next()?, words.next()?, words.next()) {
@@ -197,107 +243,22 @@ pub fn volume_path(path: &str) -> Option<(&str, &str)> {
     }
 }
 
-/// A value of PVE in normal form.
-fn normal(path: &str, value: &str) -> String {
-    let last = path.rsplit('.').next().unwrap_or(path);
-    match (path, last) {
-        ("hardware.memory" | "hardware.swap" | "hardware.balloon", _) => {
-            let mib = value.trim_start_matches("current=").split(',').next().unwrap_or("").trim();
-            mib.parse::<u64>().map_or_else(|_| value.to_owned(), |mib| Bytes(mib << 20).to_string())
-        }
-        ("tags", _) => normal_tags(value.split([';', ',', ' '])),
-        ("description", _) => value.trim_end().to_owned(),
-        ("cloudInit.sshKeys", _) => normal_keys(&percent_encoding::percent_decode_str(value).decode_utf8_lossy()),
-        ("cloudInit.nameservers" | "nameservers", _) => value.split_whitespace().collect::<Vec<_>>().join(" "),
-        (p, "size") if !p.starts_with("options.") => {
-            Bytes::parse(value).map_or_else(|| value.to_owned(), |b| b.to_string())
-        }
-        (p, "mac") if p.starts_with("networks.") => value.to_uppercase(),
-        (p, "discard") if p.starts_with("disks.") => u8::from(value == "on").to_string(),
-        _ => value.to_owned(),
-    }
-}
-
-/// Tags sorted, in lower case, without our own.
-pub fn normal_tags<'a>(tags: impl IntoIterator<Item = &'a str>) -> String {
-    let set: BTreeSet<String> =
-        tags.into_iter().map(|t| t.trim().to_lowercase()).filter(|t| !t.is_empty() && t != TAG).collect();
-    set.into_iter().collect::<Vec<_>>().join(";")
-}
-
-/// SSH keys one a line, without blank lines.
-pub fn normal_keys(text: &str) -> String {
-    text.lines().map(str::trim).filter(|l| !l.is_empty()).collect::<Vec<_>>().join("\n")
-}
-
 /// A value in normal form as PVE takes it.
-pub fn encode(path: &str, value: &str) -> String {
-    let last = path.rsplit('.').next().unwrap_or(path);
-    match (path, last) {
-        ("hardware.memory" | "hardware.swap" | "hardware.balloon", _) => {
-            Bytes::parse(value).map_or_else(|| value.to_owned(), |b| b.mib().to_string())
-        }
-        ("tags", _) => {
-            let mut tags: BTreeSet<&str> = value.split(';').filter(|t| !t.is_empty()).collect();
-            tags.insert(TAG);
-            tags.into_iter().collect::<Vec<_>>().join(";")
-        }
-        // PVE decodes `sshkeys` once more inside the form value, and wants %20, not + (`PVE::QemuServer::Cloudinit`).
-        ("cloudInit.sshKeys", _) => {
-            percent_encoding::utf8_percent_encode(value, percent_encoding::NON_ALPHANUMERIC).to_string()
-        }
-        (p, "discard") if p.starts_with("disks.") => if value == "1" { "on" } else { "ignore" }.to_owned(),
-        _ => value.to_owned(),
-    }
+pub fn encode(guest: GuestType, path: &str, value: &str) -> String {
+    table::find(guest, path).map_or_else(|| value.to_owned(), |(row, _)| row.form.encode(value))
 }
 
-/// What an absent value means, in normal form (`PVE::QemuServer`'s and `PVE::LXC::Config`'s schemas).
+/// What an absent value means, in normal form.
 pub fn default(guest: GuestType, path: &str) -> Option<String> {
-    let last = path.rsplit('.').next().unwrap_or(path);
-    let qemu = guest == GuestType::Qemu;
-    let value = match path {
-        "hardware.cores" if qemu => "1",
-        "hardware.sockets" => "1",
-        "hardware.memory" | "hardware.swap" => "512Mi",
-        "hardware.guestAgent" | "protection" | "startup.onBoot" | "unprivileged" => "0",
-        "hardware.bios" => "seabios",
-        "hardware.osType" if qemu => "other",
-        "hardware.scsiController" => "lsi",
-        "tags"
-        | "description"
-        | "cloudInit.nameservers"
-        | "nameservers"
-        | "searchDomain"
-        | "cloudInit.searchDomain" => "",
-        _ if path.starts_with("features.") => "0",
-        _ if path.starts_with("options.") => return None,
-        _ => match last {
-            "discard" | "ssd" | "ioThread" | "firewall" => "0",
-            "backup" => {
-                if qemu {
-                    "1"
-                } else {
-                    "0"
-                }
-            }
-            "cache" => "none",
-            "model" => "virtio",
-            _ => return None,
-        },
-    };
-    Some(value.to_owned())
+    table::find(guest, path)?.0.default.map(str::to_owned)
 }
 
 /// What changing a field does to a running guest. PVE's own answer (`/pending` after the write) is what counts in the end.
 pub fn impact(guest: GuestType, path: &str) -> Impact {
-    match path.split('.').next().unwrap_or("") {
-        "name" | "description" | "tags" | "startup" | "protection" | "pool" => Impact::None,
-        "power" => Impact::Restart,
-        "networks" | "disks" | "mounts" | "rootfs" => Impact::Live,
-        "hardware" if guest == GuestType::Lxc => Impact::Live,
-        "hardware" if path == "hardware.balloon" => Impact::Live,
-        "nameservers" | "searchDomain" => Impact::Live,
-        _ => Impact::AfterReboot,
+    match table::find(guest, path) {
+        Some((row, _)) if row.path == "power" => Impact::Restart,
+        Some((row, _)) => row.impact,
+        None => Impact::AfterReboot,
     }
 }
 
@@ -341,6 +302,19 @@ mod tests {
         for (path, value) in [("networks.net0.ip", "dhcp"), ("rootfs.size", "1Gi"), ("rootfs.storage", "local-btrfs")] {
             assert_eq!(read(GuestType::Lxc, &ct, path).as_deref(), Some(value), "{path}");
         }
+    }
+
+    #[test]
+    fn texts_of_smbios_are_base64_and_say_so() {
+        for text in ["uuid=x,manufacturer=Acme", "uuid=x,base64=1,manufacturer=QWNtZQ=="] {
+            let held = config(&[("smbios1", text)]);
+            let read = read(GuestType::Qemu, &held, "hardware.smbios.manufacturer");
+            assert_eq!(read.as_deref(), Some("Acme"), "{text}");
+            let written = unparts(GuestType::Qemu, "smbios1", &parts(GuestType::Qemu, "smbios1", text));
+            assert_eq!(written, "base64=1,uuid=x,manufacturer=QWNtZQ==");
+        }
+        let bare = parts(GuestType::Qemu, "smbios1", "uuid=x");
+        assert_eq!(unparts(GuestType::Qemu, "smbios1", &bare), "uuid=x");
     }
 
     #[test]

@@ -1,12 +1,29 @@
-//! What `VirtualMachine`, `Container` and `GuestTemplate` share: the parts of their specs, the mapping between manifest
-//! fields and PVE's options with its normal forms, and the plan of a guest. Values only.
+//! What `VirtualMachine`, `Container` and `GuestTemplate` share: the parts of their specs, the table that maps manifest
+//! fields to PVE's options with its normal forms, and the plan of a guest. Values only.
+
+pub mod spec;
+
+pub mod board;
+pub mod cloud_init;
+pub mod devices;
+pub mod networks;
+pub mod volumes;
+
+pub mod form;
+pub mod table;
+mod table_ct;
+mod table_vm;
+
+pub mod mapping;
 
 pub mod compose;
+pub mod create;
 pub mod desired;
 pub mod export;
 pub mod fit;
-pub mod mapping;
 pub mod observed;
 pub mod plan;
 pub mod rights;
-pub mod spec;
+pub mod room;
+pub mod update;
+pub mod words;

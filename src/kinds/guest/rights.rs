@@ -105,7 +105,26 @@ fn require_fields<'a>(
     for (field, value) in fields {
         let Some(option) = option_of(want.guest, field) else { continue };
         // A part's value says nothing about the whole option; a removal has none.
-        let value = value.filter(|_| field.starts_with("options.")).unwrap_or("");
+        let told = value.filter(|v| !v.is_empty());
+        let last = field.rsplit('.').next().unwrap_or("");
+        let value = match (want.guest, last) {
+            (_, _) if field.starts_with("options.") => told.unwrap_or(""),
+            (GuestType::Qemu, "mapping") if told.is_some() => "mapping=x",
+            (GuestType::Qemu, "host") if told == Some("spice") => "spice",
+            (GuestType::Qemu, "device") if told.is_none_or(|v| v == "socket") => "socket",
+            (GuestType::Qemu, "iso") => "media=cdrom",
+            (GuestType::Lxc, "hostPath" | "device") => "/",
+            // The default is what is there already, as far as PVE asks.
+            (GuestType::Lxc, "keyctl" | "fuse" | "mknod" | "mount" | "forceRwSys") if told != Some("0") => "keyctl=1",
+            (_, _) if field.starts_with("usb.") || field.starts_with("pci.") => {
+                let mapped = want
+                    .fields
+                    .keys()
+                    .any(|k| k.starts_with(&field[..field.len() - last.len()]) && k.ends_with(".mapping"));
+                if mapped { "mapping=x" } else { "" }
+            }
+            (_, _) => "",
+        };
         let asks = match (want.guest, field) {
             (_, "unprivileged") => continue,
             (GuestType::Qemu, _) => of_vm(&option, value),

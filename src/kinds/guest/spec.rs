@@ -2,8 +2,9 @@
 
 use crate::base::quantity::{Bytes, parse_seconds};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::Error;
-use serde::{Deserialize, Deserializer};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Error, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -19,6 +20,12 @@ impl<'de> Deserialize<'de> for Size {
             .filter(|b| b.0 > 0 || text.starts_with('0'))
             .map(Size)
             .ok_or_else(|| Error::custom(format!("`{text}` is not a size; write it like 4Gi, 512Mi or 20G")))
+    }
+}
+
+impl Serialize for Size {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
     }
 }
 
@@ -44,6 +51,12 @@ impl<'de> Deserialize<'de> for Seconds {
     }
 }
 
+impl Serialize for Seconds {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
 impl JsonSchema for Seconds {
     fn schema_name() -> Cow<'static, str> {
         "Seconds".into()
@@ -54,7 +67,7 @@ impl JsonSchema for Seconds {
 }
 
 /// Whether a guest shall run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema, Serialize)]
 pub enum Power {
     /// It shall run; it is started when it does not.
     Running,
@@ -95,7 +108,7 @@ pub enum Prefer {
 }
 
 /// When and how a guest starts with its node.
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Startup {
     /// Start it when its node starts.
@@ -119,6 +132,19 @@ pub struct Update {
     /// What to do when a change takes effect only at the next start.
     #[serde(default)]
     pub reboot: RebootPolicy,
+    /// What becomes of a volume whose slot left the manifest.
+    #[serde(default)]
+    pub volumes: VolumePolicy,
+}
+
+/// What becomes of a volume whose slot left the manifest. It is never deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+pub enum VolumePolicy {
+    /// It stays plugged in, and is no longer managed.
+    #[default]
+    Keep,
+    /// It is taken out of its slot, and stays with the guest as `unusedN`.
+    Detach,
 }
 
 /// What to do when a change takes effect only at the next start.
@@ -129,57 +155,6 @@ pub enum RebootPolicy {
     Never,
     /// Reboot it in order (through the agent or ACPI), never by force.
     IfRequired,
-}
-
-/// Processors, memory and the virtual board of a VM.
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Hardware {
-    /// Cores of each socket.
-    #[serde(default)]
-    #[schemars(range(min = 1, max = 1024))]
-    pub cores: Option<u32>,
-    /// Sockets.
-    #[serde(default)]
-    #[schemars(range(min = 1, max = 64))]
-    pub sockets: Option<u32>,
-    /// CPU type with flags as PVE writes them, such as `host` or `x86-64-v2-AES,flags=+aes`.
-    #[serde(default)]
-    pub cpu: Option<String>,
-    /// Memory; whole MiB.
-    #[serde(default)]
-    pub memory: Option<Size>,
-    /// The least that ballooning may leave; `0` turns ballooning off.
-    #[serde(default)]
-    pub balloon: Option<BalloonSize>,
-    /// Machine type, such as `q35`.
-    #[serde(default)]
-    pub machine: Option<String>,
-    /// Firmware.
-    #[serde(default)]
-    pub bios: Option<Bios>,
-    /// Guest operating system as PVE names it: `l26`, `win11`, …
-    #[serde(default)]
-    pub os_type: Option<String>,
-    /// SCSI controller: `virtio-scsi-single`, `virtio-scsi-pci`, `lsi`, …
-    #[serde(default)]
-    pub scsi_controller: Option<String>,
-    /// Whether PVE talks to the QEMU guest agent.
-    #[serde(default)]
-    pub guest_agent: Option<bool>,
-    /// Display, as PVE writes it: `std`, `serial0`, `virtio,memory=64`, …
-    #[serde(default)]
-    pub vga: Option<String>,
-}
-
-/// Firmware of a VM.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Bios {
-    /// The classic BIOS.
-    Seabios,
-    /// UEFI.
-    Ovmf,
 }
 
 /// A size, or `0` for none.
@@ -200,6 +175,12 @@ impl<'de> Deserialize<'de> for BalloonSize {
     }
 }
 
+impl Serialize for BalloonSize {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
 impl JsonSchema for BalloonSize {
     fn schema_name() -> Cow<'static, str> {
         "BalloonSize".into()
@@ -209,108 +190,48 @@ impl JsonSchema for BalloonSize {
     }
 }
 
-/// A disk of a VM.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Disk {
-    /// Where it is plugged in: `scsi0`, `virtio1`, `sata0`, `ide0`, …
-    pub slot: String,
-    /// The storage that holds it; needed to create it.
-    #[serde(default)]
-    pub storage: Option<String>,
-    /// Its size. It may grow, never shrink.
-    #[serde(default)]
-    pub size: Option<Size>,
-    /// Give freed blocks back to the storage.
-    #[serde(default)]
-    pub discard: Option<bool>,
-    /// Show it to the guest as an SSD.
-    #[serde(default)]
-    pub ssd: Option<bool>,
-    /// A thread of its own for its I/O.
-    #[serde(default)]
-    pub io_thread: Option<bool>,
-    /// Cache mode.
-    #[serde(default)]
-    pub cache: Option<Cache>,
-    /// Whether backups hold it.
-    #[serde(default)]
-    pub backup: Option<bool>,
+/// A value that may also be written in short, as one word.
+pub trait Short: Sized {
+    /// From the word; an error says what is wrong with it.
+    fn from_text(text: &str) -> Result<Self, String>;
+    /// From on or off.
+    fn from_flag(on: bool) -> Result<Self, String> {
+        Err(format!("`{on}` is no word; write its name"))
+    }
 }
 
-/// Cache mode of a disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Cache {
-    /// No cache of the host.
-    None,
-    /// Writes are done when they are in the host's cache.
-    Writeback,
-    /// Writes are done when they are on the disk.
-    Writethrough,
-    /// Like writethrough, past the host's cache.
-    Directsync,
-    /// As fast as can be, and lost with the power.
-    Unsafe,
+/// Reads a value that may be written in short.
+struct ShortOrMap<T>(std::marker::PhantomData<T>);
+
+impl<'de, T: Short + DeserializeMap<'de>> Visitor<'de> for ShortOrMap<T> {
+    type Value = T;
+    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("one word, or fields")
+    }
+    fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
+        T::from_text(text).map_err(E::custom)
+    }
+    fn visit_bool<E: Error>(self, on: bool) -> Result<T, E> {
+        T::from_flag(on).map_err(E::custom)
+    }
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+        T::from_map(MapAccessDeserializer::new(map))
+    }
 }
 
-/// A network interface of a VM.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Network {
-    /// Which interface: `net0`, `net1`, …
-    #[schemars(regex(pattern = "^net[0-9]+$"))]
-    pub slot: String,
-    /// The bridge that it hangs on.
-    #[serde(default)]
-    pub bridge: Option<String>,
-    /// VLAN tag.
-    #[serde(default)]
-    #[schemars(range(min = 1, max = 4094))]
-    pub vlan: Option<u16>,
-    /// The card that the guest sees: `virtio` unless said.
-    #[serde(default)]
-    pub model: Option<String>,
-    /// MAC address; PVE makes one up if none is given, and it then stays.
-    #[serde(default)]
-    pub mac: Option<String>,
-    /// Whether PVE's firewall guards it.
-    #[serde(default)]
-    pub firewall: Option<bool>,
-    /// Largest packet.
-    #[serde(default)]
-    #[schemars(range(min = 1, max = 65520))]
-    pub mtu: Option<u32>,
-    /// Rate limit in megabytes a second.
-    #[serde(default)]
-    pub rate_limit: Option<f64>,
-    /// Address with its prefix, or `dhcp`; given to the guest by cloud-init.
-    #[serde(default)]
-    pub ip: Option<String>,
-    /// Gateway for that address.
-    #[serde(default)]
-    pub gateway: Option<String>,
+/// The long way of writing such a value.
+pub trait DeserializeMap<'de>: Sized {
+    /// From its fields.
+    fn from_map<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error>;
 }
 
-/// What cloud-init tells a VM at its first start.
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct CloudInit {
-    /// The storage of the cloud-init drive, made at `ide2` where the guest has none.
-    #[serde(default)]
-    pub storage: Option<String>,
-    /// The user to make.
-    #[serde(default)]
-    pub user: Option<String>,
-    /// Public SSH keys of that user.
-    #[serde(default)]
-    pub ssh_keys: Option<Vec<String>>,
-    /// DNS servers.
-    #[serde(default)]
-    pub nameservers: Option<Vec<String>>,
-    /// DNS search domain.
-    #[serde(default)]
-    pub search_domain: Option<String>,
+/// Reads a value written in short or in full.
+pub fn short_or_map<'de, T, D>(deserializer: D) -> Result<T, D::Error>
+where
+    T: Short + DeserializeMap<'de>,
+    D: Deserializer<'de>,
+{
+    deserializer.deserialize_any(ShortOrMap(std::marker::PhantomData))
 }
 
 /// Any other option of PVE's configuration API, verbatim: text, number or boolean.
