@@ -345,7 +345,7 @@ fn applied_twice(make: fn(&Value) -> String, samples: &Samples, states: &[Vec<(b
 
 fn any_applied_twice(make: fn(&Value) -> String, samples: &Samples) {
     let picks = || prop::collection::vec(any::<(bool, Index)>(), samples.len());
-    let mut runner = TestRunner::new(Config { cases: 40, failure_persistence: None, ..Config::default() });
+    let mut runner = TestRunner::new(Config { cases: 4000, failure_persistence: None, ..Config::default() });
     let outcome = runner.run(&(picks(), picks()), |(first, second)| {
         applied_twice(make, samples, &[first, second]).map_err(TestCaseError::fail)
     });

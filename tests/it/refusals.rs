@@ -649,6 +649,64 @@ fn options_of_a_machine_that_only_root_may_set() {
 }
 
 #[test]
+fn fields_that_only_root_may_set() {
+    let bench = Bench::new();
+    let client = Client::of(&bench.server.ready, "admin@pve!full");
+    let bench = Bench { server: bench.server, client };
+    for (spec, option) in [
+        ("hardware: {affinity: '0-3'}", "affinity"),
+        ("hardware: {vmGenId: '0'}", "vmgenid"),
+        ("serialPorts: [{slot: serial0, device: /dev/ttyS0}]", "serial0"),
+        ("usb: [{slot: usb0, host: '1d6b:0002'}]", "usb0"),
+        ("pci: [{slot: hostpci0, host: '0000:01:00.0', pcie: true}]", "hostpci0"),
+        ("hookScript: 'local:snippets/hook.pl'", "hookscript"),
+    ] {
+        let text = format!("PVE lets only root@pam's own login set `{option}` like this, never a token");
+        bench.refuses(
+            &vm(&format!("{{vmid: 150, node: pve1, {spec}}}")),
+            4,
+            "VirtualMachine/a",
+            &text,
+            "log in with user",
+        );
+    }
+    for (spec, option) in [
+        ("features: {keyctl: true}", "features"),
+        ("mounts: [{slot: mp0, hostPath: /srv, path: /srv}]", "mp0"),
+        ("devices: [{slot: dev0, path: /dev/ttyS0}]", "dev0"),
+    ] {
+        let text = format!("PVE lets only root@pam's own login set `{option}` like this, never a token");
+        bench.refuses(&ct_of_alpine(&format!(", {spec}")), 4, "Container/a", &text, "log in with user");
+    }
+    // What is mapped, or is no device of the node, is nobody's but the user's.
+    let fine = "serialPorts: [{slot: serial0, device: socket}], usb: [{slot: usb0, host: spice}, {slot: usb1, mapping: stick}], pci: [{slot: hostpci0, mapping: gpu, pcie: true}]";
+    bench.apply(&vm(&format!("{{vmid: 150, node: pve1, {fine}}}")));
+}
+
+#[test]
+fn mappings_that_may_not_be_used() {
+    let bench = Bench::new();
+    bench.server.grant(&["VM.Audit", "VM.Allocate", "VM.Config.HWType", "VM.Config.Options", "Sys.Audit"]);
+    let client = Client::of(&bench.server.ready, "admin@pve!priv");
+    let bench = Bench { server: bench.server, client };
+    for (spec, mapping) in [
+        ("usb: [{slot: usb0, mapping: stick}]", "usb/stick"),
+        ("pci: [{slot: hostpci0, mapping: gpu, pcie: true}]", "pci/gpu"),
+        ("virtiofs: [{slot: virtiofs0, directory: share}]", "dir/share"),
+        ("hardware: {rng: {source: /dev/hwrng}}", "hwrng"),
+    ] {
+        let said = bench.refuses(
+            &vm(&format!("{{vmid: 150, node: pve1, {spec}}}")),
+            3,
+            "VirtualMachine/a",
+            &format!("the privilege Mapping.Use on /mapping/{mapping} is missing"),
+            "Mapping.Use",
+        );
+        assert_eq!(said.err.matches("error[refused]").count(), 1, "{}", said.err);
+    }
+}
+
+#[test]
 fn options_of_a_container_that_only_root_may_set() {
     let bench = Bench::new();
     for (option, value) in [

@@ -56,7 +56,7 @@ pub struct Hardware {
     /// Keep huge pages when it stops. PVE lets only root@pam set it.
     #[serde(default)]
     pub keep_huge_pages: Option<bool>,
-    /// Let the host merge its equal pages with those of others. PVE lets only root@pam set it.
+    /// Let the host merge its equal pages with those of others.
     #[serde(default)]
     pub allow_ksm: Option<bool>,
     /// Machine type, such as `q35`, or type and details.
@@ -455,7 +455,7 @@ impl Short for GuestAgent {
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Rng {
-    /// Where it comes from; PVE lets only root@pam set another than `/dev/urandom`: `/dev/urandom`, `/dev/random`, `/dev/hwrng`.
+    /// Where it comes from; the host's own takes the privilege `Mapping.Use` on `/mapping/hwrng`: `/dev/urandom`, `/dev/random`, `/dev/hwrng`.
     #[schemars(extend("enum" = ["/dev/urandom", "/dev/random", "/dev/hwrng"]))]
     pub source: String,
     /// The most bytes in a period; `0` for no limit.

@@ -38,7 +38,7 @@ fn of_vm(option: &str, value: &str) -> Asks {
     let mapped = PropertyString::parse(value, "").get("mapping").is_some();
     match option {
         "cores" | "cpu" | "cpulimit" | "cpuunits" | "numa" | "smp" | "sockets" | "vcpus" => CPU,
-        "memory" | "balloon" | "shares" => MEMORY,
+        "memory" | "balloon" | "shares" | "allow-ksm" => MEMORY,
         "acpi" | "hotplug" | "kvm" | "machine" | "scsihw" | "smbios1" | "tablet" | "vga" | "watchdog" | "audio0"
         | "rng0" => BOARD,
         "agent" | "autostart" | "bios" | "description" | "keyboard" | "localtime" | "migrate_downtime"
@@ -135,10 +135,25 @@ fn require_fields<'a>(
             Asks::Root if cx.root_ticket => {}
             Asks::Root => delta.problems.push(root_only(want.guest, field, &option)),
         }
+        if let (GuestType::Qemu, Some(mapping)) = (want.guest, mapping_of(field, last, told)) {
+            require(cx, delta, &format!("/mapping/{mapping}"), "Mapping.Use");
+        }
         if want.guest == GuestType::Qemu && option == "startup" {
             // It changes how the host behaves.
             require(cx, delta, "/", "Sys.Modify");
         }
+    }
+}
+
+/// The mapping of the cluster that a field uses, by its path below `/mapping`.
+fn mapping_of(field: &str, last: &str, told: Option<&str>) -> Option<String> {
+    let list = field.split('.').next()?;
+    match (list, last, told?) {
+        ("usb", "mapping", name) => Some(format!("usb/{name}")),
+        ("pci", "mapping", name) => Some(format!("pci/{name}")),
+        ("virtiofs", "directory", name) => Some(format!("dir/{name}")),
+        ("hardware", "source", "/dev/hwrng") => Some("hwrng".to_owned()),
+        (_, _, _) => None,
     }
 }
 
