@@ -8,7 +8,7 @@ use crate::kinds::list;
 use crate::manifest::document::Document;
 use crate::manifest::load::Loaded;
 use crate::manifest::schema;
-use crate::manifest::tree::{Node, PathSegment};
+use crate::manifest::tree::{Node, NodeValue, PathSegment};
 use crate::plan::desired::{Desired, DesiredSet};
 use crate::resource::kind::AnyKind;
 use crate::resource::reference::ResourceRef;
@@ -34,29 +34,36 @@ pub fn bind(loaded: &mut Loaded, set: Option<&str>) -> DesiredSet {
     let mut resources = BTreeMap::new();
     let mut diagnostics = Vec::new();
     let mut schemas: BTreeMap<&str, serde_json::Value> = BTreeMap::new();
+    // Broken documents, as far as they can be read: what they refer to is checked in the same run.
+    let mut broken_ones: Vec<Desired> = Vec::new();
     for document in &loaded.documents {
         let Some(kind) = list::KINDS.iter().copied().find(|k| k.name() == document.kind.0) else { continue };
         let schema = schemas.entry(kind.name()).or_insert_with(|| kind.schema());
         let found = schema::check(&document.spec, schema, "spec", Some(document.spec_key));
         let broken = has_errors(&found);
+        let places: Vec<Span> = found.iter().filter_map(|d| d.primary.as_ref().map(|(span, _)| *span)).collect();
         diagnostics.extend(found);
         if broken {
+            broken_ones.extend(resource(document, without(&document.spec, &places), kind));
             continue;
         }
-        match resource(document, kind) {
+        match resource(document, document.spec.to_json(), kind) {
             Ok(desired) => {
                 resources.insert(desired.resource.clone(), desired);
             }
             Err(diagnostic) => diagnostics.push(*diagnostic),
         }
     }
-    diagnostics.extend(dangling(loaded, &resources));
+    diagnostics.extend(dangling(loaded, resources.values().chain(&broken_ones)));
     loaded.diagnostics.extend(diagnostics);
     DesiredSet { set, resources }
 }
 
-fn resource(document: &Document, kind: &'static dyn AnyKind) -> Result<Desired, Box<Diagnostic>> {
-    let mut spec = document.spec.to_json();
+fn resource(
+    document: &Document,
+    mut spec: serde_json::Value,
+    kind: &'static dyn AnyKind,
+) -> Result<Desired, Box<Diagnostic>> {
     for field in document.annotations.get("pvectl/ignore-fields").into_iter().flat_map(|f| f.split(',')) {
         remove(&mut spec, &field.trim().split('.').collect::<Vec<_>>());
     }
@@ -73,6 +80,25 @@ fn resource(document: &Document, kind: &'static dyn AnyKind) -> Result<Desired, 
         paused: flag("pvectl/paused", "true"),
         retain: flag("pvectl/deletion-policy", "Retain"),
     })
+}
+
+/// A spec without what stands at the places of errors.
+fn without(node: &Node, places: &[Span]) -> serde_json::Value {
+    match &node.value {
+        NodeValue::Mapping(entries) => {
+            let sound = entries.iter().filter(|(key, value)| {
+                // A field of the wrong type is underlined by itself, an unknown or misplaced one by its key.
+                !places.contains(&key.span) && !places.contains(&value.span)
+            });
+            sound.map(|(key, value)| (key.text.clone(), without(value, places))).collect()
+        }
+        NodeValue::Sequence(items) => {
+            items.iter().filter(|item| !places.contains(&item.span)).map(|item| without(item, places)).collect()
+        }
+        NodeValue::Null | NodeValue::Bool(_) | NodeValue::Integer(_) | NodeValue::Float(_) | NodeValue::String(..) => {
+            node.to_json()
+        }
+    }
 }
 
 /// Takes a field out, so that it is neither touched nor compared.
@@ -103,10 +129,10 @@ fn segments(path: &str) -> Vec<PathSegment> {
 }
 
 /// References to resources that no manifest declares.
-fn dangling(loaded: &Loaded, resources: &BTreeMap<ResourceRef, Desired>) -> Vec<Diagnostic> {
+fn dangling<'a>(loaded: &Loaded, resources: impl Iterator<Item = &'a Desired>) -> Vec<Diagnostic> {
     let declared: Vec<ResourceRef> = loaded.documents.iter().map(|d| ResourceRef::new(&d.kind.0, &d.name.0)).collect();
     let mut out = Vec::new();
-    for desired in resources.values() {
+    for desired in resources {
         for reference in desired.kind.refs(&desired.spec) {
             if reference.or_on_cluster || declared.contains(&reference.to) {
                 continue;

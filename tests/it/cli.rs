@@ -273,3 +273,15 @@ fn pruning_with_nothing_declared_is_refused() {
     scene.run_words(&words, "").code(2).says("declare nothing").says("pvectl delete");
     assert_eq!(before, scene.world());
 }
+
+#[test]
+fn a_broken_document_has_its_references_checked_too() {
+    let scene = Scene::new();
+    let text = "apiVersion: pvectl/v1alpha1\nkind: VirtualMachine\nmetadata: {name: web-03}\nspec:\n  \
+                from: {template: debian-12-bse}\n  hardware: {corse: 2, memory: 2G}\n  \
+                disks: [{slot: scsi0, size: 20}]\n  protection: yes\n---\napiVersion: pvectl/v1alpha1\n\
+                kind: GuestTemplate\nmetadata: {name: debian-12-base}\nspec: {source: {clone: {vmid: 8000}}}\n";
+    let file = scene.write("bad.yaml", text);
+    let said = scene.run_words(&["validate", "-f", &file], "").code(2).says("4 errors in the manifests");
+    said.says("did you mean `cores`?").says("bad.yaml:5:20").says("did you mean `debian-12-base`?");
+}
