@@ -22,6 +22,7 @@
 pub mod access;
 pub mod bulk;
 pub mod cluster;
+pub mod folders;
 pub mod lxc;
 pub mod node;
 pub mod pool;
