@@ -9,6 +9,17 @@ use crate::sim::volume::storage_of;
 use crate::sim::world::{GuestType, Power, World};
 use serde_json::{Value, json};
 
+/// `GET …/migrate`.
+pub fn check(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
+    let node = args.text("node");
+    let guest = ctx.guest(node, GuestType::Lxc, args.vmid())?;
+    let others = ctx.world.nodes.iter().filter(|(name, n)| *name != node && n.online).map(|(name, _)| name);
+    Ok(json!({
+        "running": u8::from(guest.power != Power::Stopped), "allowed-nodes": others.collect::<Vec<_>>(),
+        "not-allowed-nodes": {}, "dependent-ha-resources": [],
+    }))
+}
+
 /// `POST …/migrate`.
 pub fn migrate(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
     let (node, vmid, target) = (args.text("node"), args.vmid(), args.text("target"));
