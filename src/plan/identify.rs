@@ -4,7 +4,7 @@
 use crate::base::id::{GuestType, VmId};
 use crate::plan::desired::{Desired, DesiredSet};
 use crate::pve::request::Query;
-use crate::resource::index::{GuestRow, Index};
+use crate::resource::index::{GuestRow, Index, node_guests_query};
 use crate::resource::kind::AnyKind;
 use crate::resource::observation::{Observation, guest_query};
 use crate::resource::reference::{Claim, Identity, ResourceRef};
@@ -47,6 +47,7 @@ pub fn reads(desired: &DesiredSet, index: &Index, kinds: &[&dyn AnyKind]) -> BTr
         let making = row.lock.as_deref().is_some_and(|l| l == "create" || l == "clone") && !names.is_empty();
         if explicit.contains(&row.vmid) || row.tags.contains(TAG) || names.contains(row.name.as_str()) || making {
             queries.insert(guest_query(row));
+            queries.insert(node_guests_query(&row.node, row.guest));
         }
     }
     for (resource, identity) in &bound.known {

@@ -3,7 +3,7 @@
 use crate::base::id::VmId;
 use crate::pve::error::PveError;
 use crate::pve::request::Query;
-use crate::resource::index::{GuestRow, Index, text};
+use crate::resource::index::{self, GuestRow, Index, text};
 use crate::resource::marker::Marker;
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
@@ -34,8 +34,11 @@ impl Observation {
         Observation { index, ..Observation::default() }
     }
 
-    /// Adds the answer to a query.
+    /// Adds the answer to a query. A list of a node's guests brings the index up to date.
     pub fn add(&mut self, query: Query, answer: Answer) {
+        if let (Some((node, guest)), Ok(rows)) = (index::is_node_guests(&query), &answer) {
+            self.index.refresh(node, guest, rows);
+        }
         self.markers = OnceLock::new();
         self.answers.insert(query, answer);
     }

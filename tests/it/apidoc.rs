@@ -593,7 +593,7 @@ fn on_the_wire() -> Vec<Sent> {
 
 /// Every request that pvectl can make, as `METHOD template`. A new constructor of a request enters here, and a life that
 /// makes it send.
-const EXPECTED: [&str; 38] = [
+const EXPECTED: [&str; 40] = [
     "DELETE /nodes/{node}/lxc/{vmid}",
     "DELETE /nodes/{node}/qemu/{vmid}",
     "DELETE /pools",
@@ -601,9 +601,11 @@ const EXPECTED: [&str; 38] = [
     "GET /cluster/resources",
     "GET /cluster/status",
     "GET /cluster/tasks",
+    "GET /nodes/{node}/lxc",
     "GET /nodes/{node}/lxc/{vmid}/config",
     "GET /nodes/{node}/lxc/{vmid}/pending",
     "GET /nodes/{node}/network",
+    "GET /nodes/{node}/qemu",
     "GET /nodes/{node}/qemu/{vmid}/config",
     "GET /nodes/{node}/qemu/{vmid}/pending",
     "GET /nodes/{node}/storage/{storage}/content",
@@ -654,7 +656,7 @@ const CONSTRUCTORS: [(&str, usize); 7] = [
     ("kinds/guest/fit.rs", 2),
     ("kinds/guest/plan.rs", 12),
     ("kinds/pool.rs", 3),
-    ("resource/index.rs", 1),
+    ("resource/index.rs", 2),
     ("resource/observation.rs", 1),
 ];
 

@@ -74,6 +74,7 @@ impl Scene {
         let text = std::fs::read_to_string(self.state()).expect("the simulator keeps its state");
         let mut world: Value = serde_json::from_str(&text).expect("it is JSON");
         world["clock_ms"] = Value::Null;
+        world["statistics"] = Value::Null;
         world
     }
 
