@@ -3,6 +3,7 @@
 use crate::base::diagnostic::{Diagnostic, has_errors, nearest};
 use crate::base::source::Span;
 use crate::cli::exit;
+use crate::cli::expand::expand;
 use crate::cli::run::Failure;
 use crate::kinds::list;
 use crate::manifest::document::Document;
@@ -12,7 +13,7 @@ use crate::manifest::tree::{Node, NodeValue, PathSegment};
 use crate::plan::desired::{Desired, DesiredSet};
 use crate::resource::kind::AnyKind;
 use crate::resource::reference::ResourceRef;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The set where neither `--set` nor `pvectl.yaml` names one.
 pub const DEFAULT_SET: &str = "default";
@@ -20,7 +21,7 @@ pub const DEFAULT_SET: &str = "default";
 /// A kind by what was typed.
 pub fn find_kind(name: &str) -> Result<&'static dyn AnyKind, Failure> {
     list::find(name).ok_or_else(|| {
-        let names: Vec<&str> = list::KINDS.iter().map(|k| k.name()).collect();
+        let names: Vec<&str> = list::names();
         let near = nearest(name, names.iter().copied());
         let hint = near.map_or_else(|| format!("kinds: {}", names.join(", ")), |n| format!("did you mean `{n}`?"));
         Failure::new(exit::USAGE, format!("there is no kind `{name}`")).hint(hint)
@@ -31,6 +32,7 @@ pub fn find_kind(name: &str) -> Result<&'static dyn AnyKind, Failure> {
 pub fn bind(loaded: &mut Loaded, set: Option<&str>) -> DesiredSet {
     let from_tree = loaded.settings.as_ref().and_then(|s| s.set.as_ref()).map(|(name, _)| name.clone());
     let set = set.map(str::to_owned).or(from_tree).unwrap_or_else(|| DEFAULT_SET.to_owned());
+    let mut rolling = expand(loaded);
     let mut resources = BTreeMap::new();
     let mut diagnostics = Vec::new();
     let mut schemas: BTreeMap<&str, serde_json::Value> = BTreeMap::new();
@@ -48,7 +50,8 @@ pub fn bind(loaded: &mut Loaded, set: Option<&str>) -> DesiredSet {
             continue;
         }
         match resource(document, document.spec.to_json(), kind) {
-            Ok(desired) => {
+            Ok(mut desired) => {
+                desired.rolling = rolling.remove(&desired.resource);
                 resources.insert(desired.resource.clone(), desired);
             }
             Err(diagnostic) => diagnostics.push(*diagnostic),
@@ -56,7 +59,19 @@ pub fn bind(loaded: &mut Loaded, set: Option<&str>) -> DesiredSet {
     }
     diagnostics.extend(dangling(loaded, resources.values().chain(&broken_ones)));
     loaded.diagnostics.extend(diagnostics);
+    once(&mut loaded.diagnostics);
     DesiredSet { set, resources }
+}
+
+/// What is wrong with a template or a default is wrong with everything that is made of it: it is said once.
+fn once(diagnostics: &mut Vec<Diagnostic>) {
+    let mut told = BTreeSet::new();
+    diagnostics.retain(|d| {
+        // A reference is named together with whoever makes it, which may be any member of a set.
+        let message = if d.code == "unknown-reference" { "" } else { d.message.as_str() };
+        let place = d.primary.as_ref().map(|(span, _)| (span.source, span.start, span.end));
+        place.is_none() || told.insert((d.code, message.to_owned(), place))
+    });
 }
 
 fn resource(
@@ -79,6 +94,7 @@ fn resource(
         labels: document.labels.clone(),
         paused: flag("pvectl/paused", "true"),
         retain: flag("pvectl/deletion-policy", "Retain"),
+        rolling: None,
     })
 }
 

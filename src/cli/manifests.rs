@@ -8,7 +8,9 @@ use crate::cli::exit;
 use crate::cli::fetch;
 use crate::cli::output::{self, Format};
 use crate::cli::run::{Ended, Failure, colour_err, print};
-use crate::kinds::list::KINDS;
+use crate::kinds::guest_set;
+use crate::kinds::list::names;
+use crate::manifest::document::Document;
 use crate::manifest::load::{Input, Loaded, load};
 use crate::plan::desired::{Desired, DesiredSet};
 use crate::resource::reference::ResourceRef;
@@ -64,18 +66,26 @@ fn collect(sources: &Sources) -> Result<(Tree, usize), Failure> {
             inputs.push(Input::Path(file.clone()));
         }
     }
-    let kinds: Vec<&str> = KINDS.iter().map(|k| k.name()).collect();
+    let kinds = names();
     let mut loaded = load(&inputs, sources.recursive, &kinds);
     let desired = bind::bind(&mut loaded, sources.set.as_deref());
     let terms = sources.selector.as_deref().map(selector).transpose()?;
-    let given: Option<BTreeSet<ResourceRef>> =
-        loaded.given.as_ref().map(|given| given.iter().map(|(kind, name)| ResourceRef::new(kind, name)).collect());
+    let given: Option<BTreeSet<ResourceRef>> = loaded.given.as_ref().map(|given| {
+        let named = |d: &&Document| match &d.member_of {
+            Some(set) => given.contains(&(guest_set::NAME.to_owned(), set.clone())),
+            None => given.contains(&(d.kind.0.clone(), d.name.0.clone())),
+        };
+        loaded.documents.iter().filter(named).map(|d| ResourceRef::new(&d.kind.0, &d.name.0)).collect()
+    });
     let chosen = |d: &&Desired| {
         given.as_ref().is_none_or(|g| g.contains(&d.resource)) && terms.as_ref().is_none_or(|t| selects(t, &d.labels))
     };
     let only = (given.is_some() || terms.is_some())
         .then(|| desired.resources.values().filter(chosen).map(|d| d.resource.clone()).collect());
-    let documents = given.as_ref().map_or(loaded.documents.len(), BTreeSet::len);
+    let documents = match &loaded.given {
+        Some(given) => given.len(),
+        None => loaded.documents.iter().filter(|d| d.member_of.is_none()).count(),
+    };
     Ok((Tree { loaded, desired, only }, documents))
 }
 

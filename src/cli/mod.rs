@@ -8,6 +8,7 @@ pub mod delete;
 pub mod diff;
 pub mod ending;
 pub mod exit;
+pub mod expand;
 pub mod fault;
 pub mod fetch;
 pub mod job;

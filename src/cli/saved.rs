@@ -6,7 +6,7 @@ use crate::cli::manifests::{self, Tree};
 use crate::cli::run::Failure;
 use crate::cli::session::write_atomically;
 use crate::cli::{bind, exit};
-use crate::kinds::list::KINDS;
+use crate::kinds::list::names;
 use crate::manifest::load::{Input, load};
 use crate::plan::assemble::{Plan, Settings};
 use crate::resource::reference::ResourceRef;
@@ -44,7 +44,7 @@ fn fingerprints(plan: &Plan) -> BTreeMap<String, String> {
 
 /// Saves a plan.
 pub fn save(path: &Path, tree: &Tree, settings: &Settings, plan: &Plan) -> Result<(), Failure> {
-    let documents = tree.loaded.documents.iter().map(|d| {
+    let documents = tree.loaded.documents.iter().filter(|d| d.member_of.is_none()).map(|d| {
         serde_json::json!({"apiVersion": d.api_version.0, "kind": d.kind.0, "metadata": d.metadata.to_json(), "spec": d.spec.to_json()})
     }).collect();
     let only = settings.only.as_ref().map(|o| o.iter().map(|r| (r.kind.clone(), r.name.clone())).collect());
@@ -79,7 +79,7 @@ pub fn load_text(name: &str, text: &str) -> Result<(Tree, Saved), Failure> {
         bytes.extend_from_slice(document.to_string().as_bytes());
         bytes.push(b'\n');
     }
-    let kinds: Vec<&str> = KINDS.iter().map(|k| k.name()).collect();
+    let kinds = names();
     let mut loaded = load(&[Input::Text { name: name.to_owned(), bytes }], false, &kinds);
     let desired = bind::bind(&mut loaded, Some(&saved.set));
     if has_errors(&loaded.diagnostics) {

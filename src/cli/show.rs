@@ -7,7 +7,7 @@ use crate::cli::output::{self, Form, Format, yaml};
 use crate::cli::run::{Ended, Failure, block_on, print};
 use crate::cli::session::{Session, write_atomically};
 use crate::engine::observe::{index, read_all};
-use crate::kinds::list::KINDS;
+use crate::kinds::list;
 use crate::manifest::document::{API_VERSION, LIST};
 use crate::manifest::explain;
 use crate::pve::request::Query;
@@ -147,9 +147,9 @@ pub fn describe(global: &Global, args: &args::Describe) -> Ended {
 /// `explain`.
 pub fn explain(args: &args::Explain) -> Ended {
     let mut words = args.path.split('.');
-    let kind = find_kind(words.next().unwrap_or(""))?;
+    let (name, schema) = schema_of(words.next().unwrap_or(""))?;
     let path: Vec<&str> = words.collect();
-    match explain::explain(&kind.schema(), kind.name(), &path, args.recursive) {
+    match explain::explain(&schema, name, &path, args.recursive) {
         Ok(text) => {
             print(&text);
             Ok(exit::DONE)
@@ -158,9 +158,13 @@ pub fn explain(args: &args::Explain) -> Ended {
     }
 }
 
-/// The schema of a whole manifest of a kind, as an editor wants it.
-pub fn document_schema(kind: &dyn AnyKind) -> Value {
-    let mut spec = kind.schema();
+/// The name and the spec's schema of a kind, sets included.
+fn schema_of(name: &str) -> Result<(&'static str, Value), Failure> {
+    list::schema(name).map_or_else(|| find_kind(name).map(|k| (k.name(), k.schema())), Ok)
+}
+
+/// The schema of a whole manifest, as an editor wants it, around the spec's.
+pub fn document_schema(name: &str, mut spec: Value) -> Value {
     let definitions = spec.as_object_mut().and_then(|o| o.remove("$defs"));
     if let Some(object) = spec.as_object_mut() {
         object.remove("$schema");
@@ -169,13 +173,13 @@ pub fn document_schema(kind: &dyn AnyKind) -> Value {
     let texts = json!({"type": "object", "additionalProperties": {"type": "string"}});
     let mut schema = json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": kind.name(),
+        "title": name,
         "type": "object",
         "additionalProperties": false,
         "required": ["apiVersion", "kind", "metadata", "spec"],
         "properties": {
             "apiVersion": {"const": API_VERSION},
-            "kind": {"const": kind.name()},
+            "kind": {"const": name},
             "metadata": {
                 "type": "object",
                 "additionalProperties": false,
@@ -197,20 +201,23 @@ pub fn document_schema(kind: &dyn AnyKind) -> Value {
 
 /// `schema`.
 pub fn schema(args: &args::Schema) -> Ended {
+    let all =
+        || list::names().into_iter().filter_map(list::schema).map(|(name, spec)| (name, document_schema(name, spec)));
     if let Some(folder) = &args.directory {
-        for kind in KINDS {
-            let path = folder.join(format!("{}.json", kind.name()));
-            let text = format!("{:#}\n", document_schema(kind));
-            write_atomically(&path, &text)
+        for (name, schema) in all() {
+            let path = folder.join(format!("{name}.json"));
+            write_atomically(&path, &format!("{schema:#}\n"))
                 .map_err(|e| Failure::new(exit::FAILED, format!("{} cannot be written: {e}", path.display())))?;
         }
         return Ok(exit::DONE);
     }
     match &args.kind {
-        Some(kind) => print(&format!("{:#}\n", document_schema(find_kind(kind)?))),
+        Some(kind) => {
+            let (name, spec) = schema_of(kind)?;
+            print(&format!("{:#}\n", document_schema(name, spec)));
+        }
         None => {
-            let all: serde_json::Map<String, Value> =
-                KINDS.iter().map(|k| (k.name().to_owned(), document_schema(*k))).collect();
+            let all: serde_json::Map<String, Value> = all().map(|(name, schema)| (name.to_owned(), schema)).collect();
             print(&format!("{:#}\n", Value::Object(all)));
         }
     }

@@ -3,6 +3,7 @@
 use crate::base::id::VmId;
 use crate::plan::desired::{Desired, DesiredSet};
 use crate::plan::identify::{Identities, identify};
+use crate::plan::rolling;
 use crate::resource::kind::{AnyKind, PlanContext};
 use crate::resource::observation::Observation;
 use crate::resource::reference::{Identity, ResourceRef};
@@ -105,6 +106,7 @@ pub fn plan(desired: &DesiredSet, seen: &Observation, kinds: &[&'static dyn AnyK
         plan.orphans.clear();
     }
     plan.deltas = order(deltas);
+    rolling::hold_back(&mut plan.deltas, desired, seen);
     plan.deltas.extend(deletions(desired, &gone, &bound, seen, settings, &leaving));
     if seen.index.quorate == Some(false) {
         refuse_without_quorum(&mut plan);

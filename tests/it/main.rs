@@ -15,6 +15,8 @@ mod fleet;
 
 mod scale;
 
+mod sets;
+
 mod goldens;
 
 mod cli;

@@ -38,7 +38,7 @@ pub(crate) fn run<T>(future: impl Future<Output = T>) -> T {
 
 /// Manifests as text, read and bound to kinds; what is wrong with them stands in `loaded`.
 pub(crate) fn bound(yaml: &str, set: &str) -> (Loaded, DesiredSet) {
-    let kinds: Vec<&str> = KINDS.iter().map(|k| k.name()).collect();
+    let kinds = pvectl::kinds::list::names();
     let mut loaded = load(&[Input::Text { name: "test.yaml".into(), bytes: yaml.as_bytes().to_vec() }], false, &kinds);
     let desired = bind(&mut loaded, Some(set));
     (loaded, desired)
