@@ -4,6 +4,7 @@ use crate::base::diagnostic::{Diagnostic, has_errors, nearest};
 use crate::base::source::Span;
 use crate::cli::exit;
 use crate::cli::run::Failure;
+use crate::cli::{annotations, twice};
 use crate::kinds::list;
 use crate::manifest::document::Document;
 use crate::manifest::load::Loaded;
@@ -40,6 +41,8 @@ pub fn bind(loaded: &mut Loaded, set: Option<&str>) -> DesiredSet {
         let found = schema::check(&document.spec, schema, "spec", Some(document.spec_key));
         let broken = has_errors(&found);
         diagnostics.extend(found);
+        diagnostics.extend(annotations::check(document, schema));
+        diagnostics.extend(twice::slots(&document.spec));
         if broken {
             continue;
         }
@@ -51,14 +54,16 @@ pub fn bind(loaded: &mut Loaded, set: Option<&str>) -> DesiredSet {
         }
     }
     diagnostics.extend(dangling(loaded, &resources));
+    diagnostics.extend(twice::numbers(loaded, &resources));
     loaded.diagnostics.extend(diagnostics);
     DesiredSet { set, resources }
 }
 
 fn resource(document: &Document, kind: &'static dyn AnyKind) -> Result<Desired, Box<Diagnostic>> {
     let mut spec = document.spec.to_json();
-    for field in document.annotations.get("pvectl/ignore-fields").into_iter().flat_map(|f| f.split(',')) {
-        remove(&mut spec, &field.trim().split('.').collect::<Vec<_>>());
+    let ignored = annotations::ignored(document);
+    for field in &ignored {
+        remove(&mut spec, &field.split('.').collect::<Vec<_>>());
     }
     let spec = kind.parse(&spec).map_err(|(path, message)| {
         let span = document.spec.place(&segments(&path));
@@ -72,6 +77,7 @@ fn resource(document: &Document, kind: &'static dyn AnyKind) -> Result<Desired, 
         labels: document.labels.clone(),
         paused: flag("pvectl/paused", "true"),
         retain: flag("pvectl/deletion-policy", "Retain"),
+        ignored,
     })
 }
 

@@ -18,6 +18,8 @@ pub struct Desired {
     pub paused: bool,
     /// `pvectl/deletion-policy: Retain`: never pruned.
     pub retain: bool,
+    /// `pvectl/ignore-fields`: never touched, not even reset. They are not in the spec.
+    pub ignored: Vec<String>,
 }
 
 /// A manifest set.

@@ -19,6 +19,8 @@ mod goldens;
 
 mod cli;
 
+mod user;
+
 mod remote;
 
 mod refusals;
