@@ -5,6 +5,7 @@ use crate::base::source::Span;
 use crate::cli::exit;
 use crate::cli::expand::expand;
 use crate::cli::run::Failure;
+use crate::cli::{annotations, twice};
 use crate::kinds::list;
 use crate::manifest::document::Document;
 use crate::manifest::load::Loaded;
@@ -45,6 +46,8 @@ pub fn bind(loaded: &mut Loaded, set: Option<&str>) -> DesiredSet {
         let broken = has_errors(&found);
         let places: Vec<Span> = found.iter().filter_map(|d| d.primary.as_ref().map(|(span, _)| *span)).collect();
         diagnostics.extend(found);
+        diagnostics.extend(annotations::check(document, schema));
+        diagnostics.extend(twice::slots(&document.spec));
         if broken {
             broken_ones.extend(resource(document, without(&document.spec, &places), kind));
             continue;
@@ -58,6 +61,7 @@ pub fn bind(loaded: &mut Loaded, set: Option<&str>) -> DesiredSet {
         }
     }
     diagnostics.extend(dangling(loaded, resources.values().chain(&broken_ones)));
+    diagnostics.extend(twice::numbers(loaded, &resources));
     loaded.diagnostics.extend(diagnostics);
     once(&mut loaded.diagnostics);
     DesiredSet { set, resources }
@@ -79,8 +83,9 @@ fn resource(
     mut spec: serde_json::Value,
     kind: &'static dyn AnyKind,
 ) -> Result<Desired, Box<Diagnostic>> {
-    for field in document.annotations.get("pvectl/ignore-fields").into_iter().flat_map(|f| f.split(',')) {
-        remove(&mut spec, &field.trim().split('.').collect::<Vec<_>>());
+    let ignored = annotations::ignored(document);
+    for field in &ignored {
+        remove(&mut spec, &field.split('.').collect::<Vec<_>>());
     }
     let spec = kind.parse(&spec).map_err(|(path, message)| {
         let span = document.spec.place(&segments(&path));
@@ -95,6 +100,7 @@ fn resource(
         paused: flag("pvectl/paused", "true"),
         retain: flag("pvectl/deletion-policy", "Retain"),
         rolling: None,
+        ignored,
     })
 }
 

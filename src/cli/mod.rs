@@ -1,6 +1,7 @@
 //! The command line: one file a group of verbs. The only room that opens configuration, prints and decides exit codes.
 
 pub mod adopt;
+pub mod annotations;
 pub mod apply;
 pub mod args;
 pub mod bind;
@@ -19,7 +20,9 @@ pub mod problems;
 pub mod raw;
 pub mod run;
 pub mod saved;
+pub mod selector;
 pub mod session;
 pub mod show;
 pub mod simulate;
+pub mod twice;
 pub mod wait;

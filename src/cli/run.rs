@@ -8,6 +8,7 @@ use clap::Parser;
 use std::future::Future;
 use std::io::Write;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tracing_subscriber::EnvFilter;
 
 /// How a verb ends badly.
@@ -64,7 +65,8 @@ pub fn main() -> ExitCode {
             failure.code
         }
     };
-    ExitCode::from(code)
+    let lost = code == exit::DONE && OUTPUT_LOST.load(Ordering::Relaxed);
+    ExitCode::from(if lost { exit::FAILED } else { code })
 }
 
 fn setup(global: &Global) {
@@ -80,7 +82,11 @@ fn setup(global: &Global) {
         _ => "pvectl=debug,warn",
     };
     let filter = EnvFilter::try_from_env("PVECTL_LOG").unwrap_or_else(|_| EnvFilter::new(level));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .with_ansi(colour_err());
     let set = match global.log_format {
         LogFormat::Text => builder.without_time().try_init(),
         LogFormat::Json => builder.json().try_init(),
@@ -118,10 +124,18 @@ fn dispatch(cli: &Cli) -> Ended {
     }
 }
 
-/// Writes to stdout; a closed pipe (`| head`) is no failure.
+/// Whether something could not be written to standard output. Work in progress goes on; the exit code tells.
+static OUTPUT_LOST: AtomicBool = AtomicBool::new(false);
+
+/// Writes to stdout; a closed pipe (`| head`) is no failure, a full disk is.
 pub fn print(text: &str) {
-    let _ = anstream::stdout().write_all(text.as_bytes());
-    let _ = anstream::stdout().flush();
+    let mut out = anstream::stdout();
+    if let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush())
+        && error.kind() != std::io::ErrorKind::BrokenPipe
+        && !OUTPUT_LOST.swap(true, Ordering::Relaxed)
+    {
+        let _ = writeln!(anstream::stderr(), "error: standard output cannot be written: {error}");
+    }
 }
 
 /// Whether stdout takes colour.

@@ -63,10 +63,8 @@ pub fn save(path: &Path, tree: &Tree, settings: &Settings, plan: &Plan) -> Resul
 
 /// Reads a saved plan, and binds its manifests.
 pub fn load_text(name: &str, text: &str) -> Result<(Tree, Saved), Failure> {
-    let saved: Saved = serde_json::from_str(text).map_err(|e| {
-        Failure::new(exit::USAGE, format!("{name} is no saved plan: {e}"))
-            .hint("make one with: pvectl plan -f … -o FILE")
-    })?;
+    let saved: Saved = serde_json::from_str(text)
+        .map_err(|e| Failure::new(exit::USAGE, format!("{name} is no saved plan: {e}")).hint(not_a_plan(name)))?;
     if saved.format != FORMAT {
         return Err(Failure::new(
             exit::USAGE,
@@ -93,9 +91,14 @@ pub fn load_text(name: &str, text: &str) -> Result<(Tree, Saved), Failure> {
 /// Reads a saved plan from its file.
 pub fn load_file(path: &Path) -> Result<(Tree, Saved), Failure> {
     let name = path.display().to_string();
-    let text =
-        std::fs::read_to_string(path).map_err(|e| Failure::new(exit::USAGE, format!("{name} cannot be read: {e}")))?;
+    let text = std::fs::read_to_string(path).map_err(|e| {
+        Failure::new(exit::USAGE, format!("{name} cannot be read as a saved plan: {e}")).hint(not_a_plan(&name))
+    })?;
     load_text(&name, &text)
+}
+
+fn not_a_plan(name: &str) -> String {
+    format!("if these are manifests: -f {name}; a plan is made with: pvectl plan -f … -o FILE")
 }
 
 /// Refuses if the plan, made again, is not the one that was saved; names what moved.

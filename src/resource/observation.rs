@@ -5,6 +5,7 @@ use crate::pve::error::PveError;
 use crate::pve::request::Query;
 use crate::resource::index::{self, GuestRow, Index, text};
 use crate::resource::marker::Marker;
+use crate::resource::reference::ResourceRef;
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock};
@@ -50,6 +51,24 @@ impl Observation {
             self.index.guests.values().filter_map(read).collect()
         });
         markers.get(&vmid)
+    }
+
+    /// The same, as if some fields had never been applied: what a manifest ignores is not reset because it left. `forgotten`
+    /// names the fields of an owner; a field stands for all below it.
+    pub fn forgetting<'a>(&self, set: &str, forgotten: impl Fn(&ResourceRef) -> &'a [String]) -> Observation {
+        let mut markers = BTreeMap::new();
+        for vmid in self.index.guests.keys() {
+            let Some(marker) = self.guest_marker(*vmid) else { continue };
+            let fields = if marker.set == set { forgotten(&marker.owner) } else { &[] };
+            let below =
+                |path: &str, field: &str| path.strip_prefix(field).is_some_and(|r| r.is_empty() || r.starts_with('.'));
+            let mut marker = Arc::clone(marker);
+            if !fields.is_empty() {
+                Arc::make_mut(&mut marker).applied.retain(|path, _| !fields.iter().any(|field| below(path, field)));
+            }
+            markers.insert(*vmid, marker);
+        }
+        Observation { markers: OnceLock::from(markers), ..self.clone() }
     }
 
     fn read_marker(&self, row: &GuestRow) -> Option<Marker> {

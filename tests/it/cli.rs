@@ -4,8 +4,8 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
-struct Scene {
-    folder: TempDir,
+pub(crate) struct Scene {
+    pub(crate) folder: TempDir,
 }
 
 /// What a command said.
@@ -35,20 +35,20 @@ impl Said {
 }
 
 impl Scene {
-    fn new() -> Scene {
+    pub(crate) fn new() -> Scene {
         Scene { folder: TempDir::new().expect("a folder of its own") }
     }
 
-    fn state(&self) -> PathBuf {
+    pub(crate) fn state(&self) -> PathBuf {
         self.folder.path().join("state/pvectl/sim.json")
     }
 
     /// Runs `pvectl ARGS`, words apart by blanks.
-    fn run(&self, words: &str) -> Said {
+    pub(crate) fn run(&self, words: &str) -> Said {
         self.run_words(&words.split_whitespace().collect::<Vec<_>>(), "")
     }
 
-    fn run_words(&self, words: &[&str], stdin: &str) -> Said {
+    pub(crate) fn run_words(&self, words: &[&str], stdin: &str) -> Said {
         let home = self.folder.path();
         let output = assert_cmd::Command::cargo_bin("pvectl")
             .expect("the program is built")
@@ -70,7 +70,7 @@ impl Scene {
     }
 
     /// The simulated world, without the clock.
-    fn world(&self) -> Value {
+    pub(crate) fn world(&self) -> Value {
         let text = std::fs::read_to_string(self.state()).expect("the simulator keeps its state");
         let mut world: Value = serde_json::from_str(&text).expect("it is JSON");
         world["clock_ms"] = Value::Null;
@@ -78,7 +78,7 @@ impl Scene {
         world
     }
 
-    fn write(&self, name: &str, text: &str) -> String {
+    pub(crate) fn write(&self, name: &str, text: &str) -> String {
         let path = self.folder.path().join(name);
         std::fs::write(&path, text).expect("a file can be written");
         path.display().to_string()

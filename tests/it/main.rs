@@ -21,6 +21,8 @@ mod goldens;
 
 mod cli;
 
+mod user;
+
 mod remote;
 
 mod refusals;

@@ -10,13 +10,18 @@ const NODES: u32 = 4;
 /// The index, and a few reads a node (its guests as they are, its bridges).
 const CONSTANT: u64 = 6 + 2 * NODES as u64;
 
+#[expect(clippy::print_stderr, reason = "a test says what it measured")]
+fn say(text: &str) {
+    eprintln!("{text}");
+}
+
 #[track_caller]
 fn a_look_costs_one_request_a_guest(guests: u32) {
     let (lab, set) = fleet(NODES, guests);
     let before = lab.sim.requests();
     let plan = lab.preview(&set, &plain());
     let requests = lab.sim.requests() - before;
-    println!("{guests} guests on {NODES} nodes: {requests} requests");
+    say(&format!("{guests} guests on {NODES} nodes: {requests} requests"));
     assert!(plan.is_empty() && plan.deltas.len() == guests as usize, "{}", differences(&plan));
     assert!(requests <= u64::from(guests) + CONSTANT, "{requests} requests for {guests} guests");
     assert!(requests >= u64::from(guests), "only {requests} requests: was everything looked at?");
