@@ -68,7 +68,16 @@ impl Observation {
             }
             markers.insert(*vmid, marker);
         }
-        Observation { markers: OnceLock::from(markers), ..self.clone() }
+        let mut index = self.index.clone();
+        for pool in index.pools.values_mut() {
+            let (text, Some(mut marker)) = Marker::split(&pool.comment) else { continue };
+            let fields = if marker.set == set { forgotten(&marker.owner) } else { &[] };
+            if !fields.is_empty() {
+                marker.applied.retain(|path, _| !fields.contains(path));
+                pool.comment = marker.join(&text);
+            }
+        }
+        Observation { index, markers: OnceLock::from(markers), ..self.clone() }
     }
 
     fn read_marker(&self, row: &GuestRow) -> Option<Marker> {

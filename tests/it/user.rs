@@ -192,3 +192,55 @@ fn output_that_cannot_be_written_is_a_failure() {
     assert_eq!(ended.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&ended.stderr).contains("standard output cannot be written"));
 }
+
+#[test]
+fn a_disk_that_was_taken_out_is_not_replaced_by_an_empty_one() {
+    let scene = Scene::new();
+    let spec = "vmid: 300, disks: [{slot: scsi0, storage: local-lvm, size: 2Gi}]";
+    scene.with("apply", &web("", spec)).code(0);
+    scene.run("--sim api PUT /nodes/pve1/qemu/300/config delete=scsi0").code(0);
+    let before = scene.world();
+    scene
+        .with("apply --yes", &web("", spec))
+        .code(3)
+        .says("scsi0 was taken out, and unused0 holds local-lvm:vm-300-disk-0")
+        .says("pvectl api PUT /nodes/pve1/qemu/300/config scsi0=local-lvm:vm-300-disk-0");
+    assert_eq!(before, scene.world());
+    scene.run("--sim api PUT /nodes/pve1/qemu/300/config scsi0=local-lvm:vm-300-disk-0").code(0);
+    scene.with("apply", &web("", spec)).code(0);
+    let config = &scene.guest(300)["config"];
+    assert!(config["scsi0"].as_str().is_some_and(|d| d.contains("disk-0")) && config["unused0"].is_null(), "{config}");
+}
+
+#[test]
+fn values_that_pve_would_refuse_are_refused_before_anything_is_sent() {
+    let scene = Scene::new();
+    let before = {
+        scene.run("--sim get pool").code(0);
+        scene.world()
+    };
+    for (spec, code, says) in [
+        ("hardware: {memory: 1Ki}", 3, "PVE takes 16Mi and more"),
+        ("tags: ['has space']", 3, "`has space` is not a tag"),
+        ("disks: [{slot: scsi0, storage: local-lvm, size: 0Gi}]", 3, "no size of a volume"),
+        ("disks: [{slot: scsi99, storage: local-lvm, size: 1Gi}]", 2, "scsi99"),
+        ("networks: [{slot: net0, bridge: vmbr0, mac: zz}]", 3, "`ZZ` is not what `mac` takes"),
+        ("networks: [{slot: net0, bridge: vmbr0, ip: 10.0.0.300/24}]", 3, "10.0.0.5/24 or dhcp"),
+        ("networks: [{slot: net0, bridge: vmbr0, ip: 10.0.0.5}]", 3, "10.0.0.5/24 or dhcp"),
+        ("networks: [{slot: net0, bridge: vmbr0, ip: dhcp, gateway: x}]", 3, "`x` is not what `gateway` takes"),
+    ] {
+        scene.with("apply --yes", &web("", &format!("vmid: 300, {spec}"))).code(code).says(says).says("given.yaml:4:");
+        assert_eq!(before, scene.world(), "{spec}");
+    }
+}
+
+#[test]
+fn a_pools_ignored_comment_is_not_reset() {
+    let scene = Scene::new();
+    let pool = |metadata: &str| {
+        format!("apiVersion: pvectl/v1alpha1\nkind: Pool\nmetadata: {{name: lab{metadata}}}\nspec: {{comment: one}}\n")
+    };
+    scene.with("apply", &pool("")).code(0);
+    scene.with("diff", &pool(", annotations: {pvectl/ignore-fields: comment}")).code(0);
+    assert!(scene.world()["pools"]["lab"].to_string().contains("one"));
+}

@@ -6,8 +6,8 @@ use crate::base::quantity::Bytes;
 use crate::kinds::guest::mapping::{self, Config};
 use crate::kinds::guest::observed::{self, GuestSeen};
 use crate::kinds::guest::plan::{GuestDesired, Source};
-use crate::kinds::guest::rights;
 use crate::kinds::guest::spec::CloneMode;
+use crate::kinds::guest::{rights, values};
 use crate::pve::request::Query;
 use crate::resource::index::{GuestRow, Index, node_guests_query};
 use crate::resource::kind::PlanContext;
@@ -163,6 +163,7 @@ pub fn check_create(cx: &PlanContext<'_>, want: &GuestDesired, source: Option<&G
         return;
     }
     rights::require_create(cx, want, source, delta);
+    values::check(want, delta);
     check_pool(cx, want, delta);
     check_volumes(cx, want, None, delta);
     check_networks(cx, want, delta);
@@ -261,6 +262,7 @@ pub fn check_update(
     differences: &[Difference],
     delta: &mut Delta,
 ) {
+    values::check(want, delta);
     check_shrink(want, seen, delta);
     check_pool(cx, want, delta);
     check_volumes(cx, want, Some(seen), delta);
@@ -313,6 +315,18 @@ fn check_volumes(cx: &PlanContext<'_>, want: &GuestDesired, seen: Option<&GuestS
         } else {
             format!("mounts.{slot}")
         };
+        let applied = seen.and_then(|s| Some((&s.marker.as_ref()?.applied, &s.config)));
+        if let Some((unused, volume)) = applied.and_then(|(applied, config)| values::unplugged(applied, config, slot)) {
+            let options = format!("/nodes/{node}/{guest}/{}/config", seen.map_or(0, |s| s.row.vmid.get()));
+            delta.problems.push(
+                Problem::new(&prefix, format!("{slot} was taken out, and {unused} holds {volume}, which may be it"))
+                    .help(format!(
+                        "plug it in again: pvectl api PUT {options} {slot}={volume}; or, for a new and empty one, delete \
+                         {unused} in PVE first"
+                    )),
+            );
+            continue;
+        }
         let size = want.fields.get(&format!("{prefix}.size")).and_then(|s| Bytes::parse(s));
         match (want.fields.get(&format!("{prefix}.storage")), size) {
             (Some(storage), Some(size)) => {

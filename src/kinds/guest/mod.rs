@@ -10,3 +10,4 @@ pub mod observed;
 pub mod plan;
 pub mod rights;
 pub mod spec;
+pub mod values;

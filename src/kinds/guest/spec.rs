@@ -213,7 +213,8 @@ impl JsonSchema for BalloonSize {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Disk {
-    /// Where it is plugged in: `scsi0`, `virtio1`, `sata0`, `ide0`, …
+    /// Where it is plugged in: `scsi0` to `scsi30`, `virtio0` to `virtio15`, `sata0` to `sata5`, `ide0` to `ide3`.
+    #[schemars(regex(pattern = "^(scsi([0-9]|[12][0-9]|30)|virtio([0-9]|1[0-5])|sata[0-5]|ide[0-3])$"))]
     pub slot: String,
     /// The storage that holds it; needed to create it.
     #[serde(default)]
@@ -259,7 +260,7 @@ pub enum Cache {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Network {
     /// Which interface: `net0`, `net1`, …
-    #[schemars(regex(pattern = "^net[0-9]+$"))]
+    #[schemars(regex(pattern = "^net([0-9]|[12][0-9]|3[01])$"))]
     pub slot: String,
     /// The bridge that it hangs on.
     #[serde(default)]
