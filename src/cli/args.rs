@@ -127,6 +127,9 @@ pub enum Verb {
     Schema(Schema),
     /// Send one raw request to the Proxmox VE API
     Api(Api),
+    /// What a token must be allowed: the commands that make it so, and what one lacks
+    #[command(subcommand)]
+    Auth(Auth),
     /// A Proxmox VE in a box
     #[command(subcommand)]
     Sim(Sim),
@@ -409,6 +412,46 @@ impl FromStr for KeyValue {
     }
 }
 
+/// `auth`.
+#[derive(Debug, Subcommand)]
+pub enum Auth {
+    /// Print the commands that make a role, a user and a token of least privilege; with --run, do it
+    Setup(AuthSetup),
+    /// Say which privileges the configured credentials lack; exit 1 if any
+    Check(AuthCheck),
+}
+
+/// `auth setup`.
+#[derive(Debug, Args)]
+pub struct AuthSetup {
+    /// Manifests: only what their kinds take; all kinds when left out.
+    #[command(flatten)]
+    pub sources: Sources,
+    /// The user, with its realm
+    #[arg(long, default_value = "pvectl@pve", value_name = "USER@REALM")]
+    pub user: String,
+    /// The name of the user's token
+    #[arg(long, default_value = "ci", value_name = "NAME")]
+    pub token: String,
+    /// The role. PVE keeps names that begin with PVE, in any case, to itself
+    #[arg(long, default_value = "Reconciler", value_name = "NAME")]
+    pub role: String,
+    /// Do it through the API, with the configured credentials of an administrator
+    #[arg(long)]
+    pub run: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    pub yes: bool,
+}
+
+/// `auth check`.
+#[derive(Debug, Args)]
+pub struct AuthCheck {
+    /// Manifests: only what their kinds take; all kinds when left out.
+    #[command(flatten)]
+    pub sources: Sources,
+}
+
 /// `sim`.
 #[derive(Debug, Subcommand)]
 pub enum Sim {
@@ -514,6 +557,8 @@ mod tests {
             "pvectl wait VirtualMachine/web-01 --for condition=Ready --timeout 10m",
             "pvectl --log-format json --color never version -o json",
             "pvectl completion bash",
+            "pvectl auth setup -f a --user ops@pve --token ci --role r --run -y",
+            "pvectl auth check --context home",
         ] {
             assert!(parse(line).is_ok(), "{line}: {}", parse(line).expect_err("is an error"));
         }

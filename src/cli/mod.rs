@@ -4,6 +4,7 @@ pub mod adopt;
 pub mod annotations;
 pub mod apply;
 pub mod args;
+pub mod auth;
 pub mod bind;
 pub mod delete;
 pub mod diff;

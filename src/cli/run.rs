@@ -2,7 +2,7 @@
 
 use crate::cli::args::{Cli, Color, Global, LogFormat, Verb};
 use crate::cli::session::Unusable;
-use crate::cli::{adopt, apply, delete, diff, exit, manifests, raw, show, simulate, wait};
+use crate::cli::{adopt, apply, auth, delete, diff, exit, manifests, raw, show, simulate, wait};
 use crate::pve::error::PveError;
 use clap::Parser;
 use std::future::Future;
@@ -117,6 +117,7 @@ fn dispatch(cli: &Cli) -> Ended {
         Verb::Explain(args) => show::explain(args),
         Verb::Schema(args) => show::schema(args),
         Verb::Api(args) => raw::api(global, args),
+        Verb::Auth(args) => auth::auth(global, args),
         Verb::Sim(args) => simulate::sim(args),
         Verb::Wait(args) => wait::wait(global, args),
         Verb::Completion(args) => show::completion(args),

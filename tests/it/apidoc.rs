@@ -7,6 +7,7 @@
 use crate::corpus::LIVES;
 use crate::world::{ALL, Lab, desired, nothing, prune, run};
 use futures::future::BoxFuture;
+use pvectl::cli::auth::Account;
 use pvectl::engine::reconcile::{Cluster, reconcile};
 use pvectl::kinds::list::KINDS;
 use pvectl::plan::assemble::Settings;
@@ -216,6 +217,9 @@ fn named_format(name: &str, value: &str) -> Option<String> {
         "pve-configid-list" => list("[A-Za-z][A-Za-z0-9_-]+"),
         "pve-tag-list" => list("(?i)[a-z0-9_][a-z0-9_+.-]*"),
         "pve-bridge-id" => matches("[-_.a-zA-Z0-9]+"),
+        "pve-roleid" | "pve-roleid-list" => list("[A-Za-z0-9._-]+") && !value.to_uppercase().starts_with("PVE"),
+        "pve-priv-list" => list("(?:VM|Datastore|Pool|SDN|Sys|Permissions|Mapping|Realm|User|Group)\\.[A-Za-z.]+"),
+        "pve-userid" | "pve-userid-list" => list("[^\\s:/]+@[A-Za-z][A-Za-z0-9._-]+"),
         "pve-realm" => matches("[A-Za-z][A-Za-z0-9._-]+"),
         "mac-addr" => matches("(?i)[a-f0-9][02468ace](?::[a-f0-9]{2}){5}"),
         "ipv4" => value.parse::<std::net::Ipv4Addr>().is_ok(),
@@ -423,6 +427,12 @@ fn recorded() -> Vec<Sent> {
     lab.sim.inject(Fault::on("PUT", "/resize", FaultKind::TaskFails("no space".into())));
     let grown = "{apiVersion: pvectl/v1alpha1, kind: VirtualMachine, metadata: {name: opnsense}, spec: {vmid: 8100, disks: [{slot: scsi0, size: 17Gi}]}}";
     let _ = lab.try_apply(&recorder, &KINDS, &desired(grown), &crate::world::plain());
+    // A role, a user and a token: made, found there, and completed.
+    for privileges in [vec!["Pool"], vec!["Pool"], vec!["VirtualMachine"]] {
+        let privileges = pvectl::cli::auth::privileges(privileges);
+        let account = Account { role: "Reconciler", privileges, user: "pvectl@pve", token: "ci" };
+        run(account.establish(&cluster)).expect("root may do that");
+    }
     notes.into_inner().expect("nobody panics with it")
 }
 
@@ -593,7 +603,15 @@ fn on_the_wire() -> Vec<Sent> {
 
 /// Every request that pvectl can make, as `METHOD template`. A new constructor of a request enters here, and a life that
 /// makes it send.
-const EXPECTED: [&str; 40] = [
+const EXPECTED: [&str; 48] = [
+    "GET /access/roles/{roleid}",
+    "GET /access/users/{userid}",
+    "GET /access/users/{userid}/token/{tokenid}",
+    "POST /access/roles",
+    "POST /access/users",
+    "POST /access/users/{userid}/token/{tokenid}",
+    "PUT /access/acl",
+    "PUT /access/roles/{roleid}",
     "DELETE /nodes/{node}/lxc/{vmid}",
     "DELETE /nodes/{node}/qemu/{vmid}",
     "DELETE /pools",
@@ -650,7 +668,8 @@ const RARE: [(&str, &str); 9] = [
 ];
 
 /// Places in the sources that make a request, by file. Who adds one adds it to [`EXPECTED`] too, or sees that it is there.
-const CONSTRUCTORS: [(&str, usize); 7] = [
+const CONSTRUCTORS: [(&str, usize); 8] = [
+    ("cli/auth.rs", 6),
     ("cli/raw.rs", 2),
     ("engine/follow.rs", 3),
     ("kinds/guest/fit.rs", 2),

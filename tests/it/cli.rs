@@ -286,3 +286,21 @@ fn a_broken_document_has_its_references_checked_too() {
     let said = scene.run_words(&["validate", "-f", &file], "").code(2).says("4 errors in the manifests");
     said.says("did you mean `cores`?").says("bad.yaml:5:20").says("did you mean `debian-12-base`?");
 }
+
+#[test]
+fn a_token_of_least_privilege_is_set_up_and_checked() {
+    let scene = Scene::new();
+    let commands = scene.run("auth setup").code(0).out;
+    for line in commands.lines() {
+        assert!(include_str!("../../README.md").lines().any(|l| l == line), "the README does not have: {line}");
+    }
+    let few = scene.run("auth setup -f examples/pool.yaml").code(0).out;
+    assert!(few.contains("Pool.Allocate") && !few.contains("VM.Allocate"), "{few}");
+    let made = scene.run("--sim auth setup --run").code(0).says("made the role Reconciler").says("shows this once");
+    let secret = made.out.lines().last().expect("a secret").to_owned();
+    assert!(secret.len() == 36 && secret.matches('-').count() == 4, "{secret}");
+    let again = scene.run("--sim auth setup --run").code(0).says("only who made it knows its secret");
+    assert!(!again.out.contains(&secret));
+    scene.run("--sim auth setup --run --role PVEmine").code(1).says("cannot use role ID");
+    scene.run("--sim auth check").code(0).says("privileges are held on /");
+}

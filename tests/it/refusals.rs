@@ -637,7 +637,8 @@ fn both_ways_out_of_a_refusal_for_root_are_open() {
 
 /// The role that the README gives to a token.
 fn privileges_of_the_readme() -> Vec<&'static str> {
-    let role = include_str!("../../README.md").lines().find_map(|l| l.strip_prefix("pveum role add pvectl --privs \""));
+    let role =
+        include_str!("../../README.md").lines().find_map(|l| l.strip_prefix("pveum role add Reconciler --privs \""));
     role.expect("the README says which role").trim_end_matches('"').split(',').collect()
 }
 
