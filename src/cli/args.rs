@@ -1,6 +1,8 @@
 //! What may be typed. Doc comments are the help text. Owns shapes only: no file is opened and no environment is read but
 //! through clap.
 
+pub mod guests;
+
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -132,6 +134,23 @@ pub enum Verb {
     Sim(Sim),
     /// Wait until a condition of an object holds
     Wait(Wait),
+    /// Start a guest
+    Start(guests::Act),
+    /// Stop a guest hard, as if its plug were pulled
+    Stop(guests::Act),
+    /// Shut a guest down: asked through its agent, else by ACPI; never hard
+    Shutdown(guests::Orderly),
+    /// Restart a running guest as orderly; pending changes take effect
+    Restart(guests::Orderly),
+    /// Copy a guest, or one of its snapshots
+    Clone(guests::Clone),
+    /// Move a guest to another node
+    Migrate(guests::Migrate),
+    /// Take, list and delete a guest's snapshots
+    #[command(subcommand)]
+    Snapshot(guests::Snapshot),
+    /// Roll a guest back to a snapshot, or make a new guest of it
+    Restore(guests::Restore),
     /// Print the completion script of a shell
     Completion(Completion),
     /// Print the version
@@ -514,6 +533,17 @@ mod tests {
             "pvectl wait VirtualMachine/web-01 --for condition=Ready --timeout 10m",
             "pvectl --log-format json --color never version -o json",
             "pvectl completion bash",
+            "pvectl start vm web-01",
+            "pvectl stop vm 101 --yes --dry-run -o json",
+            "pvectl restart ct dns --timeout 2m",
+            "pvectl clone vm web-01 web-09 --vmid 190 --full --storage nfs --target-node pve2 --snapshot clean",
+            "pvectl clone template debian web-10 --linked",
+            "pvectl migrate vm web-01 pve2 --online --with-local-disks",
+            "pvectl snapshot create vm web-01 clean --ram --description before",
+            "pvectl snapshot list vm web-01 -o json",
+            "pvectl snapshot delete vm web-01 clean --allow data-loss",
+            "pvectl restore vm web-01 clean --start",
+            "pvectl restore vm web-01 clean --branch web-11 --storage nfs",
         ] {
             assert!(parse(line).is_ok(), "{line}: {}", parse(line).expect_err("is an error"));
         }
@@ -534,6 +564,17 @@ mod tests {
             "pvectl delete VirtualMachine",
             "pvectl api GET /nodes full",
             "pvectl wait a/b --timeout soon",
+            "pvectl start vm",
+            "pvectl start vm web-01 --timeout 5s",
+            "pvectl clone vm web-01 web_09",
+            "pvectl clone vm web-01 web-09 --vmid 99",
+            "pvectl clone vm web-01 web-09 --linked --storage nfs",
+            "pvectl clone vm web-01 web-09 --linked --full",
+            "pvectl migrate vm web-01 pve2 --online --offline",
+            "pvectl snapshot create vm web-01 current",
+            "pvectl snapshot create vm web-01 clean --ram --no-ram",
+            "pvectl restore vm web-01 clean --branch web-11 --start",
+            "pvectl restore vm web-01 clean --storage nfs",
         ] {
             assert!(parse(line).is_err(), "{line}");
         }

@@ -1,5 +1,7 @@
 //! The command line: one file a group of verbs. The only room that opens configuration, prints and decides exit codes.
 
+pub mod actions;
+pub mod addresses;
 pub mod adopt;
 pub mod apply;
 pub mod args;
@@ -10,6 +12,7 @@ pub mod ending;
 pub mod exit;
 pub mod fault;
 pub mod fetch;
+pub mod guests;
 pub mod job;
 pub mod live;
 pub mod manifests;
@@ -21,4 +24,5 @@ pub mod saved;
 pub mod session;
 pub mod show;
 pub mod simulate;
+pub mod snapshots;
 pub mod wait;

@@ -23,4 +23,6 @@ mod remote;
 
 mod refusals;
 
+mod hands;
+
 mod apidoc;

@@ -82,6 +82,13 @@ pub const ROUTES: &[Route] = &[
     route("PUT", "/nodes/{node}/lxc/{vmid}/resize", &[p::RESIZE], DISK, disk::resize),
     route("POST", "/nodes/{node}/lxc/{vmid}/move_volume", &[p::MOVE], DISK, disk::move_volume),
     route(
+        "GET",
+        "/nodes/{node}/lxc/{vmid}/migrate",
+        &[p::MIGRATE_CHECK],
+        Check::All("/vms/{vmid}", &["VM.Migrate"]),
+        migrate::check,
+    ),
+    route(
         "POST",
         "/nodes/{node}/lxc/{vmid}/migrate",
         &[p::MIGRATE],

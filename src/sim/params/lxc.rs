@@ -216,6 +216,9 @@ pub const MIGRATE: &[Param] = &[
     opt("timeout", Kind::Int(None, None)),
 ];
 
+/// `GET …/migrate`.
+pub const MIGRATE_CHECK: &[Param] = &[opt("target", format(params::node))];
+
 /// `POST …/snapshot`.
 pub const SNAPSHOT: &[Param] = &[opt("description", Kind::Str), req("snapname", Kind::Format(params::config_id, 40))];
 
