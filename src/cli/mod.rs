@@ -1,5 +1,7 @@
 //! The command line: one file a group of verbs. The only room that opens configuration, prints and decides exit codes.
 
+pub mod actions;
+pub mod addresses;
 pub mod adopt;
 pub mod annotations;
 pub mod apply;
@@ -13,6 +15,7 @@ pub mod exit;
 pub mod expand;
 pub mod fault;
 pub mod fetch;
+pub mod guests;
 pub mod job;
 pub mod live;
 pub mod manifests;
@@ -25,5 +28,6 @@ pub mod selector;
 pub mod session;
 pub mod show;
 pub mod simulate;
+pub mod snapshots;
 pub mod twice;
 pub mod wait;

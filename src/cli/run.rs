@@ -2,7 +2,7 @@
 
 use crate::cli::args::{Cli, Color, Global, LogFormat, Verb};
 use crate::cli::session::Unusable;
-use crate::cli::{adopt, apply, auth, delete, diff, exit, manifests, raw, show, simulate, wait};
+use crate::cli::{actions, adopt, apply, auth, delete, diff, exit, manifests, raw, show, simulate, wait};
 use crate::pve::error::PveError;
 use clap::Parser;
 use std::future::Future;
@@ -120,6 +120,14 @@ fn dispatch(cli: &Cli) -> Ended {
         Verb::Auth(args) => auth::auth(global, args),
         Verb::Sim(args) => simulate::sim(args),
         Verb::Wait(args) => wait::wait(global, args),
+        Verb::Start(_)
+        | Verb::Stop(_)
+        | Verb::Shutdown(_)
+        | Verb::Restart(_)
+        | Verb::Clone(_)
+        | Verb::Migrate(_)
+        | Verb::Snapshot(_)
+        | Verb::Restore(_) => actions::act(global, &cli.verb),
         Verb::Completion(args) => show::completion(args),
         Verb::Version(args) => show::version(args),
     }

@@ -1,5 +1,7 @@
 //! Verbs that only look: `get`, `describe`, `explain`, `schema`, `completion`, `version`.
 
+use crate::base::id::VmId;
+use crate::cli::addresses::addresses;
 use crate::cli::args::{self, Cli, FormatArgs, Global};
 use crate::cli::bind::find_kind;
 use crate::cli::exit;
@@ -17,7 +19,7 @@ use crate::resource::reference::Identity;
 use clap::CommandFactory;
 use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Everything of a kind with its markers: one read a guest of that kind.
 async fn survey(session: &Session, kind: &dyn AnyKind) -> Result<(Vec<Listed>, Observation), Failure> {
@@ -41,21 +43,14 @@ pub fn get(global: &Global, args: &args::Get) -> Ended {
         .hint("select with diff or apply: pvectl diff -f … -l app=web"));
     }
     let session = Session::open(global, None)?;
-    let (mut listed, seen) = block_on(survey(&session, kind))??;
+    let wide = args.format.output == Some(Format::Wide);
+    let (listed, seen, found) = block_on(async {
+        let (listed, seen) = survey(&session, kind).await?;
+        let listed = only(listed, &args.names, kind)?;
+        let asked = if wide { addresses(&session.cluster(), &listed, &seen).await } else { BTreeMap::new() };
+        Ok::<_, Failure>((listed, seen, asked))
+    })??;
     session.close()?;
-    if !args.names.is_empty() {
-        for name in &args.names {
-            if !listed.iter().any(|l| l.name == *name) {
-                let near = crate::base::diagnostic::nearest(name, listed.iter().map(|l| l.name.as_str()));
-                let failure = Failure::new(exit::FAILED, format!("there is no {} `{name}`", kind.name()));
-                return Err(match near {
-                    Some(near) => failure.hint(format!("did you mean `{near}`?")),
-                    None => failure,
-                });
-            }
-        }
-        listed.retain(|l| args.names.contains(&l.name));
-    }
     match &args.format.output {
         Some(Format::Name) => listed.iter().for_each(|l| print(&format!("{}/{}\n", kind.name(), l.name))),
         Some(Format::Value(Form::Yaml)) => {
@@ -73,10 +68,28 @@ pub fn get(global: &Global, args: &args::Get) -> Ended {
             print(&output::write(&value, form)?);
         }
         Some(Format::Table | Format::Wide) | None => {
-            print(&table(kind, &listed, &seen, args.format.output == Some(Format::Wide)))
+            print(&table(kind, &listed, &seen, wide.then_some(&found)));
         }
     }
     Ok(exit::DONE)
+}
+
+/// Those that were asked for by name; all, where none was.
+fn only(mut listed: Vec<Listed>, names: &[String], kind: &dyn AnyKind) -> Result<Vec<Listed>, Failure> {
+    if !names.is_empty() {
+        for name in names {
+            if !listed.iter().any(|l| l.name == *name) {
+                let near = crate::base::diagnostic::nearest(name, listed.iter().map(|l| l.name.as_str()));
+                let failure = Failure::new(exit::FAILED, format!("there is no {} `{name}`", kind.name()));
+                return Err(match near {
+                    Some(near) => failure.hint(format!("did you mean `{near}`?")),
+                    None => failure,
+                });
+            }
+        }
+        listed.retain(|l| names.contains(&l.name));
+    }
+    Ok(listed)
 }
 
 /// An object as the manifest that would make it so.
@@ -87,22 +100,35 @@ fn manifest(kind: &dyn AnyKind, listed: &Listed, seen: &Observation) -> Result<V
     Ok(json!({"apiVersion": API_VERSION, "kind": kind.name(), "metadata": {"name": listed.name}, "spec": spec}))
 }
 
-fn table(kind: &dyn AnyKind, listed: &[Listed], seen: &Observation, wide: bool) -> String {
+/// What `get` shows; `wide`: with what each object is, and the addresses of guests.
+fn table(
+    kind: &dyn AnyKind,
+    listed: &[Listed],
+    seen: &Observation,
+    wide: Option<&BTreeMap<VmId, Vec<String>>>,
+) -> String {
     let Some(first) = listed.first() else { return "none\n".into() };
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     let mut head = vec!["NAME".to_owned(), "SET".to_owned()];
     head.extend(kind.columns(first, seen).iter().map(|(h, _)| (*h).to_owned()));
-    if wide {
+    if wide.is_some() {
         head.push("OBJECT".into());
+        if matches!(first.identity, Identity::Guest { .. }) {
+            head.push("ADDRESSES".into());
+        }
     }
     table.set_header(head);
     for l in listed {
         let mut row = vec![l.name.clone(), l.marker.as_ref().map_or_else(|| "-".to_owned(), |m| m.set.clone())];
         let columns = kind.columns(l, seen).into_iter();
         row.extend(columns.map(|(_, v)| if v.is_empty() { "-".to_owned() } else { v }));
-        if wide {
+        if let Some(found) = wide {
             row.push(l.identity.to_string());
+            if let Identity::Guest { vmid, .. } = &l.identity {
+                let own = found.get(vmid).map(|list| list.join(",")).filter(|text| !text.is_empty());
+                row.push(own.unwrap_or_else(|| "-".to_owned()));
+            }
         }
         table.add_row(row);
     }

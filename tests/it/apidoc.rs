@@ -407,6 +407,7 @@ fn recorded() -> Vec<Sent> {
     for states in [CONTAINERS, RESTARTED] {
         live(states, &notes, true);
     }
+    crate::hands::every_request(|lab| Recorder { api: lab.sim.api(), notes: &notes });
     // Taken over, looked at, and let go.
     let lab = Lab::homelab();
     let recorder = Recorder { api: lab.sim.api(), notes: &notes };
@@ -585,6 +586,9 @@ fn on_the_wire() -> Vec<Sent> {
     for kind in KINDS {
         wire.run(at, &format!("get {} -o yaml", kind.name()), 0);
     }
+    wire.sim.advance(std::time::Duration::from_secs(60));
+    wire.run(at, "get vm -o wide", 0);
+    wire.run(at, "get ct -o wide", 0);
     wire.run(at, "describe vm web-01", 0);
     wire.run(at, "wait VirtualMachine/web-01 --for condition=Ready --timeout 5s", 0);
     let plan = at.join("plan.json").display().to_string();
@@ -603,7 +607,7 @@ fn on_the_wire() -> Vec<Sent> {
 
 /// Every request that pvectl can make, as `METHOD template`. A new constructor of a request enters here, and a life that
 /// makes it send.
-const EXPECTED: [&str; 48] = [
+const EXPECTED: [&str; 67] = [
     "GET /access/roles/{roleid}",
     "GET /access/users/{userid}",
     "GET /access/users/{userid}/token/{tokenid}",
@@ -613,7 +617,9 @@ const EXPECTED: [&str; 48] = [
     "PUT /access/acl",
     "PUT /access/roles/{roleid}",
     "DELETE /nodes/{node}/lxc/{vmid}",
+    "DELETE /nodes/{node}/lxc/{vmid}/snapshot/{snapname}",
     "DELETE /nodes/{node}/qemu/{vmid}",
+    "DELETE /nodes/{node}/qemu/{vmid}/snapshot/{snapname}",
     "DELETE /pools",
     "GET /access/permissions",
     "GET /cluster/resources",
@@ -621,12 +627,23 @@ const EXPECTED: [&str; 48] = [
     "GET /cluster/tasks",
     "GET /nodes/{node}/lxc",
     "GET /nodes/{node}/lxc/{vmid}/config",
+    "GET /nodes/{node}/lxc/{vmid}/feature",
+    "GET /nodes/{node}/lxc/{vmid}/interfaces",
+    "GET /nodes/{node}/lxc/{vmid}/migrate",
     "GET /nodes/{node}/lxc/{vmid}/pending",
+    "GET /nodes/{node}/lxc/{vmid}/snapshot",
+    "GET /nodes/{node}/lxc/{vmid}/status/current",
     "GET /nodes/{node}/network",
     "GET /nodes/{node}/qemu",
+    "GET /nodes/{node}/qemu/{vmid}/agent/network-get-interfaces",
     "GET /nodes/{node}/qemu/{vmid}/config",
+    "GET /nodes/{node}/qemu/{vmid}/feature",
+    "GET /nodes/{node}/qemu/{vmid}/migrate",
     "GET /nodes/{node}/qemu/{vmid}/pending",
+    "GET /nodes/{node}/qemu/{vmid}/snapshot",
+    "GET /nodes/{node}/qemu/{vmid}/status/current",
     "GET /nodes/{node}/storage/{storage}/content",
+    "GET /nodes/{node}/tasks",
     "GET /nodes/{node}/tasks/{upid}/log",
     "GET /nodes/{node}/tasks/{upid}/status",
     "GET /pools",
@@ -634,6 +651,9 @@ const EXPECTED: [&str; 48] = [
     "POST /access/ticket",
     "POST /nodes/{node}/lxc",
     "POST /nodes/{node}/lxc/{vmid}/clone",
+    "POST /nodes/{node}/lxc/{vmid}/migrate",
+    "POST /nodes/{node}/lxc/{vmid}/snapshot",
+    "POST /nodes/{node}/lxc/{vmid}/snapshot/{snapname}/rollback",
     "POST /nodes/{node}/lxc/{vmid}/status/reboot",
     "POST /nodes/{node}/lxc/{vmid}/status/shutdown",
     "POST /nodes/{node}/lxc/{vmid}/status/start",
@@ -641,6 +661,9 @@ const EXPECTED: [&str; 48] = [
     "POST /nodes/{node}/lxc/{vmid}/template",
     "POST /nodes/{node}/qemu",
     "POST /nodes/{node}/qemu/{vmid}/clone",
+    "POST /nodes/{node}/qemu/{vmid}/migrate",
+    "POST /nodes/{node}/qemu/{vmid}/snapshot",
+    "POST /nodes/{node}/qemu/{vmid}/snapshot/{snapname}/rollback",
     "POST /nodes/{node}/qemu/{vmid}/status/reboot",
     "POST /nodes/{node}/qemu/{vmid}/status/shutdown",
     "POST /nodes/{node}/qemu/{vmid}/status/start",
@@ -655,12 +678,22 @@ const EXPECTED: [&str; 48] = [
 ];
 
 /// Parameters that not every life sends: each must have been, by somebody.
-const RARE: [(&str, &str); 9] = [
+const RARE: [(&str, &str); 19] = [
+    ("GET /nodes/{node}/lxc/{vmid}/feature", "snapname"),
+    ("GET /nodes/{node}/qemu/{vmid}/feature", "snapname"),
     ("POST /access/ticket", "tfa-challenge"),
     ("POST /nodes/{node}/lxc/{vmid}/clone", "hostname"),
+    ("POST /nodes/{node}/lxc/{vmid}/clone", "snapname"),
+    ("POST /nodes/{node}/lxc/{vmid}/migrate", "restart"),
     ("POST /nodes/{node}/qemu/{vmid}/clone", "pool"),
+    ("POST /nodes/{node}/qemu/{vmid}/clone", "snapname"),
     ("POST /nodes/{node}/qemu/{vmid}/clone", "storage"),
     ("POST /nodes/{node}/qemu/{vmid}/clone", "target"),
+    ("POST /nodes/{node}/qemu/{vmid}/migrate", "online"),
+    ("POST /nodes/{node}/qemu/{vmid}/migrate", "with-local-disks"),
+    ("POST /nodes/{node}/qemu/{vmid}/snapshot", "vmstate"),
+    ("POST /nodes/{node}/qemu/{vmid}/snapshot/{snapname}/rollback", "start"),
+    ("POST /nodes/{node}/qemu/{vmid}/status/stop", "overrule-shutdown"),
     ("POST /nodes/{node}/qemu/{vmid}/template", "disk"),
     ("PUT /nodes/{node}/qemu/{vmid}/config", "delete"),
     ("PUT /pools/{poolid}", "allow-move"),
@@ -668,11 +701,17 @@ const RARE: [(&str, &str); 9] = [
 ];
 
 /// Places in the sources that make a request, by file. Who adds one adds it to [`EXPECTED`] too, or sees that it is there.
-const CONSTRUCTORS: [(&str, usize); 8] = [
+const CONSTRUCTORS: [(&str, usize); 14] = [
     ("cli/auth.rs", 6),
+    ("cli/addresses.rs", 1),
     ("cli/raw.rs", 2),
     ("engine/follow.rs", 3),
     ("kinds/guest/fit.rs", 2),
+    ("kinds/guest/hand/clone.rs", 2),
+    ("kinds/guest/hand/deed.rs", 2),
+    ("kinds/guest/hand/migrate.rs", 2),
+    ("kinds/guest/hand/power.rs", 1),
+    ("kinds/guest/hand/snapshot.rs", 5),
     ("kinds/guest/plan.rs", 12),
     ("kinds/pool.rs", 3),
     ("resource/index.rs", 2),

@@ -27,4 +27,6 @@ mod remote;
 
 mod refusals;
 
+mod hands;
+
 mod apidoc;

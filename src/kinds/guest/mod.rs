@@ -5,6 +5,7 @@ pub mod compose;
 pub mod desired;
 pub mod export;
 pub mod fit;
+pub mod hand;
 pub mod mapping;
 pub mod observed;
 pub mod plan;
