@@ -331,6 +331,22 @@ fn a_migration_by_what_the_guest_does() {
     assert!(does(&lab, "migrate vm web pve2").first.is_empty(), "it is there already");
 }
 
+#[test]
+fn a_precheck_that_the_version_lacks_is_none_and_a_read_that_fails_is_a_reason_to_send_nothing() {
+    let lab = lab();
+    let lacks = FaultKind::Status(501, "Method 'GET /nodes/pve1/lxc/220/migrate' not implemented".into());
+    lab.sim.inject(Fault::on("GET", "/lxc/220/migrate", lacks));
+    does(&lab, "migrate ct dns pve2");
+    let forbidden = FaultKind::Status(403, "Permission check failed (/vms/120, VM.Audit)".into());
+    lab.sim.inject(Fault::on("GET", "/qemu/120/feature", forbidden).always());
+    for line in ["clone vm web twin", "snapshot create vm web s1"] {
+        let log = lab.sim.request_log().len();
+        let why = run(attempt(&lab, &lab.sim.api(), line)).expect_err("it is refused");
+        assert!(why[0].starts_with("what it takes could not be read: GET /nodes/pve1/qemu/120/feature"), "{why:?}");
+        assert!(why[0].contains("--privs VM.Audit") && lab.writes_since(log).is_empty(), "{why:?}");
+    }
+}
+
 // ---- each refusal ----------------------------------------------------------------------------------------------------
 
 /// Refused before the first write, with these words and this advice.
