@@ -46,6 +46,8 @@ pub struct Performed {
 enum Fate {
     /// Its task, or it itself, ended well.
     Ended,
+    /// Its answer was lost, and its task was found and ended well.
+    Found(PveError),
     /// It may have taken effect.
     Unknown(PveError),
     /// It has not, says PVE.
@@ -123,7 +125,7 @@ async fn adopt(cluster: &Cluster<'_>, hand: &dyn Hand, before: &Observation, err
         if let Some(upid) = new_task(cluster, hand, &query, &known).await {
             let request = format!("the request of {upid}");
             return match follow(cluster.api, cluster.clock, &request, &upid, &|_| ()).await {
-                Ok(_) => Fate::Ended,
+                Ok(_) => Fate::Found(error),
                 Err(failed @ PveError::TaskFailed { .. }) => Fate::Failed(failed),
                 Err(lost) => Fate::Unknown(lost),
             };
@@ -152,7 +154,7 @@ async fn verify(
     fate: &Fate,
 ) -> (Option<Plan>, Option<PveError>) {
     let patience = match fate {
-        Fate::Ended => hand.patience(),
+        Fate::Ended | Fate::Found(_) => hand.patience(),
         Fate::Unknown(_) => LOST_PATIENCE,
         Fate::Failed(_) => Duration::ZERO,
     };
@@ -193,7 +195,8 @@ fn conclude(hand: &dyn Hand, fate: Fate, last: &Plan, blind: Option<PveError>) -
     let again = "look at it with pvectl describe before you repeat it: it was sent once, and not again".to_owned();
     match (fate, reached, hand.proof()) {
         (Fate::Ended, true, _) => (None, None),
-        (Fate::Ended, false, _) => {
+        (Fate::Found(error), true, _) => (Some(format!("{error}; its task was found, and it ended well")), None),
+        (Fate::Ended | Fate::Found(_), false, _) => {
             let why = match blind {
                 Some(error) => format!("PVE says that it is done, but it could not be looked at again: {error}"),
                 None => format!("PVE says that it is done, and yet {}", open(last)),

@@ -304,6 +304,21 @@ fn a_branch_is_the_guest_as_it_was() {
 }
 
 #[test]
+fn a_clone_of_a_guest_with_a_fixed_address_is_warned_of() {
+    let lab = lab();
+    assert!(!said(&does(&lab, "clone vm web one")).iter().any(|t| t.contains("fixed address")));
+    lab.sim.with_world(|w| w.edit_guest(120, "ipconfig0", Some("ip=10.0.0.5/24,ip6=auto")));
+    let told = said(&does(&lab, "clone vm web two"));
+    assert!(
+        told.contains(&"it has its source's fixed address (10.0.0.5/24): change it before both run".to_owned()),
+        "{told:?}"
+    );
+    does(&lab, "shutdown ct legacy-dns");
+    let told = said(&does(&lab, "clone ct legacy-dns three"));
+    assert!(told.iter().any(|t| t.contains("(192.168.1.53/24)")), "{told:?}");
+}
+
+#[test]
 fn a_migration_by_what_the_guest_does() {
     let lab = lab();
     does(&lab, "migrate vm web pve2");
@@ -314,6 +329,22 @@ fn a_migration_by_what_the_guest_does() {
     assert_eq!(nodes, ["pve2", "pve2", "pve2"]);
     assert_eq!((power(&lab, 120), power(&lab, 220)), (Power::Running, Power::Running));
     assert!(does(&lab, "migrate vm web pve2").first.is_empty(), "it is there already");
+}
+
+#[test]
+fn a_precheck_that_the_version_lacks_is_none_and_a_read_that_fails_is_a_reason_to_send_nothing() {
+    let lab = lab();
+    let lacks = FaultKind::Status(501, "Method 'GET /nodes/pve1/lxc/220/migrate' not implemented".into());
+    lab.sim.inject(Fault::on("GET", "/lxc/220/migrate", lacks));
+    does(&lab, "migrate ct dns pve2");
+    let forbidden = FaultKind::Status(403, "Permission check failed (/vms/120, VM.Audit)".into());
+    lab.sim.inject(Fault::on("GET", "/qemu/120/feature", forbidden).always());
+    for line in ["clone vm web twin", "snapshot create vm web s1"] {
+        let log = lab.sim.request_log().len();
+        let why = run(attempt(&lab, &lab.sim.api(), line)).expect_err("it is refused");
+        assert!(why[0].starts_with("what it takes could not be read: GET /nodes/pve1/qemu/120/feature"), "{why:?}");
+        assert!(why[0].contains("--privs VM.Audit") && lab.writes_since(log).is_empty(), "{why:?}");
+    }
 }
 
 // ---- each refusal ----------------------------------------------------------------------------------------------------
@@ -715,6 +746,18 @@ fn whatever_goes_wrong_it_is_done_or_told_and_never_sent_twice() {
 }
 
 #[test]
+fn mutant_the_matrix_sees_a_wrong_end_and_a_second_request() {
+    let mut wrong = ready(MATRIX[0]);
+    wrong.wanted["guests"]["121"]["power"] = "paused".into();
+    assert!(wounded(&wrong, 0, &FaultKind::Expired).is_err_and(|why| why.contains("it says that it is done")));
+    let twice = Ready { line: "restart vm web", ..ready(MATRIX[3]) };
+    let lab = Lab::of(twice.start.clone());
+    let log = lab.sim.request_log().len();
+    (0..2).for_each(|_| drop(does(&lab, twice.line)));
+    assert_eq!(lab.writes_since(log).len(), 2, "writes are counted");
+}
+
+#[test]
 fn a_lost_answer_is_found_in_the_task_list_and_one_that_never_arrived_is_told() {
     for (line, before, word) in [
         ("restart vm web", None, "reboot"),
@@ -727,7 +770,10 @@ fn a_lost_answer_is_found_in_the_task_list_and_one_that_never_arrived_is_told() 
             lab.sim.inject(Fault::on("POST", word, kind.clone()));
             let ended = run(attempt(&lab, &lab.sim.api(), line)).expect("it is sent");
             match (done, ended.failure) {
-                (true, None) => {}
+                (true, None) => {
+                    let warning = ended.warning.expect("it is told");
+                    assert!(warning.contains("its task was found, and it ended well"), "{warning}");
+                }
                 (false, Some((why, Some(hint)))) => {
                     assert!(why.contains("it was looked for, and") || why.contains("its task was not found"), "{why}");
                     assert!(hint.contains("sent once, and not again"), "{hint}");

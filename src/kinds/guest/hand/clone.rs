@@ -5,7 +5,9 @@ use crate::base::id::{GuestType, VmId};
 use crate::kinds::guest::fit::volumes;
 use crate::kinds::guest::hand::deed::{Scene, base, open, task};
 use crate::kinds::guest::hand::snapshot::{list_query, names, unknown};
+use crate::kinds::guest::mapping::slot_number;
 use crate::kinds::guest::observed::decode_row;
+use crate::pve::property::PropertyString;
 use crate::pve::request::{Call, Method, Query};
 use crate::resource::index::{GuestRow, Index, number};
 use crate::resource::observation::guest_query;
@@ -95,6 +97,11 @@ pub fn plan(clone: &Clone, scene: &Scene<'_>, delta: &mut Delta) {
     let title = format!("clone {}{from} to {new} ({how})", row.vmid);
     let step = task(title, call, Impact::None, row).limit(Limit::Template(row.vmid.get()));
     scene.say(delta, "the new guest belongs to no manifest; pvectl adopt takes it over");
+    let fixed = addresses(scene);
+    if !fixed.is_empty() {
+        scene
+            .say(delta, format!("it has its source's fixed address ({}): change it before both run", fixed.join(", ")));
+    }
     let made = format!("VMID {new} on {target}");
     open(delta, &format!("clone {}", clone.name), Some("not there"), Some(&made), step);
 }
@@ -124,6 +131,19 @@ fn notes(clone: &Clone, scene: &Scene<'_>) -> Option<String> {
         let at = clone.snapshot.as_ref().map(|s| format!(" at {s}")).unwrap_or_default();
         format!("clone of {} ({}){at}", marker.owner.name, scene.row.vmid)
     }))
+}
+
+/// Addresses that the source's configuration gives, and its copy's will give too.
+fn addresses(scene: &Scene<'_>) -> Vec<String> {
+    let row = scene.seen.index.guests.get(&scene.row.vmid);
+    let Some(seen) = row.and_then(|row| decode_row(row, scene.seen).ok().flatten()) else { return Vec::new() };
+    let word = if seen.row.guest == GuestType::Qemu { "ipconfig" } else { "net" };
+    let options = seen.config.iter().filter(|(key, _)| slot_number(key, word).is_some());
+    let fixed = options.flat_map(|(_, text)| {
+        let parts = PropertyString::parse(text, "");
+        ["ip", "ip6"].map(|key| parts.get(key).filter(|ip| ip.contains('/')).map(str::to_owned))
+    });
+    fixed.flatten().collect()
 }
 
 fn names_taken(clone: &Clone, scene: &Scene<'_>, delta: &mut Delta) {

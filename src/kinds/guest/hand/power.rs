@@ -104,8 +104,9 @@ pub fn plan(power: &Power, scene: &Scene<'_>, delta: &mut Delta) {
     }
     manager(power, scene, delta);
     manifest(to, scene, delta);
+    let from = if matches!(power, Power::Restart(_)) && on { "running as before" } else { now };
     let hard = if *power == Power::Stop { ", hard" } else { "" };
-    open(delta, "power", Some(now), Some(to), task(format!("{verb} {vmid}{hard}"), call, impact, scene.row));
+    open(delta, "power", Some(from), Some(to), task(format!("{verb} {vmid}{hard}"), call, impact, scene.row));
 }
 
 /// What the HA manager makes of it.
