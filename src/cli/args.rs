@@ -499,6 +499,9 @@ pub struct SimServe {
     /// How much faster than real time tasks run
     #[arg(long, value_name = "FACTOR")]
     pub speed: Option<f64>,
+    /// A fault to serve: WHAT@WHEN, such as drop-after@POST:/clone, slow=5000@3, 503@writes*; repeatable
+    #[arg(long, value_name = "FAULT", value_parser = fault::parse)]
+    pub fault: Vec<Fault>,
 }
 
 /// A cluster to begin with.

@@ -18,7 +18,7 @@ const USUAL_SPEED: f64 = 10.0;
 /// `sim serve`.
 pub fn sim(args: &args::Sim) -> Ended {
     let args::Sim::Serve(args) = args;
-    let SimServe { listen, state, baseline, nodes, guests, speed } = args;
+    let SimServe { listen, state, baseline, nodes, guests, speed, fault } = args;
     if (nodes.is_some() || guests.is_some()) && *baseline != Wanted::Scale {
         return Err(Failure::new(exit::USAGE, "--nodes and --guests go with --baseline scale"));
     }
@@ -44,6 +44,7 @@ pub fn sim(args: &args::Sim) -> Ended {
         return Err(Failure::new(exit::USAGE, "--speed is a number greater than zero"));
     }
     sim.set_speed(Some(speed));
+    fault.iter().cloned().for_each(|fault| sim.inject(fault));
     let ended = block_on(async {
         let served = serve(sim.clone(), *listen, |ready| print(&format!("{}\n", ready.to_json())));
         tokio::select! {

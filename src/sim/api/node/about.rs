@@ -19,7 +19,9 @@ pub fn list(ctx: &mut Ctx<'_>, _: &Args) -> Result<Value, Refusal> {
         };
         let fingerprint = crate::sim::ctx::digest_of([(name, name)]).to_uppercase().repeat(2);
         let octets: Vec<&str> = (0..32).filter_map(|i| fingerprint.get(2 * i..2 * i + 2)).collect();
-        row["ssl_fingerprint"] = octets.join(":").into();
+        let served = ctx.world.certificate.as_ref().and_then(|c| hex::decode(&c.certificate).ok());
+        let shown = served.map_or_else(|| octets.join(":"), |der| crate::sim::serve::fingerprint(&der));
+        row["ssl_fingerprint"] = shown.into();
         row
     });
     Ok(rows.collect::<Vec<_>>().into())
