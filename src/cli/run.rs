@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tracing_subscriber::EnvFilter;
 
 /// How a verb ends badly.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Failure {
     /// One of [`exit`]'s.
     pub code: u8,
@@ -95,10 +95,33 @@ fn setup(global: &Global) {
     drop(set);
 }
 
-/// Runs a future to its end on a runtime of its own.
+/// Runs a future to its end on a runtime of its own. Ctrl-C ends the program with a word on what that means.
 pub fn block_on<T>(future: impl Future<Output = T>) -> Result<T, Failure> {
+    run_on(future, true)
+}
+
+/// The same for what listens to signals by itself.
+pub fn block_on_deaf<T>(future: impl Future<Output = T>) -> Result<T, Failure> {
+    run_on(future, false)
+}
+
+fn run_on<T>(future: impl Future<Output = T>, listens: bool) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.map_err(|e| Failure::new(exit::FAILED, format!("no threads could be started: {e}")))?;
+    if listens {
+        // On a thread of its own: ours may be waiting for an answer at the terminal.
+        runtime.spawn(async {
+            if tokio::signal::ctrl_c().await.is_ok() {
+                let mut err = anstream::stderr();
+                let _ = writeln!(err, "\nerror: interrupted");
+                let _ = writeln!(
+                    err,
+                    "hint: tasks that were started go on in PVE; the same command goes on from what is there"
+                );
+                std::process::exit(exit::FAILED.into());
+            }
+        });
+    }
     Ok(runtime.block_on(future))
 }
 

@@ -44,13 +44,16 @@ pub fn get(global: &Global, args: &args::Get) -> Ended {
     }
     let session = Session::open(global, None)?;
     let wide = args.format.output == Some(Format::Wide);
-    let (listed, seen, found) = block_on(async {
+    let (listed, seen, found, missing) = block_on(async {
         let (listed, seen) = survey(&session, kind).await?;
-        let listed = only(listed, &args.names, kind)?;
+        let (listed, missing) = only(listed, &args.names, kind);
         let asked = if wide { addresses(&session.cluster(), &listed, &seen).await } else { BTreeMap::new() };
-        Ok::<_, Failure>((listed, seen, asked))
+        Ok::<_, Failure>((listed, seen, asked, missing))
     })??;
     session.close()?;
+    if let (Some(missing), true) = (&missing, listed.is_empty()) {
+        return Err(missing.clone());
+    }
     match &args.format.output {
         Some(Format::Name) => listed.iter().for_each(|l| print(&format!("{}/{}\n", kind.name(), l.name))),
         Some(Format::Value(Form::Yaml)) => {
@@ -71,25 +74,25 @@ pub fn get(global: &Global, args: &args::Get) -> Ended {
             print(&table(kind, &listed, &seen, wide.then_some(&found)));
         }
     }
-    Ok(exit::DONE)
+    // What is there was shown; what is not is told.
+    missing.map_or(Ok(exit::DONE), Err)
 }
 
 /// Those that were asked for by name; all, where none was.
-fn only(mut listed: Vec<Listed>, names: &[String], kind: &dyn AnyKind) -> Result<Vec<Listed>, Failure> {
-    if !names.is_empty() {
-        for name in names {
-            if !listed.iter().any(|l| l.name == *name) {
-                let near = crate::base::diagnostic::nearest(name, listed.iter().map(|l| l.name.as_str()));
-                let failure = Failure::new(exit::FAILED, format!("there is no {} `{name}`", kind.name()));
-                return Err(match near {
-                    Some(near) => failure.hint(format!("did you mean `{near}`?")),
-                    None => failure,
-                });
-            }
-        }
-        listed.retain(|l| names.contains(&l.name));
+fn only(mut listed: Vec<Listed>, names: &[String], kind: &dyn AnyKind) -> (Vec<Listed>, Option<Failure>) {
+    if names.is_empty() {
+        return (listed, None);
     }
-    Ok(listed)
+    let missing = names.iter().find(|name| !listed.iter().any(|l| l.name == **name)).map(|name| {
+        let near = crate::base::diagnostic::nearest(name, listed.iter().map(|l| l.name.as_str()));
+        let failure = Failure::new(exit::FAILED, format!("there is no {} `{name}`", kind.name()));
+        match near {
+            Some(near) => failure.hint(format!("did you mean `{near}`?")),
+            None => failure,
+        }
+    });
+    listed.retain(|l| names.contains(&l.name));
+    (listed, missing)
 }
 
 /// An object as the manifest that would make it so.

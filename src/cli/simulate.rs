@@ -2,7 +2,7 @@
 
 use crate::cli::args::{self, Baseline as Wanted, SimServe};
 use crate::cli::exit;
-use crate::cli::run::{Ended, Failure, block_on, print};
+use crate::cli::run::{Ended, Failure, block_on_deaf, print};
 use crate::cli::session::write_atomically;
 use crate::sim::Sim;
 use crate::sim::baseline::Baseline;
@@ -45,7 +45,7 @@ pub fn sim(args: &args::Sim) -> Ended {
     }
     sim.set_speed(Some(speed));
     fault.iter().cloned().for_each(|fault| sim.inject(fault));
-    let ended = block_on(async {
+    let ended = block_on_deaf(async {
         let served = serve(sim.clone(), *listen, |ready| print(&format!("{}\n", ready.to_json())));
         tokio::select! {
             ended = served => ended,

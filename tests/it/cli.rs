@@ -304,3 +304,10 @@ fn a_token_of_least_privilege_is_set_up_and_checked() {
     scene.run("--sim auth setup --run --role PVEmine").code(1).says("cannot use role ID");
     scene.run("--sim auth check").code(0).says("privileges are held on /");
 }
+
+#[test]
+fn what_is_there_is_shown_and_what_is_not_is_told() {
+    let scene = Scene::new();
+    let said = scene.run("--sim get vm opnsense opnsens").code(1).says("there is no VirtualMachine `opnsens`");
+    assert!(said.out.contains("8100") && said.err.contains("did you mean `opnsense`?"), "{}", said.out);
+}
