@@ -3,16 +3,18 @@
 use crate::base::diagnostic::{Diagnostic, has_errors, nearest};
 use crate::base::source::Span;
 use crate::cli::exit;
+use crate::cli::expand::expand;
 use crate::cli::run::Failure;
+use crate::cli::{annotations, twice};
 use crate::kinds::list;
 use crate::manifest::document::Document;
 use crate::manifest::load::Loaded;
 use crate::manifest::schema;
-use crate::manifest::tree::{Node, PathSegment};
+use crate::manifest::tree::{Node, NodeValue, PathSegment};
 use crate::plan::desired::{Desired, DesiredSet};
 use crate::resource::kind::AnyKind;
 use crate::resource::reference::ResourceRef;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The set where neither `--set` nor `pvectl.yaml` names one.
 pub const DEFAULT_SET: &str = "default";
@@ -20,7 +22,7 @@ pub const DEFAULT_SET: &str = "default";
 /// A kind by what was typed.
 pub fn find_kind(name: &str) -> Result<&'static dyn AnyKind, Failure> {
     list::find(name).ok_or_else(|| {
-        let names: Vec<&str> = list::KINDS.iter().map(|k| k.name()).collect();
+        let names: Vec<&str> = list::names();
         let near = nearest(name, names.iter().copied());
         let hint = near.map_or_else(|| format!("kinds: {}", names.join(", ")), |n| format!("did you mean `{n}`?"));
         Failure::new(exit::USAGE, format!("there is no kind `{name}`")).hint(hint)
@@ -31,34 +33,59 @@ pub fn find_kind(name: &str) -> Result<&'static dyn AnyKind, Failure> {
 pub fn bind(loaded: &mut Loaded, set: Option<&str>) -> DesiredSet {
     let from_tree = loaded.settings.as_ref().and_then(|s| s.set.as_ref()).map(|(name, _)| name.clone());
     let set = set.map(str::to_owned).or(from_tree).unwrap_or_else(|| DEFAULT_SET.to_owned());
+    let mut rolling = expand(loaded);
     let mut resources = BTreeMap::new();
     let mut diagnostics = Vec::new();
     let mut schemas: BTreeMap<&str, serde_json::Value> = BTreeMap::new();
+    // Broken documents, as far as they can be read: what they refer to is checked in the same run.
+    let mut broken_ones: Vec<Desired> = Vec::new();
     for document in &loaded.documents {
         let Some(kind) = list::KINDS.iter().copied().find(|k| k.name() == document.kind.0) else { continue };
         let schema = schemas.entry(kind.name()).or_insert_with(|| kind.schema());
         let found = schema::check(&document.spec, schema, "spec", Some(document.spec_key));
         let broken = has_errors(&found);
+        let places: Vec<Span> = found.iter().filter_map(|d| d.primary.as_ref().map(|(span, _)| *span)).collect();
         diagnostics.extend(found);
+        diagnostics.extend(annotations::check(document, schema));
+        diagnostics.extend(twice::slots(&document.spec));
         if broken {
+            broken_ones.extend(resource(document, without(&document.spec, &places), kind));
             continue;
         }
-        match resource(document, kind) {
-            Ok(desired) => {
+        match resource(document, document.spec.to_json(), kind) {
+            Ok(mut desired) => {
+                desired.rolling = rolling.remove(&desired.resource);
                 resources.insert(desired.resource.clone(), desired);
             }
             Err(diagnostic) => diagnostics.push(*diagnostic),
         }
     }
-    diagnostics.extend(dangling(loaded, &resources));
+    diagnostics.extend(dangling(loaded, resources.values().chain(&broken_ones)));
+    diagnostics.extend(twice::numbers(loaded, &resources));
     loaded.diagnostics.extend(diagnostics);
+    once(&mut loaded.diagnostics);
     DesiredSet { set, resources }
 }
 
-fn resource(document: &Document, kind: &'static dyn AnyKind) -> Result<Desired, Box<Diagnostic>> {
-    let mut spec = document.spec.to_json();
-    for field in document.annotations.get("pvectl/ignore-fields").into_iter().flat_map(|f| f.split(',')) {
-        remove(&mut spec, &field.trim().split('.').collect::<Vec<_>>());
+/// What is wrong with a template or a default is wrong with everything that is made of it: it is said once.
+fn once(diagnostics: &mut Vec<Diagnostic>) {
+    let mut told = BTreeSet::new();
+    diagnostics.retain(|d| {
+        // A reference is named together with whoever makes it, which may be any member of a set.
+        let message = if d.code == "unknown-reference" { "" } else { d.message.as_str() };
+        let place = d.primary.as_ref().map(|(span, _)| (span.source, span.start, span.end));
+        place.is_none() || told.insert((d.code, message.to_owned(), place))
+    });
+}
+
+fn resource(
+    document: &Document,
+    mut spec: serde_json::Value,
+    kind: &'static dyn AnyKind,
+) -> Result<Desired, Box<Diagnostic>> {
+    let ignored = annotations::ignored(document);
+    for field in &ignored {
+        remove(&mut spec, &field.split('.').collect::<Vec<_>>());
     }
     let spec = kind.parse(&spec).map_err(|(path, message)| {
         let span = document.spec.place(&segments(&path));
@@ -72,7 +99,28 @@ fn resource(document: &Document, kind: &'static dyn AnyKind) -> Result<Desired, 
         labels: document.labels.clone(),
         paused: flag("pvectl/paused", "true"),
         retain: flag("pvectl/deletion-policy", "Retain"),
+        rolling: None,
+        ignored,
     })
+}
+
+/// A spec without what stands at the places of errors.
+fn without(node: &Node, places: &[Span]) -> serde_json::Value {
+    match &node.value {
+        NodeValue::Mapping(entries) => {
+            let sound = entries.iter().filter(|(key, value)| {
+                // A field of the wrong type is underlined by itself, an unknown or misplaced one by its key.
+                !places.contains(&key.span) && !places.contains(&value.span)
+            });
+            sound.map(|(key, value)| (key.text.clone(), without(value, places))).collect()
+        }
+        NodeValue::Sequence(items) => {
+            items.iter().filter(|item| !places.contains(&item.span)).map(|item| without(item, places)).collect()
+        }
+        NodeValue::Null | NodeValue::Bool(_) | NodeValue::Integer(_) | NodeValue::Float(_) | NodeValue::String(..) => {
+            node.to_json()
+        }
+    }
 }
 
 /// Takes a field out, so that it is neither touched nor compared.
@@ -103,10 +151,10 @@ fn segments(path: &str) -> Vec<PathSegment> {
 }
 
 /// References to resources that no manifest declares.
-fn dangling(loaded: &Loaded, resources: &BTreeMap<ResourceRef, Desired>) -> Vec<Diagnostic> {
+fn dangling<'a>(loaded: &Loaded, resources: impl Iterator<Item = &'a Desired>) -> Vec<Diagnostic> {
     let declared: Vec<ResourceRef> = loaded.documents.iter().map(|d| ResourceRef::new(&d.kind.0, &d.name.0)).collect();
     let mut out = Vec::new();
-    for desired in resources.values() {
+    for desired in resources {
         for reference in desired.kind.refs(&desired.spec) {
             if reference.or_on_cluster || declared.contains(&reference.to) {
                 continue;

@@ -5,8 +5,9 @@ use crate::cli::live::View;
 use crate::cli::run::{Ended, Failure, print};
 use crate::engine::reconcile::{Blind, Report};
 use crate::plan::assemble::Plan;
+use crate::report::text;
 use crate::resource::reference::ResourceRef;
-use crate::resource::step::Note;
+use crate::resource::step::{Delta, Note};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -23,18 +24,20 @@ pub fn finish(report: &Report, view: View) -> Ended {
         ));
     } else if view == View::Lines {
         let mut err = anstream::stderr();
+        let other = last.deltas.iter().filter(|d| d.is_open() || left_alone(d)).count();
         if first.is_empty() {
-            let _ = writeln!(err, "Nothing to do: {}.", as_they_say(last.deltas.len()));
+            let _ = writeln!(err, "Nothing to do: {}.", as_they_say(last.deltas.len() - other, last.deltas.len()));
         } else {
-            let well = format!(
-                "{} of {} objects are as their manifests say",
-                last.deltas.len() - open.len(),
-                last.deltas.len()
-            );
+            let well =
+                format!("{} of {} objects are as their manifests say", last.deltas.len() - other, last.deltas.len());
             let objects = if last.deltas.is_empty() { "nothing is left to do".to_owned() } else { well };
             let _ = writeln!(err, "\n{} done; {objects}.", counted(*steps, "step"));
         }
         for delta in &last.deltas {
+            if left_alone(delta) {
+                let why: Vec<String> = delta.notes.iter().filter(|n| holds_back(n)).map(text::note).collect();
+                let _ = writeln!(err, "  {}: {}", delta.resource, why.join("; "));
+            }
             for note in &delta.notes {
                 if let Note::RebootRequired(keys) = note {
                     let _ = writeln!(err, "  RebootRequired {}: {}", delta.resource, keys.join(", "));
@@ -85,8 +88,22 @@ pub fn went_blind(blind: &Blind, view: View) -> Failure {
     Failure::new(exit::FAILED, message).hint(hint)
 }
 
-fn as_they_say(objects: usize) -> String {
+/// Whether a resource may differ from its manifest although nothing is to be done about it.
+fn left_alone(delta: &Delta) -> bool {
+    !delta.is_open() && delta.notes.iter().any(holds_back)
+}
+
+fn holds_back(note: &Note) -> bool {
+    match note {
+        Note::Locked(_) | Note::Unsettled(_) | Note::Elsewhere { .. } | Note::Paused | Note::NodeOffline(_) => true,
+        Note::Waiting(_) | Note::RebootRequired(_) | Note::Info(_) => false,
+    }
+}
+
+fn as_they_say(objects: usize, all: usize) -> String {
     match objects {
+        _ if objects < all => format!("{objects} of {all} objects are as their manifests say"),
+        0 => "there is no such object".to_owned(),
         1 => "1 object is as its manifest says".to_owned(),
         n => format!("{n} objects are as their manifests say"),
     }

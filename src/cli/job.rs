@@ -149,7 +149,8 @@ impl Job<'_> {
         }
     }
 
-    fn view(&self) -> View {
+    /// How the run is shown.
+    pub fn view(&self) -> View {
         match (Format::is_json(self.format), self.global.quiet) {
             (true, _) => View::Json,
             (false, true) => View::Quiet,
@@ -166,7 +167,7 @@ impl Job<'_> {
     }
 
     /// The resources that would lose data, if nothing else stands against the plan and we may ask.
-    fn losing(&self, refusals: &[Refusal]) -> Option<BTreeSet<ResourceRef>> {
+    pub fn losing(&self, refusals: &[Refusal]) -> Option<BTreeSet<ResourceRef>> {
         if self.yes || self.view() != View::Lines {
             return None;
         }
@@ -178,7 +179,7 @@ impl Job<'_> {
     }
 
     /// A person types the name of what they give up.
-    fn gives_up(&self, resource: &ResourceRef) -> bool {
+    pub fn gives_up(&self, resource: &ResourceRef) -> bool {
         let question = format!("This destroys data of {resource}. To agree, type its name: ");
         self.person.answer(&question).is_some_and(|a| a == resource.name || a == resource.to_string())
     }

@@ -8,17 +8,23 @@ use crate::cli::exit;
 use crate::cli::fetch;
 use crate::cli::output::{self, Format};
 use crate::cli::run::{Ended, Failure, colour_err, print};
-use crate::kinds::list::KINDS;
+use crate::cli::selector::{Selector, parse};
+use crate::kinds::guest_set;
+use crate::kinds::list::names;
+use crate::manifest::document::Document;
 use crate::manifest::load::{Input, Loaded, load};
 use crate::plan::desired::{Desired, DesiredSet};
 use crate::resource::reference::ResourceRef;
 use serde_json::json;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::path::Path;
 
 /// Standard input is read up to this many bytes.
 const STDIN_BYTES_MAX: u64 = 64 << 20;
+
+/// What messages call standard input.
+const STDIN: &str = "<stdin>";
 
 /// Manifests that were read and bound, with the texts that errors quote.
 pub struct Tree {
@@ -41,7 +47,23 @@ pub fn read(sources: &Sources) -> Result<Tree, Failure> {
             format!("{} in the manifests; nothing was sent", counted(count, "error")),
         ));
     }
+    something(&tree, sources)?;
     Ok(tree)
+}
+
+/// Nothing declared and nothing selected is a mistake made before us: a template that came out empty, a label misspelt. To
+/// call that done would be a lie. What is pruned has a word of its own.
+fn something(tree: &Tree, sources: &Sources) -> Result<(), Failure> {
+    let failure = match (&sources.selector, &tree.only) {
+        (Some(selector), Some(only)) if only.is_empty() && !tree.desired.resources.is_empty() => {
+            Failure::new(exit::USAGE, format!("no manifest has the labels `{selector}`"))
+                .hint("labels stand under metadata.labels; look at them with: grep -r labels")
+        }
+        _ if tree.desired.resources.is_empty() => Failure::new(exit::USAGE, "the manifests declare nothing")
+            .hint("is the file empty, or all of it a comment? To delete what was declared: pvectl delete KIND NAME"),
+        _ => return Ok(()),
+    };
+    Err(failure)
 }
 
 fn collect(sources: &Sources) -> Result<(Tree, usize), Failure> {
@@ -51,31 +73,43 @@ fn collect(sources: &Sources) -> Result<(Tree, usize), Failure> {
     let mut inputs = Vec::new();
     for file in &sources.files {
         if file == Path::new("-") {
+            if inputs.iter().any(|i| matches!(i, Input::Text { name, .. } if name == STDIN)) {
+                return Err(Failure::new(exit::USAGE, "standard input is named twice, and can be read once"));
+            }
             let mut bytes = Vec::new();
             std::io::stdin()
                 .lock()
                 .take(STDIN_BYTES_MAX + 1)
                 .read_to_end(&mut bytes)
                 .map_err(|e| Failure::new(exit::USAGE, format!("standard input cannot be read: {e}")))?;
-            inputs.push(Input::Text { name: "<stdin>".into(), bytes });
+            inputs.push(Input::Text { name: STDIN.into(), bytes });
         } else if let Some(address) = fetch::address(file)? {
             inputs.push(Input::Text { bytes: fetch::fetch(&address)?, name: address.into() });
         } else {
             inputs.push(Input::Path(file.clone()));
         }
     }
-    let kinds: Vec<&str> = KINDS.iter().map(|k| k.name()).collect();
+    let kinds = names();
     let mut loaded = load(&inputs, sources.recursive, &kinds);
     let desired = bind::bind(&mut loaded, sources.set.as_deref());
-    let terms = sources.selector.as_deref().map(selector).transpose()?;
-    let given: Option<BTreeSet<ResourceRef>> =
-        loaded.given.as_ref().map(|given| given.iter().map(|(kind, name)| ResourceRef::new(kind, name)).collect());
+    let terms = sources.selector.as_deref().map(parse).transpose()?;
+    let given: Option<BTreeSet<ResourceRef>> = loaded.given.as_ref().map(|given| {
+        let named = |d: &&Document| match &d.member_of {
+            Some(set) => given.contains(&(guest_set::NAME.to_owned(), set.clone())),
+            None => given.contains(&(d.kind.0.clone(), d.name.0.clone())),
+        };
+        loaded.documents.iter().filter(named).map(|d| ResourceRef::new(&d.kind.0, &d.name.0)).collect()
+    });
     let chosen = |d: &&Desired| {
-        given.as_ref().is_none_or(|g| g.contains(&d.resource)) && terms.as_ref().is_none_or(|t| selects(t, &d.labels))
+        given.as_ref().is_none_or(|g| g.contains(&d.resource))
+            && terms.as_ref().is_none_or(|t: &Selector| t.selects(&d.labels))
     };
     let only = (given.is_some() || terms.is_some())
         .then(|| desired.resources.values().filter(chosen).map(|d| d.resource.clone()).collect());
-    let documents = given.as_ref().map_or(loaded.documents.len(), BTreeSet::len);
+    let documents = match &loaded.given {
+        Some(given) => given.len(),
+        None => loaded.documents.iter().filter(|d| d.member_of.is_none()).count(),
+    };
     Ok((Tree { loaded, desired, only }, documents))
 }
 
@@ -86,44 +120,6 @@ pub fn show(diagnostics: &[Diagnostic], loaded: &Loaded) {
     for diagnostic in diagnostics {
         let _ = writeln!(err, "{}\n", render(diagnostic, &loaded.sources, colour));
     }
-}
-
-/// One term of a label selector: label, wanted value (`None`: any), and whether it must match.
-pub type Term = (String, Option<String>, bool);
-
-/// Reads `app=web,tier!=db,canary,!old`.
-pub fn selector(text: &str) -> Result<Vec<Term>, Failure> {
-    let terms = text.split(',').map(str::trim).filter(|t| !t.is_empty());
-    let terms: Vec<Term> = terms
-        .map(|term| {
-            if let Some((key, value)) = term.split_once("!=") {
-                (key.trim().to_owned(), Some(value.trim().to_owned()), false)
-            } else if let Some((key, value)) = term.split_once('=') {
-                (key.trim().to_owned(), Some(value.trim_start_matches('=').trim().to_owned()), true)
-            } else if let Some(key) = term.strip_prefix('!') {
-                (key.trim().to_owned(), None, false)
-            } else {
-                (term.to_owned(), None, true)
-            }
-        })
-        .collect();
-    if terms.is_empty() || terms.iter().any(|(key, _, _)| key.is_empty()) {
-        return Err(
-            Failure::new(exit::USAGE, format!("`{text}` selects nothing")).hint("write it like app=web,tier!=db")
-        );
-    }
-    Ok(terms)
-}
-
-/// Whether labels match all terms.
-pub fn selects(terms: &[Term], labels: &BTreeMap<String, String>) -> bool {
-    terms.iter().all(|(key, value, wanted)| {
-        let matches = match value {
-            Some(value) => labels.get(key) == Some(value),
-            None => labels.contains_key(key),
-        };
-        matches == *wanted
-    })
 }
 
 /// `validate`.

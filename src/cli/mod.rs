@@ -1,15 +1,21 @@
 //! The command line: one file a group of verbs. The only room that opens configuration, prints and decides exit codes.
 
+pub mod actions;
+pub mod addresses;
 pub mod adopt;
+pub mod annotations;
 pub mod apply;
 pub mod args;
+pub mod auth;
 pub mod bind;
 pub mod delete;
 pub mod diff;
 pub mod ending;
 pub mod exit;
+pub mod expand;
 pub mod fault;
 pub mod fetch;
+pub mod guests;
 pub mod job;
 pub mod live;
 pub mod manifests;
@@ -18,7 +24,10 @@ pub mod problems;
 pub mod raw;
 pub mod run;
 pub mod saved;
+pub mod selector;
 pub mod session;
 pub mod show;
 pub mod simulate;
+pub mod snapshots;
+pub mod twice;
 pub mod wait;

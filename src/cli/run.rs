@@ -2,16 +2,17 @@
 
 use crate::cli::args::{Cli, Color, Global, LogFormat, Verb};
 use crate::cli::session::Unusable;
-use crate::cli::{adopt, apply, delete, diff, exit, manifests, raw, show, simulate, wait};
+use crate::cli::{actions, adopt, apply, auth, delete, diff, exit, manifests, raw, show, simulate, wait};
 use crate::pve::error::PveError;
 use clap::Parser;
 use std::future::Future;
 use std::io::Write;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tracing_subscriber::EnvFilter;
 
 /// How a verb ends badly.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Failure {
     /// One of [`exit`]'s.
     pub code: u8,
@@ -64,7 +65,8 @@ pub fn main() -> ExitCode {
             failure.code
         }
     };
-    ExitCode::from(code)
+    let lost = code == exit::DONE && OUTPUT_LOST.load(Ordering::Relaxed);
+    ExitCode::from(if lost { exit::FAILED } else { code })
 }
 
 fn setup(global: &Global) {
@@ -80,7 +82,11 @@ fn setup(global: &Global) {
         _ => "pvectl=debug,warn",
     };
     let filter = EnvFilter::try_from_env("PVECTL_LOG").unwrap_or_else(|_| EnvFilter::new(level));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .with_ansi(colour_err());
     let set = match global.log_format {
         LogFormat::Text => builder.without_time().try_init(),
         LogFormat::Json => builder.json().try_init(),
@@ -89,10 +95,33 @@ fn setup(global: &Global) {
     drop(set);
 }
 
-/// Runs a future to its end on a runtime of its own.
+/// Runs a future to its end on a runtime of its own. Ctrl-C ends the program with a word on what that means.
 pub fn block_on<T>(future: impl Future<Output = T>) -> Result<T, Failure> {
+    run_on(future, true)
+}
+
+/// The same for what listens to signals by itself.
+pub fn block_on_deaf<T>(future: impl Future<Output = T>) -> Result<T, Failure> {
+    run_on(future, false)
+}
+
+fn run_on<T>(future: impl Future<Output = T>, listens: bool) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.map_err(|e| Failure::new(exit::FAILED, format!("no threads could be started: {e}")))?;
+    if listens {
+        // On a thread of its own: ours may be waiting for an answer at the terminal.
+        runtime.spawn(async {
+            if tokio::signal::ctrl_c().await.is_ok() {
+                let mut err = anstream::stderr();
+                let _ = writeln!(err, "\nerror: interrupted");
+                let _ = writeln!(
+                    err,
+                    "hint: tasks that were started go on in PVE; the same command goes on from what is there"
+                );
+                std::process::exit(exit::FAILED.into());
+            }
+        });
+    }
     Ok(runtime.block_on(future))
 }
 
@@ -111,17 +140,34 @@ fn dispatch(cli: &Cli) -> Ended {
         Verb::Explain(args) => show::explain(args),
         Verb::Schema(args) => show::schema(args),
         Verb::Api(args) => raw::api(global, args),
+        Verb::Auth(args) => auth::auth(global, args),
         Verb::Sim(args) => simulate::sim(args),
         Verb::Wait(args) => wait::wait(global, args),
+        Verb::Start(_)
+        | Verb::Stop(_)
+        | Verb::Shutdown(_)
+        | Verb::Restart(_)
+        | Verb::Clone(_)
+        | Verb::Migrate(_)
+        | Verb::Snapshot(_)
+        | Verb::Restore(_) => actions::act(global, &cli.verb),
         Verb::Completion(args) => show::completion(args),
         Verb::Version(args) => show::version(args),
     }
 }
 
-/// Writes to stdout; a closed pipe (`| head`) is no failure.
+/// Whether something could not be written to standard output. Work in progress goes on; the exit code tells.
+static OUTPUT_LOST: AtomicBool = AtomicBool::new(false);
+
+/// Writes to stdout; a closed pipe (`| head`) is no failure, a full disk is.
 pub fn print(text: &str) {
-    let _ = anstream::stdout().write_all(text.as_bytes());
-    let _ = anstream::stdout().flush();
+    let mut out = anstream::stdout();
+    if let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush())
+        && error.kind() != std::io::ErrorKind::BrokenPipe
+        && !OUTPUT_LOST.swap(true, Ordering::Relaxed)
+    {
+        let _ = writeln!(anstream::stderr(), "error: standard output cannot be written: {error}");
+    }
 }
 
 /// Whether stdout takes colour.

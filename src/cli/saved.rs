@@ -6,7 +6,7 @@ use crate::cli::manifests::{self, Tree};
 use crate::cli::run::Failure;
 use crate::cli::session::write_atomically;
 use crate::cli::{bind, exit};
-use crate::kinds::list::KINDS;
+use crate::kinds::list::names;
 use crate::manifest::load::{Input, load};
 use crate::plan::assemble::{Plan, Settings};
 use crate::resource::reference::ResourceRef;
@@ -44,7 +44,7 @@ fn fingerprints(plan: &Plan) -> BTreeMap<String, String> {
 
 /// Saves a plan.
 pub fn save(path: &Path, tree: &Tree, settings: &Settings, plan: &Plan) -> Result<(), Failure> {
-    let documents = tree.loaded.documents.iter().map(|d| {
+    let documents = tree.loaded.documents.iter().filter(|d| d.member_of.is_none()).map(|d| {
         serde_json::json!({"apiVersion": d.api_version.0, "kind": d.kind.0, "metadata": d.metadata.to_json(), "spec": d.spec.to_json()})
     }).collect();
     let only = settings.only.as_ref().map(|o| o.iter().map(|r| (r.kind.clone(), r.name.clone())).collect());
@@ -63,10 +63,8 @@ pub fn save(path: &Path, tree: &Tree, settings: &Settings, plan: &Plan) -> Resul
 
 /// Reads a saved plan, and binds its manifests.
 pub fn load_text(name: &str, text: &str) -> Result<(Tree, Saved), Failure> {
-    let saved: Saved = serde_json::from_str(text).map_err(|e| {
-        Failure::new(exit::USAGE, format!("{name} is no saved plan: {e}"))
-            .hint("make one with: pvectl plan -f … -o FILE")
-    })?;
+    let saved: Saved = serde_json::from_str(text)
+        .map_err(|e| Failure::new(exit::USAGE, format!("{name} is no saved plan: {e}")).hint(not_a_plan(name)))?;
     if saved.format != FORMAT {
         return Err(Failure::new(
             exit::USAGE,
@@ -79,7 +77,7 @@ pub fn load_text(name: &str, text: &str) -> Result<(Tree, Saved), Failure> {
         bytes.extend_from_slice(document.to_string().as_bytes());
         bytes.push(b'\n');
     }
-    let kinds: Vec<&str> = KINDS.iter().map(|k| k.name()).collect();
+    let kinds = names();
     let mut loaded = load(&[Input::Text { name: name.to_owned(), bytes }], false, &kinds);
     let desired = bind::bind(&mut loaded, Some(&saved.set));
     if has_errors(&loaded.diagnostics) {
@@ -93,9 +91,14 @@ pub fn load_text(name: &str, text: &str) -> Result<(Tree, Saved), Failure> {
 /// Reads a saved plan from its file.
 pub fn load_file(path: &Path) -> Result<(Tree, Saved), Failure> {
     let name = path.display().to_string();
-    let text =
-        std::fs::read_to_string(path).map_err(|e| Failure::new(exit::USAGE, format!("{name} cannot be read: {e}")))?;
+    let text = std::fs::read_to_string(path).map_err(|e| {
+        Failure::new(exit::USAGE, format!("{name} cannot be read as a saved plan: {e}")).hint(not_a_plan(&name))
+    })?;
     load_text(&name, &text)
+}
+
+fn not_a_plan(name: &str) -> String {
+    format!("if these are manifests: -f {name}; a plan is made with: pvectl plan -f … -o FILE")
 }
 
 /// Refuses if the plan, made again, is not the one that was saved; names what moved.

@@ -1,5 +1,7 @@
 //! Verbs that only look: `get`, `describe`, `explain`, `schema`, `completion`, `version`.
 
+use crate::base::id::VmId;
+use crate::cli::addresses::addresses;
 use crate::cli::args::{self, Cli, FormatArgs, Global};
 use crate::cli::bind::find_kind;
 use crate::cli::exit;
@@ -7,7 +9,7 @@ use crate::cli::output::{self, Form, Format, yaml};
 use crate::cli::run::{Ended, Failure, block_on, print};
 use crate::cli::session::{Session, write_atomically};
 use crate::engine::observe::{index, read_all};
-use crate::kinds::list::KINDS;
+use crate::kinds::list;
 use crate::manifest::document::{API_VERSION, LIST};
 use crate::manifest::explain;
 use crate::pve::request::Query;
@@ -17,7 +19,7 @@ use crate::resource::reference::Identity;
 use clap::CommandFactory;
 use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Everything of a kind with its markers: one read a guest of that kind.
 async fn survey(session: &Session, kind: &dyn AnyKind) -> Result<(Vec<Listed>, Observation), Failure> {
@@ -41,20 +43,16 @@ pub fn get(global: &Global, args: &args::Get) -> Ended {
         .hint("select with diff or apply: pvectl diff -f … -l app=web"));
     }
     let session = Session::open(global, None)?;
-    let (mut listed, seen) = block_on(survey(&session, kind))??;
+    let wide = args.format.output == Some(Format::Wide);
+    let (listed, seen, found, missing) = block_on(async {
+        let (listed, seen) = survey(&session, kind).await?;
+        let (listed, missing) = only(listed, &args.names, kind);
+        let asked = if wide { addresses(&session.cluster(), &listed, &seen).await } else { BTreeMap::new() };
+        Ok::<_, Failure>((listed, seen, asked, missing))
+    })??;
     session.close()?;
-    if !args.names.is_empty() {
-        for name in &args.names {
-            if !listed.iter().any(|l| l.name == *name) {
-                let near = crate::base::diagnostic::nearest(name, listed.iter().map(|l| l.name.as_str()));
-                let failure = Failure::new(exit::FAILED, format!("there is no {} `{name}`", kind.name()));
-                return Err(match near {
-                    Some(near) => failure.hint(format!("did you mean `{near}`?")),
-                    None => failure,
-                });
-            }
-        }
-        listed.retain(|l| args.names.contains(&l.name));
+    if let (Some(missing), true) = (&missing, listed.is_empty()) {
+        return Err(missing.clone());
     }
     match &args.format.output {
         Some(Format::Name) => listed.iter().for_each(|l| print(&format!("{}/{}\n", kind.name(), l.name))),
@@ -73,10 +71,28 @@ pub fn get(global: &Global, args: &args::Get) -> Ended {
             print(&output::write(&value, form)?);
         }
         Some(Format::Table | Format::Wide) | None => {
-            print(&table(kind, &listed, &seen, args.format.output == Some(Format::Wide)))
+            print(&table(kind, &listed, &seen, wide.then_some(&found)));
         }
     }
-    Ok(exit::DONE)
+    // What is there was shown; what is not is told.
+    missing.map_or(Ok(exit::DONE), Err)
+}
+
+/// Those that were asked for by name; all, where none was.
+fn only(mut listed: Vec<Listed>, names: &[String], kind: &dyn AnyKind) -> (Vec<Listed>, Option<Failure>) {
+    if names.is_empty() {
+        return (listed, None);
+    }
+    let missing = names.iter().find(|name| !listed.iter().any(|l| l.name == **name)).map(|name| {
+        let near = crate::base::diagnostic::nearest(name, listed.iter().map(|l| l.name.as_str()));
+        let failure = Failure::new(exit::FAILED, format!("there is no {} `{name}`", kind.name()));
+        match near {
+            Some(near) => failure.hint(format!("did you mean `{near}`?")),
+            None => failure,
+        }
+    });
+    listed.retain(|l| names.contains(&l.name));
+    (listed, missing)
 }
 
 /// An object as the manifest that would make it so.
@@ -87,22 +103,35 @@ fn manifest(kind: &dyn AnyKind, listed: &Listed, seen: &Observation) -> Result<V
     Ok(json!({"apiVersion": API_VERSION, "kind": kind.name(), "metadata": {"name": listed.name}, "spec": spec}))
 }
 
-fn table(kind: &dyn AnyKind, listed: &[Listed], seen: &Observation, wide: bool) -> String {
+/// What `get` shows; `wide`: with what each object is, and the addresses of guests.
+fn table(
+    kind: &dyn AnyKind,
+    listed: &[Listed],
+    seen: &Observation,
+    wide: Option<&BTreeMap<VmId, Vec<String>>>,
+) -> String {
     let Some(first) = listed.first() else { return "none\n".into() };
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     let mut head = vec!["NAME".to_owned(), "SET".to_owned()];
     head.extend(kind.columns(first, seen).iter().map(|(h, _)| (*h).to_owned()));
-    if wide {
+    if wide.is_some() {
         head.push("OBJECT".into());
+        if matches!(first.identity, Identity::Guest { .. }) {
+            head.push("ADDRESSES".into());
+        }
     }
     table.set_header(head);
     for l in listed {
         let mut row = vec![l.name.clone(), l.marker.as_ref().map_or_else(|| "-".to_owned(), |m| m.set.clone())];
         let columns = kind.columns(l, seen).into_iter();
         row.extend(columns.map(|(_, v)| if v.is_empty() { "-".to_owned() } else { v }));
-        if wide {
+        if let Some(found) = wide {
             row.push(l.identity.to_string());
+            if let Identity::Guest { vmid, .. } = &l.identity {
+                let own = found.get(vmid).map(|list| list.join(",")).filter(|text| !text.is_empty());
+                row.push(own.unwrap_or_else(|| "-".to_owned()));
+            }
         }
         table.add_row(row);
     }
@@ -147,9 +176,9 @@ pub fn describe(global: &Global, args: &args::Describe) -> Ended {
 /// `explain`.
 pub fn explain(args: &args::Explain) -> Ended {
     let mut words = args.path.split('.');
-    let kind = find_kind(words.next().unwrap_or(""))?;
+    let (name, schema) = schema_of(words.next().unwrap_or(""))?;
     let path: Vec<&str> = words.collect();
-    match explain::explain(&kind.schema(), kind.name(), &path, args.recursive) {
+    match explain::explain(&schema, name, &path, args.recursive) {
         Ok(text) => {
             print(&text);
             Ok(exit::DONE)
@@ -158,9 +187,13 @@ pub fn explain(args: &args::Explain) -> Ended {
     }
 }
 
-/// The schema of a whole manifest of a kind, as an editor wants it.
-pub fn document_schema(kind: &dyn AnyKind) -> Value {
-    let mut spec = kind.schema();
+/// The name and the spec's schema of a kind, sets included.
+fn schema_of(name: &str) -> Result<(&'static str, Value), Failure> {
+    list::schema(name).map_or_else(|| find_kind(name).map(|k| (k.name(), k.schema())), Ok)
+}
+
+/// The schema of a whole manifest, as an editor wants it, around the spec's.
+pub fn document_schema(name: &str, mut spec: Value) -> Value {
     let definitions = spec.as_object_mut().and_then(|o| o.remove("$defs"));
     if let Some(object) = spec.as_object_mut() {
         object.remove("$schema");
@@ -169,13 +202,13 @@ pub fn document_schema(kind: &dyn AnyKind) -> Value {
     let texts = json!({"type": "object", "additionalProperties": {"type": "string"}});
     let mut schema = json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": kind.name(),
+        "title": name,
         "type": "object",
         "additionalProperties": false,
         "required": ["apiVersion", "kind", "metadata", "spec"],
         "properties": {
             "apiVersion": {"const": API_VERSION},
-            "kind": {"const": kind.name()},
+            "kind": {"const": name},
             "metadata": {
                 "type": "object",
                 "additionalProperties": false,
@@ -197,20 +230,23 @@ pub fn document_schema(kind: &dyn AnyKind) -> Value {
 
 /// `schema`.
 pub fn schema(args: &args::Schema) -> Ended {
+    let all =
+        || list::names().into_iter().filter_map(list::schema).map(|(name, spec)| (name, document_schema(name, spec)));
     if let Some(folder) = &args.directory {
-        for kind in KINDS {
-            let path = folder.join(format!("{}.json", kind.name()));
-            let text = format!("{:#}\n", document_schema(kind));
-            write_atomically(&path, &text)
+        for (name, schema) in all() {
+            let path = folder.join(format!("{name}.json"));
+            write_atomically(&path, &format!("{schema:#}\n"))
                 .map_err(|e| Failure::new(exit::FAILED, format!("{} cannot be written: {e}", path.display())))?;
         }
         return Ok(exit::DONE);
     }
     match &args.kind {
-        Some(kind) => print(&format!("{:#}\n", document_schema(find_kind(kind)?))),
+        Some(kind) => {
+            let (name, spec) = schema_of(kind)?;
+            print(&format!("{:#}\n", document_schema(name, spec)));
+        }
         None => {
-            let all: serde_json::Map<String, Value> =
-                KINDS.iter().map(|k| (k.name().to_owned(), document_schema(*k))).collect();
+            let all: serde_json::Map<String, Value> = all().map(|(name, schema)| (name.to_owned(), schema)).collect();
             print(&format!("{:#}\n", Value::Object(all)));
         }
     }

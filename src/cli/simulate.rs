@@ -2,7 +2,7 @@
 
 use crate::cli::args::{self, Baseline as Wanted, SimServe};
 use crate::cli::exit;
-use crate::cli::run::{Ended, Failure, block_on, print};
+use crate::cli::run::{Ended, Failure, block_on_deaf, print};
 use crate::cli::session::write_atomically;
 use crate::sim::Sim;
 use crate::sim::baseline::Baseline;
@@ -18,7 +18,7 @@ const USUAL_SPEED: f64 = 10.0;
 /// `sim serve`.
 pub fn sim(args: &args::Sim) -> Ended {
     let args::Sim::Serve(args) = args;
-    let SimServe { listen, state, baseline, nodes, guests, speed } = args;
+    let SimServe { listen, state, baseline, nodes, guests, speed, fault } = args;
     if (nodes.is_some() || guests.is_some()) && *baseline != Wanted::Scale {
         return Err(Failure::new(exit::USAGE, "--nodes and --guests go with --baseline scale"));
     }
@@ -44,7 +44,8 @@ pub fn sim(args: &args::Sim) -> Ended {
         return Err(Failure::new(exit::USAGE, "--speed is a number greater than zero"));
     }
     sim.set_speed(Some(speed));
-    let ended = block_on(async {
+    fault.iter().cloned().for_each(|fault| sim.inject(fault));
+    let ended = block_on_deaf(async {
         let served = serve(sim.clone(), *listen, |ready| print(&format!("{}\n", ready.to_json())));
         tokio::select! {
             ended = served => ended,

@@ -21,7 +21,7 @@ pub struct ConfigFile {
 
 /// The file's text, typed.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, expecting = "a mapping with `currentContext` and `contexts`")]
 pub struct Body {
     /// The context that counts when none is named.
     pub current_context: Option<String>,
@@ -32,7 +32,11 @@ pub struct Body {
 
 /// One cluster and how to reach it.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(
+    rename_all = "camelCase",
+    deny_unknown_fields,
+    expecting = "a context: a mapping with `endpoint` or `endpoints`, `auth` and `tls`"
+)]
 pub struct Context {
     /// The address of one node.
     pub endpoint: Option<String>,
@@ -48,7 +52,11 @@ pub struct Context {
 
 /// Either `token`, or `user` and `password`.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(
+    rename_all = "camelCase",
+    deny_unknown_fields,
+    expecting = "a mapping with `token`, or with `user` and `password`"
+)]
 pub struct ContextAuth {
     /// An API token.
     pub token: Option<ContextToken>,
@@ -64,7 +72,7 @@ pub struct ContextAuth {
 
 /// An API token.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, expecting = "a mapping with `id` and `secret`")]
 pub struct ContextToken {
     /// `user@realm!name`.
     pub id: String,
@@ -74,7 +82,11 @@ pub struct ContextToken {
 
 /// At most one of them.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(
+    rename_all = "camelCase",
+    deny_unknown_fields,
+    expecting = "a mapping with `caFile`, `fingerprint`, `fingerprints` or `insecure`"
+)]
 pub struct ContextTls {
     /// PEM certificates of the only CAs to believe.
     pub ca_file: Option<PathBuf>,
@@ -146,14 +158,19 @@ pub(super) fn is_open_to_others(path: &Path) -> bool {
 
 fn form(path: &Path, error: &serde_yaml::Error) -> ConfigError {
     let text = error.to_string();
-    match error.location() {
+    let (place, cause) = match error.location() {
         Some(at) => {
             let suffix = format!(" at line {} column {}", at.line(), at.column());
-            let place = format!("{}:{}:{}", path.display(), at.line(), at.column());
-            ConfigError::Form { place, cause: text.replace(&suffix, "") }
+            (format!("{}:{}:{}", path.display(), at.line(), at.column()), text.replace(&suffix, ""))
         }
-        None => ConfigError::Form { place: path.display().to_string(), cause: text },
-    }
+        None => (path.display().to_string(), text),
+    };
+    // What the decoder calls a map is `contexts`, the one field that is free in its names.
+    let cause = match cause.strip_suffix("expected a map") {
+        Some(found) => format!("{found}expected a mapping of names to contexts, such as `home: {{endpoint: …}}`"),
+        None => cause,
+    };
+    ConfigError::Form { place, cause }
 }
 
 impl Context {

@@ -3,5 +3,6 @@
 
 pub mod execute;
 pub mod follow;
+pub mod hand;
 pub mod observe;
 pub mod reconcile;

@@ -105,7 +105,9 @@ pub async fn reconcile(
     }
     let mut run = Run::default();
     let mut current = first.clone();
-    for round in 0..ROUNDS_MAX {
+    // A rolling change takes a round a member.
+    let members = desired.resources.values().filter(|d| d.rolling.is_some()).count();
+    for round in 0..ROUNDS_MAX + members {
         run.hold_back(&mut current);
         let moving = |d: &Delta| {
             d.action != Action::NoOp && d.notes.iter().any(|n| matches!(n, Note::Locked(_) | Note::Unsettled(_)))

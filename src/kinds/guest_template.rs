@@ -11,7 +11,7 @@ use crate::pve::request::Query;
 use crate::resource::index::Index;
 use crate::resource::kind::{DecodeError, Kind, Listed, PlanContext};
 use crate::resource::marker::Marker;
-use crate::resource::observation::{Observation, guest_query};
+use crate::resource::observation::Observation;
 use crate::resource::reference::{Claim, Identity, Reference, ResourceRef};
 use crate::resource::step::{Delta, Problem};
 use schemars::JsonSchema;
@@ -148,7 +148,7 @@ impl Kind for GuestTemplateKind {
         let source = spec.and_then(|s| s.source.clone.as_ref()).and_then(|c| c.vmid).and_then(|v| VmId::new(v.into()));
         let there = matches!(identity, Identity::Guest { vmid, .. } if index.guests.contains_key(vmid));
         if let (Some(row), false) = (source.and_then(|v| index.guests.get(&v)), there) {
-            reads.push(guest_query(row));
+            reads.extend(fit::looks(row));
         }
         reads
     }

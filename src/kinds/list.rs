@@ -1,9 +1,11 @@
 //! The registry of kinds.
 
+use crate::kinds::guest_set;
 use crate::kinds::{
     container::ContainerKind, guest_template::GuestTemplateKind, pool::PoolKind, virtual_machine::VirtualMachineKind,
 };
 use crate::resource::kind::{AnyKind, Entry};
+use serde_json::Value;
 use std::marker::PhantomData;
 
 /// All kinds, in the order in which `explain` and the schemas list them.
@@ -13,6 +15,21 @@ pub static KINDS: [&dyn AnyKind; 4] = [
     &Entry::<VirtualMachineKind>(PhantomData),
     &Entry::<ContainerKind>(PhantomData),
 ];
+
+/// The names of everything that a manifest may be, sets of guests included.
+pub fn names() -> Vec<&'static str> {
+    KINDS.iter().map(|k| k.name()).chain([guest_set::NAME]).collect()
+}
+
+/// The name and the spec's JSON Schema of a kind or a set, as [`find`] finds it.
+pub fn schema(name: &str) -> Option<(&'static str, Value)> {
+    let plain = name.to_lowercase();
+    let set = guest_set::NAME.to_lowercase();
+    if plain == set || plain.strip_suffix('s') == Some(set.as_str()) {
+        return Some((guest_set::NAME, guest_set::schema()));
+    }
+    find(name).map(|k| (k.name(), k.schema()))
+}
 
 /// A kind by its name, case and plural aside (`virtualmachines`, `vm`, `ct` work too, for fingers).
 pub fn find(name: &str) -> Option<&'static dyn AnyKind> {

@@ -3,6 +3,7 @@
 
 pub mod container;
 pub mod guest;
+pub mod guest_set;
 pub mod guest_template;
 pub mod list;
 pub mod pool;

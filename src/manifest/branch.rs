@@ -4,7 +4,7 @@ use crate::base::diagnostic::Diagnostic;
 use crate::manifest::document::{missing, unknown_field};
 use crate::manifest::mismatch::{head, is_of, wrong_type};
 use crate::manifest::schema::{
-    At, allowed, check_at, check_choice, list, plain, properties, required, resolved, types,
+    At, allowed, check_at, check_choice, list, of_form, plain, properties, required, resolved, types,
 };
 use crate::manifest::tree::{Node, NodeValue};
 use serde_json::Value;
@@ -29,7 +29,8 @@ pub(super) fn check(node: &Node, branches: &[&Value], at: At<'_>) -> Vec<Diagnos
                 wanted.push(name);
             }
         }
-        return vec![wrong_type(node, at.key, &wanted)];
+        let diagnostic = wrong_type(node, at.key, &wanted);
+        return vec![branches.iter().fold(diagnostic, |diagnostic, branch| of_form(diagnostic, node, branch))];
     }
     let choices: Vec<&Value> = fitting.iter().flat_map(|b| allowed(b)).collect();
     if fitting.iter().all(|b| !allowed(b).is_empty()) {

@@ -38,6 +38,8 @@ pub struct Document {
     pub spec_key: Span,
     /// The whole document.
     pub span: Span,
+    /// The name of the set that it is a member of; it stands in no file of its own.
+    pub member_of: Option<String>,
 }
 
 impl Document {
@@ -158,6 +160,7 @@ fn envelope(node: &Node, kinds: &[&str], diagnostics: &mut Vec<Diagnostic>) -> O
         spec,
         spec_key,
         span: document_span,
+        member_of: None,
     })
 }
 

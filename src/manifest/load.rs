@@ -108,7 +108,10 @@ impl Loader<'_> {
 
     /// The documents of one file, with the tree's defaults merged under their specs.
     fn documents(&mut self, path: &Path, settings: Option<&TreeSettings>) {
-        self.read.insert(fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()));
+        // A file that is given twice, by itself and by its folder, stands once.
+        if !self.read.insert(fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())) {
+            return;
+        }
         let mut documents = self.file(path);
         for document in &mut documents {
             if let Some(defaults) = settings.and_then(|s| s.defaults.get(&document.kind.0)) {

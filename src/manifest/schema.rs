@@ -47,7 +47,7 @@ pub(super) fn check_at(node: &Node, schema: &Value, at: At<'_>) -> Vec<Diagnosti
     }
     let types = types(schema);
     if !types.is_empty() && !is_of(node, &types) {
-        diagnostics.push(wrong_type(node, at.key, &types));
+        diagnostics.push(of_form(wrong_type(node, at.key, &types), node, schema));
         return diagnostics;
     }
     diagnostics.extend(check_choice(node, &allowed(schema), at));
@@ -80,8 +80,26 @@ fn check_pattern(node: &Node, text: &str, schema: &Value, at: At<'_>) -> Option<
     }
     let diagnostic = Diagnostic::error("invalid-value", format!("`{}` cannot be {}", at.name, found(node)))
         .at(node.span, "not of the form that is wanted");
+    Some(match wanted(schema) {
+        Some(words) => diagnostic.help(words),
+        None => diagnostic,
+    })
+}
+
+/// A diagnostic of a wrong type with the form that is wanted: in quotes a bare number would be text, and not of that form
+/// (`memory: 2048` is no 2 GiB).
+pub(super) fn of_form(diagnostic: Diagnostic, node: &Node, schema: &Value) -> Diagnostic {
+    match wanted(schema) {
+        Some(words) if node.value != NodeValue::Null => diagnostic.help(words),
+        Some(_) | None => diagnostic,
+    }
+}
+
+/// The form of a text in the words of its schema's description.
+fn wanted(schema: &Value) -> Option<String> {
+    let pattern = schema.get("pattern").and_then(Value::as_str)?;
     let words = schema.get("description").and_then(Value::as_str).unwrap_or(pattern);
-    Some(diagnostic.help(format!("wanted: {}", words.lines().next().unwrap_or(pattern))))
+    Some(format!("wanted: {}", words.lines().next().unwrap_or(pattern)))
 }
 
 /// What a `$ref` points to.

@@ -3,9 +3,10 @@
 use crate::base::id::VmId;
 use crate::plan::desired::{Desired, DesiredSet};
 use crate::plan::identify::{Identities, identify};
+use crate::plan::rolling;
 use crate::resource::kind::{AnyKind, PlanContext};
 use crate::resource::observation::Observation;
-use crate::resource::reference::{Identity, ResourceRef};
+use crate::resource::reference::{Claim, Identity, ResourceRef};
 use crate::resource::step::{Action, Delta, Note, Problem};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -57,6 +58,14 @@ impl Plan {
 
 /// Plans a set against what was seen. Pure: the same input gives the same plan, byte for byte.
 pub fn plan(desired: &DesiredSet, seen: &Observation, kinds: &[&'static dyn AnyKind], settings: &Settings) -> Plan {
+    let kept;
+    let seen = if desired.resources.values().any(|want| !want.ignored.is_empty()) {
+        let none: &[String] = &[];
+        kept = seen.forgetting(&desired.set, |owner| desired.resources.get(owner).map_or(none, |want| &want.ignored));
+        &kept
+    } else {
+        seen
+    };
     let bound = identify(desired, seen);
     let mut plan = Plan { set: desired.set.clone(), ..Plan::default() };
     let mut gone: Vec<(&'static dyn AnyKind, ResourceRef, Identity)> = Vec::new();
@@ -105,6 +114,7 @@ pub fn plan(desired: &DesiredSet, seen: &Observation, kinds: &[&'static dyn AnyK
         plan.orphans.clear();
     }
     plan.deltas = order(deltas);
+    rolling::hold_back(&mut plan.deltas, desired, seen);
     plan.deltas.extend(deletions(desired, &gone, &bound, seen, settings, &leaving));
     if seen.index.quorate == Some(false) {
         refuse_without_quorum(&mut plan);
@@ -168,6 +178,7 @@ fn one(
             delta.after.push(reference.to);
         }
     }
+    delta.notes.extend(elsewhere(want, identity, seen));
     if want.paused && !(delta.steps.is_empty() && delta.changes.is_empty()) {
         delta.steps.clear();
         delta.problems.clear();
@@ -178,6 +189,17 @@ fn one(
         delta.steps.clear();
     }
     delta
+}
+
+/// A guest that is there, on a node that its manifest does not name.
+fn elsewhere(want: &Desired, identity: &Identity, seen: &Observation) -> Option<Note> {
+    let (Identity::Guest { vmid, .. }, Claim::Guest { nodes, .. }) =
+        (identity, want.kind.claim(&want.resource.name, &want.spec))
+    else {
+        return None;
+    };
+    let node = seen.index.guests.get(vmid).map(|row| row.node.clone())?;
+    (!nodes.is_empty() && !nodes.contains(&node)).then(|| Note::Elsewhere { node, wanted: nodes.join(" or ") })
 }
 
 /// The node of a guest that is there, if it does not answer.

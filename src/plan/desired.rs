@@ -1,5 +1,6 @@
 //! What the manifests of a set want, bound to kinds.
 
+use crate::plan::rolling::Rolling;
 use crate::resource::kind::{AnyKind, AnySpec};
 use crate::resource::reference::ResourceRef;
 use std::collections::BTreeMap;
@@ -18,6 +19,10 @@ pub struct Desired {
     pub paused: bool,
     /// `pvectl/deletion-policy: Retain`: never pruned.
     pub retain: bool,
+    /// It is changed in turn with others of its set.
+    pub rolling: Option<Rolling>,
+    /// `pvectl/ignore-fields`: never touched, not even reset. They are not in the spec.
+    pub ignored: Vec<String>,
 }
 
 /// A manifest set.

@@ -58,7 +58,8 @@ pub fn gate(plan: &Plan, consent: &Consent) -> Vec<Refusal> {
     for delta in &plan.deltas {
         refusals.extend(delta.problems.iter().map(|p| Refusal::Problem(delta.resource.clone(), p.clone())));
         if !consent.data_loss.permits(&delta.resource) {
-            let losing = delta.steps.iter().filter(|s| s.impact == Impact::DataLoss);
+            // One word for each resource; the last such step is the one that destroys, after others made way for it.
+            let losing = delta.steps.iter().rfind(|s| s.impact == Impact::DataLoss);
             refusals.extend(losing.map(|s| Refusal::DataLoss(delta.resource.clone(), s.title.clone())));
         }
     }

@@ -4,7 +4,7 @@
 use crate::base::id::{GuestType, VmId};
 use crate::plan::desired::{Desired, DesiredSet};
 use crate::pve::request::Query;
-use crate::resource::index::{GuestRow, Index};
+use crate::resource::index::{GuestRow, Index, node_guests_query};
 use crate::resource::kind::AnyKind;
 use crate::resource::observation::{Observation, guest_query};
 use crate::resource::reference::{Claim, Identity, ResourceRef};
@@ -47,6 +47,7 @@ pub fn reads(desired: &DesiredSet, index: &Index, kinds: &[&dyn AnyKind]) -> BTr
         let making = row.lock.as_deref().is_some_and(|l| l == "create" || l == "clone") && !names.is_empty();
         if explicit.contains(&row.vmid) || row.tags.contains(TAG) || names.contains(row.name.as_str()) || making {
             queries.insert(guest_query(row));
+            queries.insert(node_guests_query(&row.node, row.guest));
         }
     }
     for (resource, identity) in &bound.known {
@@ -99,6 +100,9 @@ pub fn identify(desired: &DesiredSet, seen: &Observation) -> Identities {
                             .help("a VMID is one guest of the whole cluster"),
                     );
                 }
+                if let Some(problem) = stands_against(vmid, want, &desired.set, &owned, seen) {
+                    out.problem(&want.resource, problem);
+                }
                 taken.insert(vmid);
                 let node = seen.index.guests.get(&vmid).map(|r| r.node.clone()).unwrap_or_default();
                 out.known.insert(want.resource.clone(), Identity::Guest { guest, vmid, node });
@@ -136,6 +140,36 @@ pub fn identify(desired: &DesiredSet, seen: &Observation) -> Identities {
     allot(&unnumbered, making, &mut taken, &mut out);
     place(desired, seen, &mut out);
     out
+}
+
+/// Why a resource cannot be the guest of the number that its manifest gives: it is another guest already, or that guest is
+/// another resource of the set. A guest keeps its number for life, and a second one beside it has its name and addresses.
+fn stands_against(
+    vmid: VmId,
+    want: &Desired,
+    set: &str,
+    owned: &BTreeMap<&ResourceRef, Vec<&GuestRow>>,
+    seen: &Observation,
+) -> Option<Problem> {
+    let resource = &want.resource;
+    let rows = owned.get(resource).map(Vec::as_slice).unwrap_or_default();
+    if let [first, ..] = rows
+        && rows.iter().all(|row| row.vmid != vmid)
+    {
+        let old = first.vmid;
+        return Some(
+            Problem::new("vmid", format!("{resource} is guest {old} already, and a guest keeps its VMID")).help(format!(
+                "write `vmid: {old}`; for a new guest beside it take another name, or delete this one first: pvectl delete {} {}",
+                resource.kind, resource.name
+            )),
+        );
+    }
+    let marker = seen.guest_marker(vmid).filter(|m| m.set == set && m.owner != *resource)?;
+    let old = &marker.owner;
+    Some(Problem::new("vmid", format!("VMID {vmid} is {old} of this set, not {resource}")).help(format!(
+        "give another `vmid`; if it was renamed, put the name `{}` back, or take the comment `<!-- pvectl … -->` out of its notes in PVE and then: pvectl adopt {resource} -f …",
+        old.name
+    )))
 }
 
 /// Whether a guest carries our tag, and nothing is known of its marker: its node is away, or the read failed.

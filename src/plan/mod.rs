@@ -5,3 +5,4 @@ pub mod assemble;
 pub mod desired;
 pub mod gate;
 pub mod identify;
+pub mod rolling;

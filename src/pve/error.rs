@@ -57,6 +57,10 @@ pub enum PveError {
     },
 }
 
+/// What to do about a guest that goes on.
+const STILL_RUNNING: &str = "the guest did not shut down in time: is there a system in it, with a guest agent or ACPI? \
+     pvectl never pulls the plug by itself; by hand: qm stop VMID, pct stop VMID";
+
 /// What a refusal means for what to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Refusal {
@@ -70,6 +74,8 @@ pub enum Refusal {
     Locked,
     /// Another task holds the guest's file lock, or the cluster file system was busy for a moment.
     Busy,
+    /// The guest was asked to shut down and did not in the time it was given.
+    StillRunning,
     /// Ticket or token not accepted (401).
     Unauthenticated,
     /// A privilege is missing (403).
@@ -105,7 +111,11 @@ impl Refusal {
                 Refusal::Digest
             }
             _ if says(&["is locked ("]) => Refusal::Locked,
-            _ if says(&["can't lock file", "got timeout", "got no worker upid"]) => Refusal::Busy,
+            // `PVE::QemuServer::vm_stop`; `PVE::LXC::vm_stop` runs lxc-stop, whose exit code is all there is.
+            _ if says(&["quit/powerdown failed", "'lxc-stop -n"]) => Refusal::StillRunning,
+            _ if says(&["can't lock file", "got timeout", "got lock request timeout", "got no worker upid"]) => {
+                Refusal::Busy
+            }
             _ if says(&["no quorum", "cluster not ready"]) => Refusal::NoQuorum,
             _ if says(&["only root can set", "only allowed for root@pam"]) => Refusal::RootOnly,
             _ if says(&["does not exist", "no such ", "No such file"]) => Refusal::Absent,
@@ -147,6 +157,11 @@ impl PveError {
             PveError::Lost { .. } => {
                 "whether it took effect is not known; run the same command again, it looks before it writes"
             }
+            PveError::TaskFailed { exit_status, .. }
+                if Refusal::classify(500, exit_status) == Refusal::StillRunning =>
+            {
+                STILL_RUNNING
+            }
             PveError::TaskFailed { .. } => {
                 "the task's own log above says what failed; the whole log: pvectl api GET /nodes/NODE/tasks/UPID/log"
             }
@@ -173,6 +188,7 @@ impl PveError {
                 Refusal::Locked => {
                     "a backup, migration or snapshot holds the guest: wait for it; qm unlock VMID only if its task is dead"
                 }
+                Refusal::StillRunning => STILL_RUNNING,
                 Refusal::Busy => "another task holds the guest: try again in a moment",
                 Refusal::Digest => "somebody else changed it in the same moment: run the command again",
                 Refusal::Unavailable => "pveproxy is overloaded or restarting: try again in a moment",
@@ -238,6 +254,9 @@ mod tests {
             (500, "checksum mismatch (file change by other user?)", Refusal::Digest),
             (500, "VM is locked (backup)", Refusal::Locked),
             (500, "can't lock file '/var/lock/qemu-server/lock-100.conf' - got timeout", Refusal::Busy),
+            (500, "VM quit/powerdown failed - got timeout", Refusal::StillRunning),
+            (500, "command 'lxc-stop -n 200 --timeout 60' failed: exit code 1", Refusal::StillRunning),
+            (500, "cfs-lock 'file-user_cfg' error: got lock request timeout", Refusal::Busy),
             (500, "only root can set 'args' config", Refusal::RootOnly),
             (403, "Permission check failed (/vms/100, VM.Audit)", Refusal::Forbidden),
             (401, "Authentication failed!", Refusal::Unauthenticated),

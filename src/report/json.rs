@@ -15,6 +15,7 @@ pub fn delta(delta: &Delta) -> Value {
             Note::Locked(lock) => json!({"type": "Locked", "lock": lock}),
             Note::NodeOffline(node) => json!({"type": "NodeOffline", "node": node}),
             Note::Unsettled(why) => json!({"type": "Unsettled", "text": why}),
+            Note::Elsewhere { node, wanted } => json!({"type": "Elsewhere", "node": node, "wanted": wanted}),
             Note::Paused => json!({"type": "Paused"}),
             Note::RebootRequired(keys) => json!({"type": "RebootRequired", "fields": keys}),
             Note::Info(text) => json!({"type": "Info", "text": text}),

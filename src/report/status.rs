@@ -25,6 +25,9 @@ pub fn conditions(delta: &Delta) -> Vec<Condition> {
             }
             Note::NodeOffline(node) => blocked = Some(("NodeOffline", format!("node `{node}` does not answer"))),
             Note::Unsettled(why) => blocked = Some(("Unsettled", why.clone())),
+            Note::Elsewhere { node, wanted } => {
+                blocked = Some(("OnAnotherNode", format!("it is on `{node}`, and its manifest says {wanted}")));
+            }
             Note::Paused => out.push(claim(ConditionType::Paused, true, "Paused", "its manifest says so".into())),
             Note::RebootRequired(keys) => out.push(claim(
                 ConditionType::RebootRequired,
@@ -49,15 +52,23 @@ pub fn conditions(delta: &Delta) -> Vec<Condition> {
     if !drifted.is_empty() {
         out.push(claim(ConditionType::Drifted, true, "ChangedOnCluster", drifted.join(", ")));
     }
+    if delta.notes.contains(&Note::Paused) && !delta.changes.is_empty() {
+        blocked = Some(("Paused", format!("{} left alone", counted(delta.changes.len(), "change"))));
+    }
     let quiet = delta.action == Action::NoOp && blocked.is_none();
     let (reason, message) = blocked.unwrap_or_else(|| {
         if quiet {
             ("AsDeclared", "the cluster holds what the manifest says".into())
         } else {
-            ("Differs", format!("{} changes to make", delta.changes.len().max(1)))
+            ("Differs", format!("{} to make", counted(delta.changes.len().max(1), "change")))
         }
     });
     out.insert(0, claim(ConditionType::Synced, quiet, reason, message.clone()));
     out.insert(0, claim(ConditionType::Ready, quiet, reason, message));
     out
+}
+
+/// `1 change`, `2 changes`.
+fn counted(n: usize, thing: &str) -> String {
+    if n == 1 { format!("1 {thing}") } else { format!("{n} {thing}s") }
 }

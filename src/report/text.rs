@@ -87,6 +87,7 @@ pub fn delta(delta: &Delta, colour: bool) -> String {
         Action::Create => ("+", GREEN),
         Action::Update => ("~", YELLOW),
         Action::Delete => ("-", RED),
+        Action::NoOp if !delta.problems.is_empty() => ("!", RED),
         Action::NoOp => ("=", DIM),
     };
     let identity = delta.identity.as_ref().map(|i| format!("  {i}")).unwrap_or_default();
@@ -110,23 +111,31 @@ pub fn delta(delta: &Delta, colour: bool) -> String {
         );
     }
     for note in &delta.notes {
-        let text = match note {
-            Note::Waiting(resource) => format!("follows {resource}"),
-            Note::Locked(lock) => format!("waits: PVE holds the lock `{lock}`"),
-            Note::NodeOffline(node) => format!("left alone: node `{node}` does not answer"),
-            Note::Unsettled(why) => format!("waits: {why}"),
-            Note::Paused => "left alone: its manifest says pvectl/paused".into(),
-            Note::RebootRequired(keys) => {
-                format!("RebootRequired: takes effect at the next start: {}", keys.join(", "))
-            }
-            Note::Info(text) => text.clone(),
-        };
+        let text = self::note(note);
         let _ = writeln!(out, "    {} {text}", paint(DIM, "·", colour));
     }
     for problem in &delta.problems {
         let _ = writeln!(out, "    {} {}", paint(RED, "!", colour), problem.message);
     }
     out
+}
+
+/// A note in words.
+pub fn note(note: &Note) -> String {
+    match note {
+        Note::Waiting(resource) => format!("follows {resource}"),
+        Note::Locked(lock) => format!("waits: PVE holds the lock `{lock}`"),
+        Note::NodeOffline(node) => format!("left alone: node `{node}` does not answer"),
+        Note::Unsettled(why) => format!("waits: {why}"),
+        Note::Elsewhere { node, wanted } => {
+            format!("it is on `{node}`, and its manifest says {wanted}: pvectl does not move guests; migrate it in PVE")
+        }
+        Note::Paused => "left alone: its manifest says pvectl/paused".into(),
+        Note::RebootRequired(keys) => {
+            format!("RebootRequired: takes effect at the next start: {}", keys.join(", "))
+        }
+        Note::Info(text) => text.clone(),
+    }
 }
 
 /// A whole plan, with a summary line.
@@ -150,12 +159,14 @@ pub fn plan(plan: &Plan, colour: bool) -> String {
 
 /// `Plan: 2 to create, 1 to update, 0 to delete, 5 unchanged.`
 pub fn summary(plan: &Plan) -> String {
-    let count = |action| plan.deltas.iter().filter(|d| d.action == action).count();
+    let refused = plan.deltas.iter().filter(|d| !d.problems.is_empty()).count();
+    let count = |action| plan.deltas.iter().filter(|d| d.action == action && d.problems.is_empty()).count();
     format!(
-        "Plan: {} to create, {} to update, {} to delete, {} unchanged.",
+        "Plan: {} to create, {} to update, {} to delete, {} unchanged{}.",
         count(Action::Create),
         count(Action::Update),
         count(Action::Delete),
-        count(Action::NoOp)
+        count(Action::NoOp),
+        if refused > 0 { format!(", {refused} refused") } else { String::new() }
     )
 }

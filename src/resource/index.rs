@@ -106,6 +106,23 @@ pub fn queries() -> [Query; 6] {
         .map(Query::new)
 }
 
+/// The read that lists a node's guests of one type as they are now. `/cluster/resources` shows what pvestatd found last, up
+/// to ten seconds ago: a guest that was just made has no name there, one that was just started does not run, and one that
+/// was just converted is no template (`PVE::API2::Cluster`, `PVE::Service::pvestatd`; recorded as `with-guests`).
+pub fn node_guests_query(node: &str, guest: GuestType) -> Query {
+    Query::new(format!("/nodes/{node}/{guest}"))
+}
+
+/// The node and type of a [`node_guests_query`].
+pub fn is_node_guests(query: &Query) -> Option<(&str, GuestType)> {
+    let (node, guest) = query.path.strip_prefix("/nodes/")?.split_once('/')?;
+    match guest {
+        "qemu" => Some((node, GuestType::Qemu)),
+        "lxc" => Some((node, GuestType::Lxc)),
+        _ => None,
+    }
+}
+
 /// Whether a task of this type changes the guest that it names. A clone's names its source, which it does not change; a
 /// backup locks the guest itself; consoles change nothing.
 fn changes_a_guest(task_type: &str) -> bool {
@@ -180,6 +197,22 @@ impl Index {
             }
         }
         index
+    }
+
+    /// Brings the rows of a node's guests up to date with the answer to [`node_guests_query`].
+    pub fn refresh(&mut self, node: &str, guest: GuestType, answer: &Value) {
+        for now in answer.as_array().into_iter().flatten() {
+            let row = number(&now["vmid"]).and_then(VmId::new).and_then(|v| self.guests.get_mut(&v));
+            let Some(row) = row.filter(|r| r.node == node && r.guest == guest).map(Arc::make_mut) else { continue };
+            row.status = member(now, "status");
+            row.template = number(&now["template"]) == Some(1);
+            row.name = member(now, "name");
+            row.memory = number(&now["maxmem"]).unwrap_or(row.memory);
+            row.cpus = number(&now["cpus"]).unwrap_or(row.cpus);
+            if row.lock.is_none() {
+                row.lock = text(&now["lock"]).filter(|l| !l.is_empty());
+            }
+        }
     }
 
     fn add_guest(&mut self, guest: GuestType, row: &Value) {

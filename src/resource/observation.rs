@@ -3,8 +3,9 @@
 use crate::base::id::VmId;
 use crate::pve::error::PveError;
 use crate::pve::request::Query;
-use crate::resource::index::{GuestRow, Index, text};
+use crate::resource::index::{self, GuestRow, Index, text};
 use crate::resource::marker::Marker;
+use crate::resource::reference::ResourceRef;
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock};
@@ -34,8 +35,11 @@ impl Observation {
         Observation { index, ..Observation::default() }
     }
 
-    /// Adds the answer to a query.
+    /// Adds the answer to a query. A list of a node's guests brings the index up to date.
     pub fn add(&mut self, query: Query, answer: Answer) {
+        if let (Some((node, guest)), Ok(rows)) = (index::is_node_guests(&query), &answer) {
+            self.index.refresh(node, guest, rows);
+        }
         self.markers = OnceLock::new();
         self.answers.insert(query, answer);
     }
@@ -47,6 +51,33 @@ impl Observation {
             self.index.guests.values().filter_map(read).collect()
         });
         markers.get(&vmid)
+    }
+
+    /// The same, as if some fields had never been applied: what a manifest ignores is not reset because it left. `forgotten`
+    /// names the fields of an owner; a field stands for all below it.
+    pub fn forgetting<'a>(&self, set: &str, forgotten: impl Fn(&ResourceRef) -> &'a [String]) -> Observation {
+        let mut markers = BTreeMap::new();
+        for vmid in self.index.guests.keys() {
+            let Some(marker) = self.guest_marker(*vmid) else { continue };
+            let fields = if marker.set == set { forgotten(&marker.owner) } else { &[] };
+            let below =
+                |path: &str, field: &str| path.strip_prefix(field).is_some_and(|r| r.is_empty() || r.starts_with('.'));
+            let mut marker = Arc::clone(marker);
+            if !fields.is_empty() {
+                Arc::make_mut(&mut marker).applied.retain(|path, _| !fields.iter().any(|field| below(path, field)));
+            }
+            markers.insert(*vmid, marker);
+        }
+        let mut index = self.index.clone();
+        for pool in index.pools.values_mut() {
+            let (text, Some(mut marker)) = Marker::split(&pool.comment) else { continue };
+            let fields = if marker.set == set { forgotten(&marker.owner) } else { &[] };
+            if !fields.is_empty() {
+                marker.applied.retain(|path, _| !fields.contains(path));
+                pool.comment = marker.join(&text);
+            }
+        }
+        Observation { index, markers: OnceLock::from(markers), ..self.clone() }
     }
 
     fn read_marker(&self, row: &GuestRow) -> Option<Marker> {

@@ -132,6 +132,13 @@ pub enum Note {
     NodeOffline(String),
     /// Which object it is cannot be told yet: why.
     Unsettled(String),
+    /// The guest is on another node than its manifest says. Nothing moves it.
+    Elsewhere {
+        /// Where it is.
+        node: String,
+        /// Where it shall be.
+        wanted: String,
+    },
     /// The manifest says `pvectl/paused`.
     Paused,
     /// Changes wait for the guest's next start; the keys.
@@ -237,6 +244,7 @@ impl Delta {
             Note::Waiting(_)
             | Note::Locked(_)
             | Note::Unsettled(_)
+            | Note::Elsewhere { .. }
             | Note::Paused
             | Note::RebootRequired(_)
             | Note::Info(_) => None,

@@ -26,7 +26,14 @@ const EPOCH_MS: u64 = 1_795_000_000_000;
 
 /// The state at the start.
 pub fn build(baseline: Baseline) -> World {
-    let mut world = World { clock_ms: EPOCH_MS, seed: 42, quorate: true, latency_ms: 2, ..World::default() };
+    let mut world = World {
+        clock_ms: EPOCH_MS,
+        seed: 42,
+        quorate: true,
+        latency_ms: 2,
+        statistics_every_ms: STATISTICS_EVERY_MS,
+        ..World::default()
+    };
     match baseline {
         Baseline::Homelab => homelab(&mut world),
         Baseline::Recordings => recordings(&mut world),
@@ -35,6 +42,9 @@ pub fn build(baseline: Baseline) -> World {
     world.collect_statistics();
     world
 }
+
+/// How often pvestatd looks (`PVE::Service::pvestatd`).
+const STATISTICS_EVERY_MS: u64 = 10_000;
 
 fn strings(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
@@ -134,7 +144,6 @@ fn people(world: &mut World) {
 
 fn recordings(world: &mut World) {
     world.latency_ms = 20;
-    world.statistics_every_ms = 10_000;
     add_node(world, "pve1", 0, &[]);
     if let Some(node) = world.nodes.get_mut("pve1") {
         let mut vmbr0 = bridge(Some("10.11.12.1/24"), "eth0");

@@ -4,6 +4,7 @@ pub(crate) mod body;
 pub(crate) mod wire;
 
 use crate::sim::front::Sim;
+use crate::sim::world::Certificate;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
@@ -11,7 +12,7 @@ use hyper::ext::ReasonPhrase;
 use hyper::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, COOKIE, HeaderValue};
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::io;
@@ -48,7 +49,7 @@ impl Ready {
 /// Virtual time runs as [`Sim::set_speed`] says; without a speed it only moves by the requests' latency, and tasks hardly
 /// ever end. No timer is needed: the cluster catches up with the clock whenever somebody looks.
 pub async fn serve(sim: Sim, listen: SocketAddr, on_ready: impl FnOnce(Ready)) -> io::Result<()> {
-    let (tls, fingerprint) = tls()?;
+    let (tls, fingerprint) = tls(&sim)?;
     let listener = TcpListener::bind(listen).await?;
     let url = format!("https://{}", listener.local_addr()?);
     on_ready(Ready { url, fingerprint, tokens: tokens(&sim) });
@@ -70,13 +71,26 @@ pub async fn serve(sim: Sim, listen: SocketAddr, on_ready: impl FnOnce(Ready)) -
     }
 }
 
-fn tls() -> io::Result<(TlsAcceptor, String)> {
+/// A certificate of its own for a simulated cluster.
+fn certificate() -> io::Result<Certificate> {
     let names = ["localhost", "127.0.0.1", "pve1"].map(str::to_owned);
     let rcgen::CertifiedKey { cert, signing_key } =
         rcgen::generate_simple_self_signed(names).map_err(io::Error::other)?;
-    let der = cert.der().clone();
-    let fingerprint = Sha256::digest(&der).iter().map(|b| format!("{b:02X}")).collect::<Vec<_>>().join(":");
-    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(signing_key.serialize_der()));
+    Ok(Certificate { certificate: hex::encode(cert.der()), key: hex::encode(signing_key.serialize_der()) })
+}
+
+fn tls(sim: &Sim) -> io::Result<(TlsAcceptor, String)> {
+    let kept = match sim.with_world(|world| world.certificate.clone()) {
+        Some(kept) => kept,
+        None => {
+            let made = certificate()?;
+            sim.with_world(|world| world.certificate = Some(made.clone()));
+            made
+        }
+    };
+    let der = CertificateDer::from(hex::decode(&kept.certificate).map_err(io::Error::other)?);
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(hex::decode(&kept.key).map_err(io::Error::other)?));
+    let fingerprint = fingerprint(&der);
     let mut config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(io::Error::other)?
@@ -85,6 +99,11 @@ fn tls() -> io::Result<(TlsAcceptor, String)> {
         .map_err(io::Error::other)?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok((TlsAcceptor::from(Arc::new(config)), fingerprint))
+}
+
+/// A certificate's SHA-256 as PVE writes it: `AA:BB:…`.
+pub(crate) fn fingerprint(der: &[u8]) -> String {
+    Sha256::digest(der).iter().map(|b| format!("{b:02X}")).collect::<Vec<_>>().join(":")
 }
 
 /// Secrets of all tokens by id.
@@ -184,6 +203,17 @@ mod tests {
             ..RawRequest::default()
         };
         wire::respond(sim, &raw).unwrap()
+    }
+
+    #[test]
+    fn a_cluster_keeps_its_certificate_and_shows_its_fingerprint() {
+        let sim = Sim::new(Baseline::Homelab);
+        let (_, first) = tls(&sim).unwrap();
+        let again = Sim::load(&sim.save()).unwrap();
+        assert_eq!(tls(&again).unwrap().1, first);
+        let nodes = ask(&again, "GET", "/api2/json/nodes", None, "");
+        assert!(String::from_utf8_lossy(&nodes.body).contains(&format!("\"ssl_fingerprint\":\"{first}\"")));
+        assert_ne!(tls(&Sim::new(Baseline::Homelab)).unwrap().1, first);
     }
 
     #[test]

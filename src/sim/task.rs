@@ -141,10 +141,10 @@ impl World {
     fn abandon(&mut self, told: &Value) {
         let id = |key: &str| told[key].as_u64().and_then(|v| u32::try_from(v).ok());
         let lock = |w: &World, v: u32| w.guests.get(&v).and_then(|g| g.config.get("lock").cloned()).unwrap_or_default();
-        if let Some(new) = id("newid").filter(|v| lock(self, *v) == "clone") {
-            self.guests.remove(&new);
-        }
-        if let Some(new) = id("vmid").filter(|v| lock(self, *v) == "create") {
+        // A clone of a container is reserved like one that is made.
+        let cloned = id("newid").filter(|v| matches!(lock(self, *v).as_str(), "clone" | "create"));
+        let made = id("vmid").filter(|v| lock(self, *v) == "create");
+        for new in cloned.into_iter().chain(made) {
             self.guests.remove(&new);
             for pool in self.pools.values_mut() {
                 pool.guests.remove(&new);

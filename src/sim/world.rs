@@ -56,6 +56,18 @@ pub struct World {
     /// The figures of the last collection by VMID. A guest that is not among them is `unknown`.
     #[serde(default)]
     pub statistics: BTreeMap<u32, Value>,
+    /// What the server shows, once it was served: a node keeps its certificate, so that a pinned fingerprint holds.
+    #[serde(default)]
+    pub certificate: Option<Certificate>,
+}
+
+/// A server's certificate with its key, both DER in hexadecimal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Certificate {
+    /// The certificate.
+    pub certificate: String,
+    /// Its private key, PKCS #8.
+    pub key: String,
 }
 
 /// A node.

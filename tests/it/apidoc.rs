@@ -7,6 +7,7 @@
 use crate::corpus::LIVES;
 use crate::world::{ALL, Lab, desired, nothing, prune, run};
 use futures::future::BoxFuture;
+use pvectl::cli::auth::Account;
 use pvectl::engine::reconcile::{Cluster, reconcile};
 use pvectl::kinds::list::KINDS;
 use pvectl::plan::assemble::Settings;
@@ -216,6 +217,9 @@ fn named_format(name: &str, value: &str) -> Option<String> {
         "pve-configid-list" => list("[A-Za-z][A-Za-z0-9_-]+"),
         "pve-tag-list" => list("(?i)[a-z0-9_][a-z0-9_+.-]*"),
         "pve-bridge-id" => matches("[-_.a-zA-Z0-9]+"),
+        "pve-roleid" | "pve-roleid-list" => list("[A-Za-z0-9._-]+") && !value.to_uppercase().starts_with("PVE"),
+        "pve-priv-list" => list("(?:VM|Datastore|Pool|SDN|Sys|Permissions|Mapping|Realm|User|Group)\\.[A-Za-z.]+"),
+        "pve-userid" | "pve-userid-list" => list("[^\\s:/]+@[A-Za-z][A-Za-z0-9._-]+"),
         "pve-realm" => matches("[A-Za-z][A-Za-z0-9._-]+"),
         "mac-addr" => matches("(?i)[a-f0-9][02468ace](?::[a-f0-9]{2}){5}"),
         "ipv4" => value.parse::<std::net::Ipv4Addr>().is_ok(),
@@ -417,6 +421,7 @@ fn recorded() -> Vec<Sent> {
     for states in [CONTAINERS, RESTARTED] {
         live(states, &notes, true);
     }
+    crate::hands::every_request(|lab| Recorder { api: lab.sim.api(), notes: &notes });
     // Taken over, looked at, and let go.
     let lab = Lab::homelab();
     let recorder = Recorder { api: lab.sim.api(), notes: &notes };
@@ -437,6 +442,12 @@ fn recorded() -> Vec<Sent> {
     lab.sim.inject(Fault::on("PUT", "/resize", FaultKind::TaskFails("no space".into())));
     let grown = "{apiVersion: pvectl/v1alpha1, kind: VirtualMachine, metadata: {name: opnsense}, spec: {vmid: 8100, disks: [{slot: scsi0, size: 17Gi}]}}";
     let _ = lab.try_apply(&recorder, &KINDS, &desired(grown), &crate::world::plain());
+    // A role, a user and a token: made, found there, and completed.
+    for privileges in [vec!["Pool"], vec!["Pool"], vec!["VirtualMachine"]] {
+        let privileges = pvectl::cli::auth::privileges(privileges);
+        let account = Account { role: "Reconciler", privileges, user: "pvectl@pve", token: "ci" };
+        run(account.establish(&cluster)).expect("root may do that");
+    }
     notes.into_inner().expect("nobody panics with it")
 }
 
@@ -589,6 +600,9 @@ fn on_the_wire() -> Vec<Sent> {
     for kind in KINDS {
         wire.run(at, &format!("get {} -o yaml", kind.name()), 0);
     }
+    wire.sim.advance(std::time::Duration::from_secs(60));
+    wire.run(at, "get vm -o wide", 0);
+    wire.run(at, "get ct -o wide", 0);
     wire.run(at, "describe vm web-01", 0);
     wire.run(at, "wait VirtualMachine/web-01 --for condition=Ready --timeout 5s", 0);
     let plan = at.join("plan.json").display().to_string();
@@ -607,20 +621,43 @@ fn on_the_wire() -> Vec<Sent> {
 
 /// Every request that pvectl can make, as `METHOD template`. A new constructor of a request enters here, and a life that
 /// makes it send.
-const EXPECTED: [&str; 40] = [
+const EXPECTED: [&str; 69] = [
+    "GET /access/roles/{roleid}",
+    "GET /access/users/{userid}",
+    "GET /access/users/{userid}/token/{tokenid}",
+    "POST /access/roles",
+    "POST /access/users",
+    "POST /access/users/{userid}/token/{tokenid}",
+    "PUT /access/acl",
+    "PUT /access/roles/{roleid}",
     "DELETE /nodes/{node}/lxc/{vmid}",
+    "DELETE /nodes/{node}/lxc/{vmid}/snapshot/{snapname}",
     "DELETE /nodes/{node}/qemu/{vmid}",
+    "DELETE /nodes/{node}/qemu/{vmid}/snapshot/{snapname}",
     "DELETE /pools",
     "GET /access/permissions",
     "GET /cluster/resources",
     "GET /cluster/status",
     "GET /cluster/tasks",
+    "GET /nodes/{node}/lxc",
     "GET /nodes/{node}/lxc/{vmid}/config",
+    "GET /nodes/{node}/lxc/{vmid}/feature",
+    "GET /nodes/{node}/lxc/{vmid}/interfaces",
+    "GET /nodes/{node}/lxc/{vmid}/migrate",
     "GET /nodes/{node}/lxc/{vmid}/pending",
+    "GET /nodes/{node}/lxc/{vmid}/snapshot",
+    "GET /nodes/{node}/lxc/{vmid}/status/current",
     "GET /nodes/{node}/network",
+    "GET /nodes/{node}/qemu",
+    "GET /nodes/{node}/qemu/{vmid}/agent/network-get-interfaces",
     "GET /nodes/{node}/qemu/{vmid}/config",
+    "GET /nodes/{node}/qemu/{vmid}/feature",
+    "GET /nodes/{node}/qemu/{vmid}/migrate",
     "GET /nodes/{node}/qemu/{vmid}/pending",
+    "GET /nodes/{node}/qemu/{vmid}/snapshot",
+    "GET /nodes/{node}/qemu/{vmid}/status/current",
     "GET /nodes/{node}/storage/{storage}/content",
+    "GET /nodes/{node}/tasks",
     "GET /nodes/{node}/tasks/{upid}/log",
     "GET /nodes/{node}/tasks/{upid}/status",
     "GET /pools",
@@ -629,6 +666,9 @@ const EXPECTED: [&str; 40] = [
     "POST /nodes/{node}/lxc",
     "POST /nodes/{node}/lxc/{vmid}/clone",
     "POST /nodes/{node}/lxc/{vmid}/move_volume",
+    "POST /nodes/{node}/lxc/{vmid}/migrate",
+    "POST /nodes/{node}/lxc/{vmid}/snapshot",
+    "POST /nodes/{node}/lxc/{vmid}/snapshot/{snapname}/rollback",
     "POST /nodes/{node}/lxc/{vmid}/status/reboot",
     "POST /nodes/{node}/lxc/{vmid}/status/shutdown",
     "POST /nodes/{node}/lxc/{vmid}/status/start",
@@ -637,6 +677,9 @@ const EXPECTED: [&str; 40] = [
     "POST /nodes/{node}/qemu",
     "POST /nodes/{node}/qemu/{vmid}/clone",
     "POST /nodes/{node}/qemu/{vmid}/move_disk",
+    "POST /nodes/{node}/qemu/{vmid}/migrate",
+    "POST /nodes/{node}/qemu/{vmid}/snapshot",
+    "POST /nodes/{node}/qemu/{vmid}/snapshot/{snapname}/rollback",
     "POST /nodes/{node}/qemu/{vmid}/status/reboot",
     "POST /nodes/{node}/qemu/{vmid}/status/shutdown",
     "POST /nodes/{node}/qemu/{vmid}/status/start",
@@ -651,12 +694,22 @@ const EXPECTED: [&str; 40] = [
 ];
 
 /// Parameters that not every life sends: each must have been, by somebody.
-const RARE: [(&str, &str); 9] = [
+const RARE: [(&str, &str); 19] = [
+    ("GET /nodes/{node}/lxc/{vmid}/feature", "snapname"),
+    ("GET /nodes/{node}/qemu/{vmid}/feature", "snapname"),
     ("POST /access/ticket", "tfa-challenge"),
     ("POST /nodes/{node}/lxc/{vmid}/clone", "hostname"),
+    ("POST /nodes/{node}/lxc/{vmid}/clone", "snapname"),
+    ("POST /nodes/{node}/lxc/{vmid}/migrate", "restart"),
     ("POST /nodes/{node}/qemu/{vmid}/clone", "pool"),
+    ("POST /nodes/{node}/qemu/{vmid}/clone", "snapname"),
     ("POST /nodes/{node}/qemu/{vmid}/clone", "storage"),
     ("POST /nodes/{node}/qemu/{vmid}/clone", "target"),
+    ("POST /nodes/{node}/qemu/{vmid}/migrate", "online"),
+    ("POST /nodes/{node}/qemu/{vmid}/migrate", "with-local-disks"),
+    ("POST /nodes/{node}/qemu/{vmid}/snapshot", "vmstate"),
+    ("POST /nodes/{node}/qemu/{vmid}/snapshot/{snapname}/rollback", "start"),
+    ("POST /nodes/{node}/qemu/{vmid}/status/stop", "overrule-shutdown"),
     ("POST /nodes/{node}/qemu/{vmid}/template", "disk"),
     ("PUT /nodes/{node}/qemu/{vmid}/config", "delete"),
     ("PUT /pools/{poolid}", "allow-move"),
@@ -664,15 +717,22 @@ const RARE: [(&str, &str); 9] = [
 ];
 
 /// Places in the sources that make a request, by file. Who adds one adds it to [`EXPECTED`] too, or sees that it is there.
-const CONSTRUCTORS: [(&str, usize); 9] = [
+const CONSTRUCTORS: [(&str, usize); 16] = [
+    ("cli/auth.rs", 6),
+    ("cli/addresses.rs", 1),
     ("cli/raw.rs", 2),
     ("engine/follow.rs", 3),
     ("kinds/guest/fit.rs", 2),
+    ("kinds/guest/hand/clone.rs", 2),
+    ("kinds/guest/hand/deed.rs", 2),
+    ("kinds/guest/hand/migrate.rs", 2),
+    ("kinds/guest/hand/power.rs", 1),
+    ("kinds/guest/hand/snapshot.rs", 5),
     ("kinds/guest/create.rs", 2),
     ("kinds/guest/plan.rs", 4),
     ("kinds/guest/update.rs", 7),
     ("kinds/pool.rs", 3),
-    ("resource/index.rs", 1),
+    ("resource/index.rs", 2),
     ("resource/observation.rs", 1),
 ];
 

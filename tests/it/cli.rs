@@ -4,8 +4,8 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
-struct Scene {
-    folder: TempDir,
+pub(crate) struct Scene {
+    pub(crate) folder: TempDir,
 }
 
 /// What a command said.
@@ -35,20 +35,20 @@ impl Said {
 }
 
 impl Scene {
-    fn new() -> Scene {
+    pub(crate) fn new() -> Scene {
         Scene { folder: TempDir::new().expect("a folder of its own") }
     }
 
-    fn state(&self) -> PathBuf {
+    pub(crate) fn state(&self) -> PathBuf {
         self.folder.path().join("state/pvectl/sim.json")
     }
 
     /// Runs `pvectl ARGS`, words apart by blanks.
-    fn run(&self, words: &str) -> Said {
+    pub(crate) fn run(&self, words: &str) -> Said {
         self.run_words(&words.split_whitespace().collect::<Vec<_>>(), "")
     }
 
-    fn run_words(&self, words: &[&str], stdin: &str) -> Said {
+    pub(crate) fn run_words(&self, words: &[&str], stdin: &str) -> Said {
         let home = self.folder.path();
         let output = assert_cmd::Command::cargo_bin("pvectl")
             .expect("the program is built")
@@ -70,14 +70,15 @@ impl Scene {
     }
 
     /// The simulated world, without the clock.
-    fn world(&self) -> Value {
+    pub(crate) fn world(&self) -> Value {
         let text = std::fs::read_to_string(self.state()).expect("the simulator keeps its state");
         let mut world: Value = serde_json::from_str(&text).expect("it is JSON");
         world["clock_ms"] = Value::Null;
+        world["statistics"] = Value::Null;
         world
     }
 
-    fn write(&self, name: &str, text: &str) -> String {
+    pub(crate) fn write(&self, name: &str, text: &str) -> String {
         let path = self.folder.path().join(name);
         std::fs::write(&path, text).expect("a file can be written");
         path.display().to_string()
@@ -272,4 +273,41 @@ fn pruning_with_nothing_declared_is_refused() {
     let words = ["--sim", "apply", "-f", &empty, "--set", "homelab", "--prune", "--allow", "data-loss", "--yes"];
     scene.run_words(&words, "").code(2).says("declare nothing").says("pvectl delete");
     assert_eq!(before, scene.world());
+}
+
+#[test]
+fn a_broken_document_has_its_references_checked_too() {
+    let scene = Scene::new();
+    let text = "apiVersion: pvectl/v1alpha1\nkind: VirtualMachine\nmetadata: {name: web-03}\nspec:\n  \
+                from: {template: debian-12-bse}\n  hardware: {corse: 2, memory: 2G}\n  \
+                disks: [{slot: scsi0, size: 20}]\n  protection: yes\n---\napiVersion: pvectl/v1alpha1\n\
+                kind: GuestTemplate\nmetadata: {name: debian-12-base}\nspec: {source: {clone: {vmid: 8000}}}\n";
+    let file = scene.write("bad.yaml", text);
+    let said = scene.run_words(&["validate", "-f", &file], "").code(2).says("4 errors in the manifests");
+    said.says("did you mean `cores`?").says("bad.yaml:5:20").says("did you mean `debian-12-base`?");
+}
+
+#[test]
+fn a_token_of_least_privilege_is_set_up_and_checked() {
+    let scene = Scene::new();
+    let commands = scene.run("auth setup").code(0).out;
+    for line in commands.lines() {
+        assert!(include_str!("../../README.md").lines().any(|l| l == line), "the README does not have: {line}");
+    }
+    let few = scene.run("auth setup -f examples/pool.yaml").code(0).out;
+    assert!(few.contains("Pool.Allocate") && !few.contains("VM.Allocate"), "{few}");
+    let made = scene.run("--sim auth setup --run").code(0).says("made the role Reconciler").says("shows this once");
+    let secret = made.out.lines().last().expect("a secret").to_owned();
+    assert!(secret.len() == 36 && secret.matches('-').count() == 4, "{secret}");
+    let again = scene.run("--sim auth setup --run").code(0).says("only who made it knows its secret");
+    assert!(!again.out.contains(&secret));
+    scene.run("--sim auth setup --run --role PVEmine").code(1).says("cannot use role ID");
+    scene.run("--sim auth check").code(0).says("privileges are held on /");
+}
+
+#[test]
+fn what_is_there_is_shown_and_what_is_not_is_told() {
+    let scene = Scene::new();
+    let said = scene.run("--sim get vm opnsense opnsens").code(1).says("there is no VirtualMachine `opnsens`");
+    assert!(said.out.contains("8100") && said.err.contains("did you mean `opnsense`?"), "{}", said.out);
 }

@@ -34,7 +34,7 @@ pub(crate) enum Cut {
     After,
 }
 
-struct Mortal {
+pub(crate) struct Mortal {
     api: SimApi,
     counted: AtomicUsize,
     dies_at: usize,
@@ -44,6 +44,15 @@ struct Mortal {
 }
 
 impl Mortal {
+    /// Dies at the n-th request.
+    pub(crate) fn at(api: SimApi, dies_at: usize, cut: Cut) -> Mortal {
+        Mortal { api, counted: AtomicUsize::new(0), dies_at, cut, writes_only: false, dead: AtomicBool::new(false) }
+    }
+
+    pub(crate) fn is_dead(&self) -> bool {
+        self.dead.load(Ordering::Relaxed)
+    }
+
     async fn live<T>(&self, write: bool, request: impl Future<Output = T>) -> T {
         let counts = write || !self.writes_only;
         let last = counts && self.counted.fetch_add(1, Ordering::Relaxed) == self.dies_at;

@@ -33,7 +33,7 @@ fn shown(plan: &Plan) -> String {
 
 #[test]
 fn the_homelab_from_nothing() {
-    let kinds: Vec<&str> = pvectl::kinds::list::KINDS.iter().map(|k| k.name()).collect();
+    let kinds = pvectl::kinds::list::names();
     let tree = Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests/homelab");
     let mut loaded = load(&[Input::Path(tree)], false, &kinds);
     let set = pvectl::cli::bind::bind(&mut loaded, None);

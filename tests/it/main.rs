@@ -15,13 +15,19 @@ mod fleet;
 
 mod scale;
 
+mod sets;
+
 mod goldens;
 
 mod cli;
 
+mod user;
+
 mod remote;
 
 mod refusals;
+
+mod hands;
 
 mod apidoc;
 

@@ -346,6 +346,7 @@ fn a_look_sends_no_write() {
     let settled = |world: String| {
         let mut world: serde_json::Value = serde_json::from_str(&world).expect("a world is JSON");
         world["clock_ms"] = serde_json::Value::Null;
+        world["statistics"] = serde_json::Value::Null;
         world
     };
     let before = settled(server.sim.save());
@@ -681,4 +682,25 @@ fn a_server_that_dies_in_the_middle_leaves_word_of_what_is_done_and_what_is_left
         serde_json::from_str(&std::fs::read_to_string(&state).expect("the state is kept")).expect("it is JSON");
     let guests: Vec<&String> = world["guests"].as_object().expect("guests").keys().collect();
     assert_eq!(guests, ["100", "101", "102", "103", "200", "8000", "8100", "8200", "9000"], "nothing was made twice");
+}
+
+#[test]
+fn an_interrupted_run_says_what_that_means_and_is_finished_by_the_next() {
+    let (_folder, state) = state();
+    let server = Server::start(&state, "4");
+    let client = Client::of(&server.ready, "root@pam!test");
+    let mut apply = client.command(APPLY).spawn().expect("it runs");
+    let mut talk = BufReader::new(apply.stderr.take().expect("its talk is ours"));
+    let mut heard = String::new();
+    while !heard.contains("create pool") {
+        assert!(talk.read_line(&mut heard).expect("it talks") > 0, "it ended: {heard}");
+    }
+    Command::new("kill").args(["-INT", &apply.id().to_string()]).status().expect("a signal can be sent");
+    talk.read_to_string(&mut heard).expect("it talks to the end");
+    assert_eq!(apply.wait().expect("it ends").code(), Some(1), "{heard}");
+    assert!(heard.contains("error: interrupted") && heard.contains("goes on from what is there"), "{heard}");
+    server.stop();
+    let server = Server::start(&state, "300");
+    let client = Client::of(&server.ready, "root@pam!test");
+    client.run(APPLY).code(0).says("8 of 8 objects are as their manifests say");
 }

@@ -38,7 +38,7 @@ pub(crate) fn run<T>(future: impl Future<Output = T>) -> T {
 
 /// Manifests as text, read and bound to kinds; what is wrong with them stands in `loaded`.
 pub(crate) fn bound(yaml: &str, set: &str) -> (Loaded, DesiredSet) {
-    let kinds: Vec<&str> = KINDS.iter().map(|k| k.name()).collect();
+    let kinds = pvectl::kinds::list::names();
     let mut loaded = load(&[Input::Text { name: "test.yaml".into(), bytes: yaml.as_bytes().to_vec() }], false, &kinds);
     let desired = bind(&mut loaded, Some(set));
     (loaded, desired)
@@ -197,7 +197,7 @@ pub(crate) const STRANGERS: [u32; 3] = [8000, 8100, 8200];
 pub(crate) fn strangers(world: &World) -> Value {
     let mut value = serde_json::to_value(world).expect("a world is JSON");
     let top = value.as_object_mut().expect("a world is an object");
-    for passing in ["clock_ms", "seed", "serial", "tasks", "tickets", "pools"] {
+    for passing in ["clock_ms", "seed", "serial", "statistics", "tasks", "tickets", "pools"] {
         top.remove(passing);
     }
     without_empty_tables(top);
@@ -214,7 +214,7 @@ pub(crate) fn strangers(world: &World) -> Value {
 pub(crate) fn normal(world: &World) -> Value {
     let mut value = serde_json::to_value(world).expect("a world is JSON");
     let top = value.as_object_mut().expect("a world is an object");
-    for passing in ["clock_ms", "seed", "serial", "tasks", "tickets", "latency_ms"] {
+    for passing in ["clock_ms", "seed", "serial", "statistics", "tasks", "tickets", "latency_ms"] {
         top.remove(passing);
     }
     without_empty_tables(top);

@@ -14,7 +14,7 @@ pub struct CloudInit {
     pub storage: Option<String>,
     /// The slot where it is made: `ide2` unless said.
     #[serde(default)]
-    #[schemars(regex(pattern = r"^(ide|sata|scsi)[0-9]+$"))]
+    #[schemars(regex(pattern = r"^(scsi([0-9]|[12][0-9]|30)|sata[0-5]|ide[0-3])$"))]
     pub drive: Option<String>,
     /// The user to make.
     #[serde(default)]

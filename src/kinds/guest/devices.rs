@@ -42,7 +42,7 @@ pub struct SerialPort {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Usb {
     /// Which device: `usb0` to `usb13`.
-    #[schemars(regex(pattern = r"^usb[0-9]+$"))]
+    #[schemars(regex(pattern = r"^usb([0-9]|1[0-3])$"))]
     pub slot: String,
     /// A resource mapping of the cluster.
     #[serde(default)]
@@ -60,7 +60,7 @@ pub struct Usb {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Pci {
     /// Which device: `hostpci0` to `hostpci15`.
-    #[schemars(regex(pattern = r"^hostpci[0-9]+$"))]
+    #[schemars(regex(pattern = r"^hostpci([0-9]|1[0-5])$"))]
     pub slot: String,
     /// A resource mapping of the cluster.
     #[serde(default)]
@@ -133,7 +133,7 @@ pub struct Virtiofs {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CtDevice {
     /// Which device: `dev0`, `dev1`, …
-    #[schemars(regex(pattern = r"^dev[0-9]+$"))]
+    #[schemars(regex(pattern = r"^dev([0-9]|[1-9][0-9]|1[0-9][0-9]|2[0-4][0-9]|25[0-5])$"))]
     pub slot: String,
     /// The device, such as `/dev/ttyUSB0`.
     #[schemars(regex(pattern = r"^/dev/.+$"))]

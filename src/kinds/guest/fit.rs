@@ -7,9 +7,9 @@ use crate::kinds::guest::mapping::{self, Config};
 use crate::kinds::guest::observed::{self, GuestSeen};
 use crate::kinds::guest::plan::{GuestDesired, Source};
 use crate::kinds::guest::spec::CloneMode;
-use crate::kinds::guest::{rights, room, words};
+use crate::kinds::guest::{rights, room, values, words};
 use crate::pve::request::Query;
-use crate::resource::index::Index;
+use crate::resource::index::{GuestRow, Index, node_guests_query};
 use crate::resource::kind::PlanContext;
 use crate::resource::merge::Difference;
 use crate::resource::observation::{Observation, guest_query};
@@ -33,7 +33,7 @@ pub fn archives_query(node: &str, storage: &str) -> Query {
 pub fn reads(identity: &Identity, networks: bool, archive: Option<&str>, index: &Index) -> Vec<Query> {
     let Identity::Guest { vmid, node, .. } = identity else { return Vec::new() };
     let row = index.guests.get(vmid);
-    let mut reads: Vec<Query> = row.map(|row| guest_query(row)).into_iter().collect();
+    let mut reads: Vec<Query> = row.into_iter().flat_map(|row| looks(row)).collect();
     let online = index.nodes.get(node).is_some_and(|n| n.online);
     if networks && online {
         reads.push(bridges_query(node));
@@ -42,6 +42,11 @@ pub fn reads(identity: &Identity, networks: bool, archive: Option<&str>, index: 
         reads.push(archives_query(node, storage));
     }
     reads
+}
+
+/// What shows a guest that is there: its configuration, and how it is just now.
+pub fn looks(row: &GuestRow) -> [Query; 2] {
+    [guest_query(row), node_guests_query(&row.node, row.guest)]
 }
 
 /// Volumes of a guest's configuration, unused ones included.
@@ -158,6 +163,7 @@ pub fn check_create(cx: &PlanContext<'_>, want: &GuestDesired, source: Option<&G
         return;
     }
     rights::require_create(cx, want, source, delta);
+    values::check(want, delta);
     check_pool(cx, want, delta);
     room::check_volumes(cx, want, None, delta);
     check_networks(cx, want, delta);
@@ -256,6 +262,7 @@ pub fn check_update(
     differences: &[Difference],
     delta: &mut Delta,
 ) {
+    values::check(want, delta);
     room::check_shrink(want, seen, delta);
     check_pool(cx, want, delta);
     room::check_volumes(cx, want, Some(seen), delta);

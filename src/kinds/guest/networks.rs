@@ -11,7 +11,7 @@ use std::borrow::Cow;
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Network {
     /// Which interface: `net0`, `net1`, …
-    #[schemars(regex(pattern = r"^net[0-9]+$"))]
+    #[schemars(regex(pattern = r"^net([0-9]|[12][0-9]|3[01])$"))]
     pub slot: String,
     /// The bridge that it hangs on.
     #[serde(default)]
@@ -66,7 +66,7 @@ pub struct Network {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CtNetwork {
     /// Which interface: `net0`, `net1`, …
-    #[schemars(regex(pattern = r"^net[0-9]+$"))]
+    #[schemars(regex(pattern = r"^net([0-9]|[12][0-9]|3[01])$"))]
     pub slot: String,
     /// Its name in the container: `eth0` unless said.
     #[serde(default)]

@@ -2,7 +2,7 @@
 
 use crate::base::id::GuestType;
 use crate::kinds::guest::mapping::{self, Config};
-use crate::resource::index::{GuestRow, text};
+use crate::resource::index::{GuestRow, node_guests_query, text};
 use crate::resource::kind::DecodeError;
 use crate::resource::kind::Listed;
 use crate::resource::marker::Marker;
@@ -44,6 +44,10 @@ pub fn decode(identity: &Identity, seen: &Observation) -> Result<Option<GuestSee
 
 /// The guest of an index row; an error if its configuration could not be read.
 pub fn decode_row(row: &Arc<GuestRow>, seen: &Observation) -> Result<Option<GuestSeen>, DecodeError> {
+    // Whether it runs and is a template is only known from the node's own list; the index may be ten seconds old.
+    if let Some(Err(error)) = seen.answer(&node_guests_query(&row.node, row.guest)) {
+        return Err(DecodeError { message: error.to_string() });
+    }
     let query = guest_query(row);
     match seen.answer(&query) {
         None => Err(DecodeError { message: format!("{query} was not asked") }),

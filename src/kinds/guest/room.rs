@@ -6,6 +6,7 @@ use crate::kinds::guest::fit::{guest_of, template_of};
 use crate::kinds::guest::mapping::{self, Config};
 use crate::kinds::guest::observed::GuestSeen;
 use crate::kinds::guest::plan::{GuestDesired, Source};
+use crate::kinds::guest::values;
 use crate::resource::kind::PlanContext;
 use crate::resource::merge::Difference;
 use crate::resource::privilege::{require, require_any};
@@ -46,6 +47,17 @@ pub fn check_volumes(cx: &PlanContext<'_>, want: &GuestDesired, seen: Option<&Gu
             continue;
         }
         if ["iso", "hostPath", "device"].iter().any(|word| field(word).is_some()) {
+            continue;
+        }
+        let applied = seen.and_then(|s| Some((&s.marker.as_ref()?.applied, &s.config)));
+        if let Some((unused, volume)) = applied.and_then(|(applied, config)| values::unplugged(applied, config, slot)) {
+            delta.problems.push(
+                Problem::new(&prefix, format!("{slot} was taken out, and {unused} holds {volume}, which may be it"))
+                    .help(format!(
+                        "plug it in again: write `volume: {volume}` there; or, for a new and empty one, delete {unused} in \
+                         PVE first"
+                    )),
+            );
             continue;
         }
         // PVE chooses their size.

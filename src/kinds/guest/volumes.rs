@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Disk {
     /// Where it is plugged in: `scsi0`, `virtio1`, `sata0`, `ide0`, …; `efidisk0` holds the firmware's settings, `tpmstate0` the TPM's.
-    #[schemars(regex(pattern = r"^((scsi|virtio|sata|ide)[0-9]+|efidisk0|tpmstate0)$"))]
+    #[schemars(regex(pattern = r"^(scsi([0-9]|[12][0-9]|30)|virtio([0-9]|1[0-5])|sata[0-5]|ide[0-3]|efidisk0|tpmstate0)$"))]
     pub slot: String,
     /// The storage that holds it; needed to create it. Another storage moves it there, while the VM runs.
     #[serde(default)]
@@ -213,7 +213,7 @@ pub struct RootFs {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Mount {
     /// Which mount point: `mp0`, `mp1`, …
-    #[schemars(regex(pattern = r"^mp[0-9]+$"))]
+    #[schemars(regex(pattern = r"^mp([0-9]|[1-9][0-9]|1[0-9][0-9]|2[0-4][0-9]|25[0-5])$"))]
     pub slot: String,
     /// The storage that holds its volume; needed to create it. Another storage moves it there, while the container is stopped.
     #[serde(default)]

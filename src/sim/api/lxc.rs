@@ -50,6 +50,8 @@ pub const ROUTES: &[Route] = &[
     route("POST", "/nodes/{node}/lxc/{vmid}/status/stop", &[p::STOP], POWER, power::stop),
     route("POST", "/nodes/{node}/lxc/{vmid}/status/shutdown", &[p::SHUTDOWN], POWER, power::shutdown),
     route("POST", "/nodes/{node}/lxc/{vmid}/status/reboot", &[p::REBOOT], POWER, power::reboot),
+    route("POST", "/nodes/{node}/lxc/{vmid}/status/suspend", &[], POWER, power::suspend),
+    route("POST", "/nodes/{node}/lxc/{vmid}/status/resume", &[], POWER, power::resume),
     route("GET", "/nodes/{node}/lxc/{vmid}/interfaces", &[], AUDIT, view::interfaces),
     route("GET", "/nodes/{node}/lxc/{vmid}/rrddata", &[node::RRD], AUDIT, crate::sim::api::node::about::rrd),
     route("GET", "/nodes/{node}/lxc/{vmid}/feature", &[p::FEATURE], AUDIT, view::feature),
@@ -81,6 +83,13 @@ pub const ROUTES: &[Route] = &[
     route("POST", "/nodes/{node}/lxc/{vmid}/template", &[], ALLOCATE, clone::template),
     route("PUT", "/nodes/{node}/lxc/{vmid}/resize", &[p::RESIZE], DISK, disk::resize),
     route("POST", "/nodes/{node}/lxc/{vmid}/move_volume", &[p::MOVE], DISK, disk::move_volume),
+    route(
+        "GET",
+        "/nodes/{node}/lxc/{vmid}/migrate",
+        &[p::MIGRATE_CHECK],
+        Check::All("/vms/{vmid}", &["VM.Migrate"]),
+        migrate::check,
+    ),
     route(
         "POST",
         "/nodes/{node}/lxc/{vmid}/migrate",

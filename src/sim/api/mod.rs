@@ -15,6 +15,7 @@
 //!    answers the UPID. What happens at its end is an [`crate::sim::task::Effect`] of that name in the file's `EFFECTS`
 //!    (plain functions on the world, so that a saved world can go on). `lock_file` waits for another task's hold.
 //! 5. Members beside `data` go to `ctx.extra["total"]`.
+//! 6. A test beside it: `testing::{root, refused, ended}` are requests, refusals and finished tasks in one line each.
 //!
 //! Volumes: `ctx.world.allocate(&NewVolume { … })`, `free_volume`, `volume`, `storage_used`, `usable_storage`.
 //! Digests: [`crate::sim::ctx::digest_of`], [`crate::sim::ctx::guest_digest`].
@@ -22,6 +23,7 @@
 pub mod access;
 pub mod bulk;
 pub mod cluster;
+pub mod folders;
 pub mod lxc;
 pub mod node;
 pub mod pool;

@@ -7,6 +7,7 @@ pub mod journal;
 pub mod network;
 pub mod options;
 pub mod outside;
+pub mod services;
 pub mod tasks;
 pub mod vzdump;
 
@@ -44,11 +45,20 @@ pub const ROUTES: &[Route] = &[
     get("/nodes/{node}/version", &[], Check::User, cluster::version),
     get("/nodes/{node}/status", &[], AUDIT, about::status),
     post("/nodes/{node}/status", &[params::COMMAND], Check::All("/nodes/{node}", &["Sys.PowerMgmt"]), about::command),
-    get("/nodes/{node}/time", &[], AUDIT, about::time),
+    get("/nodes/{node}/time", &[], AUDIT, services::time),
+    put("/nodes/{node}/time", &[params::TIME], MODIFY, services::put_time),
     get("/nodes/{node}/rrddata", &[params::RRD], AUDIT, about::rrd),
     get("/nodes/{node}/subscription", &[], Check::User, about::subscription),
-    get("/nodes/{node}/services", &[], AUDIT, about::services),
-    get("/nodes/{node}/services/{service}/state", &[params::SERVICE], AUDIT, about::service),
+    get("/nodes/{node}/services", &[], AUDIT, services::list),
+    get("/nodes/{node}/services/{service}/state", &[params::SERVICE], AUDIT, services::state),
+    post("/nodes/{node}/services/{service}/start", &[params::SERVICE], MODIFY, |c, a| services::command(c, a, "start")),
+    post("/nodes/{node}/services/{service}/stop", &[params::SERVICE], MODIFY, |c, a| services::command(c, a, "stop")),
+    post("/nodes/{node}/services/{service}/restart", &[params::SERVICE], MODIFY, |c, a| {
+        services::command(c, a, "restart")
+    }),
+    post("/nodes/{node}/services/{service}/reload", &[params::SERVICE], MODIFY, |c, a| {
+        services::command(c, a, "reload")
+    }),
     get("/nodes/{node}/netstat", &[], AUDIT, about::nothing),
     get("/nodes/{node}/aplinfo", &[], Check::User, outside::appliances),
     post("/nodes/{node}/aplinfo", &[params::APPLIANCE], Check::User, outside::download),
@@ -99,6 +109,7 @@ pub const ROUTES: &[Route] = &[
 /// What its tasks do.
 pub const EFFECTS: &[Effect] = &[
     Effect { name: "node.power", run: about::power },
+    Effect { name: "node.service", run: services::commanded },
     Effect { name: "node.network", run: network::apply },
     Effect { name: "node.vzdump", run: vzdump::run },
 ];

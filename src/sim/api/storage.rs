@@ -2,6 +2,7 @@
 
 pub mod content;
 pub mod definition;
+pub mod prune;
 
 use crate::sim::params::{node, storage as params};
 use crate::sim::request::{Check, Endpoint, Route};
@@ -57,9 +58,13 @@ pub const ROUTES: &[Route] = &[
         Check::All("/storage/{storage}", &["Datastore.AllocateTemplate"]),
         content::upload,
     ),
-    route("GET", "/nodes/{node}/storage/{storage}/prunebackups", &[params::PRUNE_LIST], AUDIT, content::prune_list),
+    route("GET", "/nodes/{node}/storage/{storage}/prunebackups", &[params::PRUNE_LIST], AUDIT, prune::list),
+    route("DELETE", "/nodes/{node}/storage/{storage}/prunebackups", &[params::PRUNE_LIST], Check::User, prune::prune),
 ];
 
 /// What its tasks do.
-pub const EFFECTS: &[Effect] =
-    &[Effect { name: "storage.free", run: content::freed }, Effect { name: "storage.file", run: content::arrived }];
+pub const EFFECTS: &[Effect] = &[
+    Effect { name: "storage.free", run: content::freed },
+    Effect { name: "storage.file", run: content::arrived },
+    Effect { name: "storage.prune", run: prune::pruned },
+];

@@ -162,6 +162,9 @@ pub const READ: &[Param] = &[opt("current", Kind::Bool), opt("snapshot", format(
 pub const DESTROY: &[Param] =
     &[opt("destroy-unreferenced-disks", Kind::Bool), opt("force", Kind::Bool), opt("purge", Kind::Bool)];
 
+/// `GET …/migrate`.
+pub const MIGRATE_CHECK: &[Param] = &[opt("target", format(params::node))];
+
 /// `POST …/status/start`.
 pub const START: &[Param] = &[opt("debug", Kind::Bool), opt("skiplock", Kind::Bool)];
 

@@ -227,6 +227,9 @@ pub const SCAN_SERVER: &[Param] = &[req("server", Kind::Str)];
 /// `GET /nodes/{node}/scan/lvmthin`.
 pub const SCAN_GROUP: &[Param] = &[req("vg", Kind::Len(0, 100))];
 
+/// `PUT /nodes/{node}/time`.
+pub const TIME: &[Param] = &[req("timezone", Kind::Str)];
+
 /// `GET /nodes/{node}/services/{service}/state`.
 pub const SERVICE: &[Param] = &[req("service", Kind::Enum(SERVICES))];
 

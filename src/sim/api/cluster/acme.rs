@@ -1,5 +1,7 @@
 //! ACME accounts. A simulated authority takes every account at once.
 
+mod plugins;
+
 use super::objects;
 use super::route;
 use crate::sim::ctx::{Ctx, NewTask};
@@ -24,6 +26,11 @@ pub const ROUTES: &[Route] = &[
     route("GET", "/cluster/acme/account/{name}", &[p::NAME], Check::Root, get),
     route("PUT", "/cluster/acme/account/{name}", &[p::NAME, p::CHANGE], Check::Root, update),
     route("DELETE", "/cluster/acme/account/{name}", &[p::NAME], Check::Root, delete),
+    route("GET", "/cluster/acme/plugins", &[p::PLUGINS], super::MODIFY, plugins::list),
+    route("POST", "/cluster/acme/plugins", &[p::PLUGIN, p::PLUGIN_NEW], super::MODIFY, plugins::create),
+    route("GET", "/cluster/acme/plugins/{id}", &[p::PLUGIN_ID], super::MODIFY, plugins::get),
+    route("PUT", "/cluster/acme/plugins/{id}", &[p::PLUGIN, p::PLUGIN_CHANGE], super::MODIFY, plugins::update),
+    route("DELETE", "/cluster/acme/plugins/{id}", &[p::PLUGIN_ID], super::MODIFY, plugins::delete),
     route("GET", "/cluster/acme/directories", &[], Check::User, directories),
 ];
 

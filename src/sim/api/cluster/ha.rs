@@ -157,6 +157,20 @@ pub fn request(ctx: &mut Ctx<'_>, node: &str, sid: &str, state: &str, own: &Own<
     ctx.start(task.says(format!("Requesting HA {verb} for {what} {vmid}")).then("cluster.ha.request", told))
 }
 
+/// Asks the HA manager to move a resource, as a migration of a managed guest does; it does so later.
+pub fn relocate(ctx: &mut Ctx<'_>, node: &str, sid: &str, target: &str, own: &Own<'_>) -> Value {
+    let (kind, vmid) = sid.split_once(':').unwrap_or(("vm", ""));
+    let what = if kind == "ct" { "CT" } else { "VM" };
+    let Own { task_type, effect, told } = own;
+    let state = ctx.world.table(RESOURCES).get(sid).map(|r| r["state"].clone());
+    let told = json!({ "sid": sid, "state": state, "node": node, "id": vmid, "type": task_type, "effect": effect, "told": told });
+    let task = NewTask::new(node, "hamigrate", vmid).takes_ms(1000);
+    ctx.start(
+        task.says(format!("Requesting HA migration for {what} {vmid} to node {target}"))
+            .then("cluster.ha.request", told),
+    )
+}
+
 /// The task in which the HA manager does what it was asked for.
 #[derive(Clone, Debug)]
 pub struct Own<'a> {

@@ -1,5 +1,6 @@
 //! Moving a container to another node; a running one is restarted there.
 
+use crate::sim::api::cluster::ha;
 use crate::sim::api::cluster::resources::disk_size;
 use crate::sim::api::lxc::config;
 use crate::sim::ctx::{Ctx, NewTask};
@@ -8,6 +9,17 @@ use crate::sim::task::End;
 use crate::sim::volume::storage_of;
 use crate::sim::world::{GuestType, Power, World};
 use serde_json::{Value, json};
+
+/// `GET …/migrate`.
+pub fn check(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
+    let node = args.text("node");
+    let guest = ctx.guest(node, GuestType::Lxc, args.vmid())?;
+    let others = ctx.world.nodes.iter().filter(|(name, n)| *name != node && n.online).map(|(name, _)| name);
+    Ok(json!({
+        "running": u8::from(guest.power != Power::Stopped), "allowed-nodes": others.collect::<Vec<_>>(),
+        "not-allowed-nodes": {}, "dependent-ha-resources": [],
+    }))
+}
 
 /// `POST …/migrate`.
 pub fn migrate(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
@@ -26,6 +38,11 @@ pub fn migrate(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
         return Err(Refusal::died("can't migrate running container without --online or --restart"));
     }
     let told = json!({ "vmid": vmid, "node": node, "target": target, "target-storage": args.get("target-storage") });
+    let sid = format!("ct:{vmid}");
+    if ha::is_managed(ctx.world, &sid) {
+        let own = ha::Own { task_type: "vzmigrate", effect: "lxc.migrate", told };
+        return Ok(ha::relocate(ctx, node, &sid, target, &own));
+    }
     let ms = 5000 + (disk_size(&guest) >> 20) * 10;
     Ok(ctx.start(NewTask::new(node, "vzmigrate", vmid).takes_ms(ms).holds(vmid).then("lxc.migrate", told)))
 }

@@ -13,7 +13,7 @@ fn task(ctx: &mut Ctx<'_>, args: &Args, task_type: &str, action: &str, ms: u64) 
     let (node, vmid) = (args.text("node"), args.vmid());
     let told = json!({ "vmid": vmid, "node": node, "action": action });
     let sid = format!("ct:{vmid}");
-    if action != "reboot" && ha::is_managed(ctx.world, &sid) {
+    if matches!(action, "start" | "stop") && task_type != "vzresume" && ha::is_managed(ctx.world, &sid) {
         let state = if action == "start" { "started" } else { "stopped" };
         return ha::request(ctx, node, &sid, state, &ha::Own { task_type, effect: "lxc.power", told });
     }
@@ -60,6 +60,21 @@ pub fn reboot(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
     Ok(task(ctx, args, "vzreboot", "reboot", 6000))
 }
 
+/// `POST …/status/suspend`: to be tested only, says PVE.
+pub fn suspend(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
+    running(ctx, args, "CT")?;
+    Ok(task(ctx, args, "vzsuspend", "suspend", 2000))
+}
+
+/// `POST …/status/resume`.
+pub fn resume(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
+    let vmid = args.vmid();
+    if ctx.guest(args.text("node"), GuestType::Lxc, vmid)?.power != Power::Stopped {
+        return Err(Refusal::died(format!("CT {vmid} already running")));
+    }
+    Ok(task(ctx, args, "vzresume", "start", 2000))
+}
+
 /// The end of a start or stop.
 pub fn changed(world: &mut World, told: &Value, lines: &mut Vec<String>) -> End {
     let vmid = told["vmid"].as_u64().and_then(|v| u32::try_from(v).ok()).unwrap_or(0);
@@ -69,7 +84,7 @@ pub fn changed(world: &mut World, told: &Value, lines: &mut Vec<String>) -> End 
         let node = told["node"].as_str().unwrap_or_default();
         return End::Failed(format!("Configuration file 'nodes/{node}/lxc/{vmid}.conf' does not exist"));
     };
-    if told["action"] == "stop" {
+    if told["action"] == "stop" || told["action"] == "suspend" {
         guest.power = Power::Stopped;
         return End::Ok;
     }

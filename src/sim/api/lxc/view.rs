@@ -129,7 +129,16 @@ pub fn can_snapshot(world: &World, guest: &Guest) -> bool {
 /// `GET …/feature`.
 pub fn feature(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
     let guest = ctx.guest(args.text("node"), GuestType::Lxc, args.vmid())?;
+    if let Some(name) = args.get("snapname").filter(|n| !guest.snapshots.contains_key(*n)) {
+        return Err(Refusal::died(format!("snapshot '{name}' does not exist")));
+    }
+    let on_zfs = super::config::volumes(&guest.config).any(|(_, volid)| {
+        let storage = ctx.world.storages.get(crate::sim::volume::storage_of(&volid));
+        storage.is_some_and(|s| s.storage_type == "zfspool")
+    });
     let has = match args.text("feature") {
+        // ZFSPoolPlugin.pm, volume_has_feature: it copies a volume as it is, and none as it was.
+        "copy" if args.get("snapname").is_some() => !on_zfs,
         "snapshot" => can_snapshot(ctx.world, guest),
         "clone" => guest.config.get("template").is_some_and(|t| t == "1") && can_snapshot(ctx.world, guest),
         _ => true,

@@ -3,7 +3,6 @@
 use crate::sim::api::cluster::resources::node_row;
 use crate::sim::api::cluster::{REPO_ID, VERSION};
 use crate::sim::ctx::{Ctx, NewTask};
-use crate::sim::params::node::SERVICES;
 use crate::sim::request::{Args, Refusal};
 use crate::sim::task::End;
 use crate::sim::world::{Power, World};
@@ -20,7 +19,9 @@ pub fn list(ctx: &mut Ctx<'_>, _: &Args) -> Result<Value, Refusal> {
         };
         let fingerprint = crate::sim::ctx::digest_of([(name, name)]).to_uppercase().repeat(2);
         let octets: Vec<&str> = (0..32).filter_map(|i| fingerprint.get(2 * i..2 * i + 2)).collect();
-        row["ssl_fingerprint"] = octets.join(":").into();
+        let served = ctx.world.certificate.as_ref().and_then(|c| hex::decode(&c.certificate).ok());
+        let shown = served.map_or_else(|| octets.join(":"), |der| crate::sim::serve::fingerprint(&der));
+        row["ssl_fingerprint"] = shown.into();
         row
     });
     Ok(rows.collect::<Vec<_>>().into())
@@ -129,12 +130,6 @@ pub fn power(world: &mut World, told: &Value, lines: &mut Vec<String>) -> End {
     End::Ok
 }
 
-/// `GET /nodes/{node}/time`.
-pub fn time(ctx: &mut Ctx<'_>, _: &Args) -> Result<Value, Refusal> {
-    let now = ctx.world.now();
-    Ok(json!({ "timezone": "Etc/UTC", "time": now, "localtime": now }))
-}
-
 /// `…/rrddata`: times without figures, as a young PVE answers.
 pub fn rrd(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
     let step = match args.text("timeframe") {
@@ -156,40 +151,6 @@ pub fn subscription(_: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
         "status": "notfound", "message": "There is no subscription key", "serverid": &id[..32],
         "url": "https://www.proxmox.com/en/proxmox-virtual-environment/pricing",
     }))
-}
-
-fn service_row(name: &str) -> Value {
-    let (state, active, unit) = match name {
-        "chrony" => ("dead", "inactive", "not-found"),
-        "corosync" => ("dead", "inactive", "enabled"),
-        _ => ("running", "active", "enabled"),
-    };
-    let described = match name {
-        "pvedaemon" => "PVE API Daemon",
-        "pveproxy" => "PVE API Proxy Server",
-        "pvestatd" => "PVE Status Daemon",
-        "pvescheduler" => "Proxmox VE scheduler",
-        "pve-cluster" => "The Proxmox VE cluster filesystem",
-        "pve-firewall" => "Proxmox VE firewall",
-        "pve-ha-crm" => "PVE Cluster HA Resource Manager Daemon",
-        "pve-ha-lrm" => "PVE Local HA Resource Manager Daemon",
-        _ => "",
-    };
-    let described = if described.is_empty() { format!("{name}.service") } else { described.to_owned() };
-    json!({
-        "service": name, "name": name, "desc": described, "state": state, "active-state": active,
-        "unit-state": unit,
-    })
-}
-
-/// `GET /nodes/{node}/services`.
-pub fn services(_: &mut Ctx<'_>, _: &Args) -> Result<Value, Refusal> {
-    Ok(SERVICES.iter().map(|s| service_row(s)).collect::<Vec<_>>().into())
-}
-
-/// `GET /nodes/{node}/services/{service}/state`.
-pub fn service(_: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
-    Ok(service_row(args.text("service")))
 }
 
 /// An empty list that is true of this cluster.

@@ -70,6 +70,70 @@ pub(super) fn host_name(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal
     Ok(json!({"result": {"host-name": name}}))
 }
 
+/// `GET …/agent/info`.
+pub(super) fn about(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
+    ready(ctx, args)?;
+    let known = ["guest-ping", "guest-info", "guest-exec", "guest-get-osinfo", "guest-network-get-interfaces"];
+    let commands: Vec<Value> =
+        known.iter().map(|c| json!({"name": c, "enabled": true, "success-response": true})).collect();
+    Ok(json!({"result": {"version": "9.2.0", "supported_commands": commands}}))
+}
+
+/// `GET …/agent/get-time`: nanoseconds.
+pub(super) fn time(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
+    let now = ctx.world.clock_ms;
+    ready(ctx, args)?;
+    Ok(json!({"result": now * 1_000_000}))
+}
+
+/// `GET …/agent/get-timezone`.
+pub(super) fn timezone(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
+    ready(ctx, args)?;
+    Ok(json!({"result": {"offset": 0, "zone": "UTC"}}))
+}
+
+/// `GET …/agent/get-users`: nobody is logged in.
+pub(super) fn users(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
+    ready(ctx, args)?;
+    Ok(json!({"result": []}))
+}
+
+/// `GET …/agent/get-vcpus`.
+pub(super) fn vcpus(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
+    let guest = ready(ctx, args)?;
+    let number = |key: &str| guest.config.get(key).and_then(|v| v.parse::<u32>().ok()).unwrap_or(1);
+    let count = number("cores") * number("sockets");
+    let each = (0..count).map(|i| json!({"logical-id": i, "online": true, "can-offline": i > 0}));
+    Ok(json!({"result": each.collect::<Vec<_>>()}))
+}
+
+/// `GET …/agent/get-fsinfo`: one file system, on the first disk.
+pub(super) fn file_systems(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
+    let guest = ready(ctx, args)?;
+    let size = crate::sim::api::cluster::resources::disk_size(guest);
+    Ok(json!({"result": [{
+        "name": "sda1", "mountpoint": "/", "type": "ext4", "total-bytes": size, "used-bytes": size / 4, "disk": [],
+    }]}))
+}
+
+/// `POST …/agent/fsfreeze-…`: how many file systems were frozen or thawed.
+pub(super) fn freeze(ctx: &mut Ctx<'_>, args: &Args, frozen: bool) -> Result<Value, Refusal> {
+    ready(ctx, args)?.agent.insert("frozen".to_owned(), frozen.into());
+    Ok(json!({"result": 1}))
+}
+
+/// `POST …/agent/fsfreeze-status`.
+pub(super) fn frozen(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
+    let frozen = ready(ctx, args)?.agent.get("frozen") == Some(&Value::Bool(true));
+    Ok(json!({"result": if frozen { "frozen" } else { "thawed" }}))
+}
+
+/// `POST …/agent/fstrim`.
+pub(super) fn trim(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
+    ready(ctx, args)?;
+    Ok(json!({"result": {"paths": [{"path": "/", "trimmed": 0, "minimum": 0}]}}))
+}
+
 /// `POST …/agent/exec`: remembers the command; it ends well at once, unless it is `false`.
 pub(super) fn exec(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
     let command = args.strings("command").join(" ");

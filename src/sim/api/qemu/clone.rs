@@ -3,12 +3,14 @@
 use super::create::fresh_identity;
 use super::disk::{COPY_MS_PER_GIB, copy, parts_of, print_drive};
 use super::{drives, ended, file_of, machine, told, unlocked};
+use crate::sim::api::cluster::ha;
 use crate::sim::ctx::{Ctx, NewTask};
 use crate::sim::request::{Args, Refusal};
 use crate::sim::task::End;
 use crate::sim::volume::storage_of;
 use crate::sim::world::{Guest, GuestType, Power, Volume, World};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 /// `POST …/clone`.
 pub(super) fn clone(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
@@ -222,10 +224,20 @@ pub(super) fn migrate_check(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Ref
             }))
         })
         .collect();
-    let others: Vec<&String> = ctx.world.nodes.iter().filter(|(n, s)| *n != node && s.online).map(|(n, _)| n).collect();
+    let storages: BTreeSet<String> =
+        drives(&guest.config).iter().map(|(_, t)| storage_of(file_of(t)).to_owned()).collect();
+    let (mut allowed, mut not_allowed) = (Vec::new(), serde_json::Map::new());
+    for name in ctx.world.nodes.iter().filter(|(n, s)| *n != node && s.online).map(|(n, _)| n) {
+        let missing: Vec<&String> = storages.iter().filter(|s| ctx.world.usable_storage(s, name).is_err()).collect();
+        if missing.is_empty() {
+            allowed.push(name.clone());
+        } else {
+            not_allowed.insert(name.clone(), json!({ "unavailable_storages": missing }));
+        }
+    }
     Ok(json!({
         "running": i32::from(guest.power != Power::Stopped), "local_disks": disks, "local_resources": [],
-        "mapped-resources": [], "mapped-resource-info": {}, "allowed_nodes": others, "not_allowed_nodes": {},
+        "mapped-resources": [], "mapped-resource-info": {}, "allowed_nodes": allowed, "not_allowed_nodes": not_allowed,
         "has-dbus-vmstate": 1,
     }))
 }
@@ -255,6 +267,12 @@ pub(super) fn migrate(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> 
         .collect();
     if on && !local.is_empty() && !args.on("with-local-disks") {
         return Err(Refusal::died("can't live migrate attached local disks without with-local-disks option"));
+    }
+    let sid = format!("vm:{vmid}");
+    if ha::is_managed(ctx.world, &sid) {
+        let told = json!({ "node": node, "vmid": vmid, "target": target, "storage": args.get("targetstorage") });
+        let own = ha::Own { task_type: "qmigrate", effect: "qemu.migrate", told };
+        return Ok(ha::relocate(ctx, &node, &sid, &target, &own));
     }
     let bytes: u64 = local.iter().map(|(_, s)| s).sum();
     let what = json!({"node": node, "vmid": vmid, "target": target, "storage": args.get("targetstorage")});

@@ -26,6 +26,7 @@ const DISK: Check = Check::All("/vms/{vmid}", &["VM.Config.Disk"]);
 const SNAPSHOT: Check = Check::All("/vms/{vmid}", &["VM.Snapshot"]);
 const ALLOCATE: Check = Check::All("/vms/{vmid}", &["VM.Allocate"]);
 const AGENT: Check = Check::Any("/vms/{vmid}", &["VM.GuestAgent.Audit", "VM.GuestAgent.Unrestricted"]);
+const FREEZE: Check = Check::Any("/vms/{vmid}", &["VM.GuestAgent.FileSystemMgmt", "VM.GuestAgent.Unrestricted"]);
 const CONFIG: Check = Check::Any(
     "/vms/{vmid}",
     &[
@@ -142,6 +143,16 @@ pub const ROUTES: &[Route] = &[
     route("GET", "/nodes/{node}/qemu/{vmid}/agent/network-get-interfaces", &[], AGENT, agent::interfaces),
     route("GET", "/nodes/{node}/qemu/{vmid}/agent/get-osinfo", &[], AGENT, agent::os_info),
     route("GET", "/nodes/{node}/qemu/{vmid}/agent/get-host-name", &[], AGENT, agent::host_name),
+    route("GET", "/nodes/{node}/qemu/{vmid}/agent/info", &[], AGENT, agent::about),
+    route("GET", "/nodes/{node}/qemu/{vmid}/agent/get-time", &[], AGENT, agent::time),
+    route("GET", "/nodes/{node}/qemu/{vmid}/agent/get-timezone", &[], AGENT, agent::timezone),
+    route("GET", "/nodes/{node}/qemu/{vmid}/agent/get-users", &[], AGENT, agent::users),
+    route("GET", "/nodes/{node}/qemu/{vmid}/agent/get-vcpus", &[], AGENT, agent::vcpus),
+    route("GET", "/nodes/{node}/qemu/{vmid}/agent/get-fsinfo", &[], AGENT, agent::file_systems),
+    route("POST", "/nodes/{node}/qemu/{vmid}/agent/fsfreeze-freeze", &[], FREEZE, |c, a| agent::freeze(c, a, true)),
+    route("POST", "/nodes/{node}/qemu/{vmid}/agent/fsfreeze-thaw", &[], FREEZE, |c, a| agent::freeze(c, a, false)),
+    route("POST", "/nodes/{node}/qemu/{vmid}/agent/fsfreeze-status", &[], FREEZE, agent::frozen),
+    route("POST", "/nodes/{node}/qemu/{vmid}/agent/fstrim", &[], FREEZE, agent::trim),
     route(
         "POST",
         "/nodes/{node}/qemu/{vmid}/agent/exec",

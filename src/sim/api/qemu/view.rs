@@ -171,9 +171,14 @@ pub(super) fn feature(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> 
     };
     let snapshots =
         all(&|storage, format| format == "qcow2" || matches!(storage, "lvmthin" | "btrfs" | "rbd" | "zfspool"));
+    if let Some(name) = args.get("snapname").filter(|n| !guest.snapshots.contains_key(*n)) {
+        return Err(Refusal::died(format!("snapshot '{name}' does not exist")));
+    }
     let has = match args.text("feature") {
         "snapshot" => snapshots,
         "clone" => template,
+        // ZFSPoolPlugin.pm, volume_has_feature: it copies a volume as it is, and none as it was.
+        "copy" if args.get("snapname").is_some() => all(&|storage, _| storage != "zfspool"),
         _ => true,
     };
     let shared =

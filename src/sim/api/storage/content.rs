@@ -5,7 +5,7 @@ use crate::sim::ctx::{Ctx, NewTask};
 use crate::sim::request::{Args, Refusal};
 use crate::sim::task::End;
 use crate::sim::volume::storage_of;
-use crate::sim::world::{GuestType, Volume, World};
+use crate::sim::world::{Volume, World};
 use serde_json::{Map, Value, json};
 
 /// What a download is taken to weigh; nothing is really fetched.
@@ -316,36 +316,4 @@ pub fn arrived(world: &mut World, told: &Value, lines: &mut Vec<String>) -> End 
         ..Volume::default()
     });
     End::Ok
-}
-
-/// `GET …/prunebackups`: which backups a retention would keep, by `keep-last` and `keep-all` only.
-pub fn prune_list(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
-    definition(ctx, args)?;
-    let storage = args.text("storage");
-    let of_definition = || ctx.world.storages.get(storage).and_then(|s| s.config.get("prune-backups")).cloned();
-    let text = args.get("prune-backups").map(str::to_owned).or_else(of_definition).unwrap_or_default();
-    let keep = crate::pve::property::PropertyString::parse(&text, "");
-    let last = keep.get("keep-last").and_then(|n| n.parse::<usize>().ok());
-    let mut found: Vec<&Volume> = ctx
-        .world
-        .volumes
-        .iter()
-        .filter(|v| v.content == "backup" && storage_of(&v.volid) == storage)
-        .filter(|v| args.get("vmid").is_none() || v.vmid == Some(args.vmid()))
-        .collect();
-    found.sort_by_key(|v| (v.vmid, std::cmp::Reverse(v.ctime)));
-    let mut rows = Vec::new();
-    for (i, v) in found.iter().enumerate() {
-        let before = found[..i].iter().filter(|o| o.vmid == v.vmid && !o.protected).count();
-        let kind = if v.volid.contains("vzdump-lxc") { GuestType::Lxc } else { GuestType::Qemu }.as_str();
-        let mark = match last {
-            _ if v.protected => "protected",
-            Some(n) if before >= n => "remove",
-            _ => "keep",
-        };
-        if args.get("type").is_none_or(|t| t == kind) {
-            rows.push(json!({ "volid": v.volid, "vmid": v.vmid, "ctime": v.ctime, "type": kind, "mark": mark }));
-        }
-    }
-    Ok(rows.into())
 }

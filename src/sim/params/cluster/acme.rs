@@ -1,7 +1,7 @@
-//! Parameters: ACME accounts.
+//! Parameters: ACME accounts and challenge plugins.
 
 use crate::sim::params;
-use crate::sim::verify::{Kind, Param, format, opt, req};
+use crate::sim::verify::{Kind, Param, between, format, opt, req};
 
 /// A new account.
 pub const NEW: &[Param] = &[
@@ -16,6 +16,25 @@ pub const NEW: &[Param] = &[
 pub const NAME: &[Param] = &[opt("name", format(params::config_id))];
 /// A changed account.
 pub const CHANGE: &[Param] = &[opt("contact", Kind::List(email))];
+
+/// A challenge plugin's id.
+pub const PLUGIN_ID: &[Param] = &[req("id", format(params::config_id))];
+/// A challenge plugin. Of the many DNS services any name is taken.
+pub const PLUGIN: &[Param] = &[
+    req("id", format(params::config_id)),
+    opt("api", format(params::config_id)),
+    opt("data", Kind::Str),
+    opt("disable", Kind::Bool),
+    opt("nodes", Kind::List(params::node)),
+    opt("validation-delay", between(0, 172_800)),
+];
+const PLUGIN_TYPES: Kind = Kind::Enum(&["dns", "standalone"]);
+/// A new challenge plugin.
+pub const PLUGIN_NEW: &[Param] = &[req("type", PLUGIN_TYPES)];
+/// The list of challenge plugins.
+pub const PLUGINS: &[Param] = &[opt("type", PLUGIN_TYPES)];
+/// A changed challenge plugin.
+pub const PLUGIN_CHANGE: &[Param] = &[opt("delete", Kind::List(params::config_id)), opt("digest", Kind::Len(0, 64))];
 
 fn url(text: &str) -> bool {
     text.starts_with("http://") || text.starts_with("https://")

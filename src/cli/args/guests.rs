@@ -1,0 +1,215 @@
+//! What may be typed after the verbs that do something to one guest by hand.
+
+use crate::base::id::VmId;
+use crate::cli::args::{Allow, FormatArgs, duration};
+use crate::kinds::guest::hand::snapshot::check_name;
+use clap::{Args, Subcommand};
+use std::time::Duration;
+
+/// Which guest.
+#[derive(Debug, Clone, Args)]
+pub struct Which {
+    /// Its kind: vm, ct or template
+    pub kind: String,
+    /// Its name in the manifests, its name in PVE, or its VMID
+    pub name: String,
+}
+
+/// What is agreed to, and how the end is told.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Agreed {
+    /// Permit what is refused otherwise; repeatable
+    #[arg(long, value_enum, value_name = "WHAT")]
+    pub allow: Vec<Allow>,
+    /// Show what would be done and stop
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Form of output.
+    #[command(flatten)]
+    pub format: FormatArgs,
+}
+
+/// `start`, `stop`.
+#[derive(Debug, Args)]
+pub struct Act {
+    /// Which guest.
+    #[command(flatten)]
+    pub which: Which,
+    /// What is agreed to.
+    #[command(flatten)]
+    pub agreed: Agreed,
+}
+
+/// `shutdown`, `restart`.
+#[derive(Debug, Args)]
+pub struct Orderly {
+    /// Which guest.
+    #[command(flatten)]
+    pub which: Which,
+    /// How long it may take to shut down: 30s, 5m
+    #[arg(long, default_value = "3m", value_parser = duration, value_name = "TIME")]
+    pub timeout: Duration,
+    /// What is agreed to.
+    #[command(flatten)]
+    pub agreed: Agreed,
+}
+
+/// `clone`.
+#[derive(Debug, Args)]
+pub struct Clone {
+    /// Which guest.
+    #[command(flatten)]
+    pub which: Which,
+    /// The name of the new guest
+    #[arg(value_name = "NEWNAME", value_parser = guest_name)]
+    pub new: String,
+    /// Its number [default: the smallest that is free]
+    #[arg(long, value_name = "VMID", value_parser = number)]
+    pub vmid: Option<VmId>,
+    /// Copy the disks; the default for what is no template
+    #[arg(long, conflicts_with = "linked")]
+    pub full: bool,
+    /// Let the disks hang on those of the source; the default for templates
+    #[arg(long)]
+    pub linked: bool,
+    /// Put the disks of a full clone on this storage
+    #[arg(long, value_name = "STORAGE", conflicts_with = "linked")]
+    pub storage: Option<String>,
+    /// Make it on this node; its disks must be on shared storage
+    #[arg(long, value_name = "NODE")]
+    pub target_node: Option<String>,
+    /// Copy the guest as it was at this snapshot
+    #[arg(long, value_name = "SNAP", value_parser = check_name)]
+    pub snapshot: Option<String>,
+    /// What is agreed to.
+    #[command(flatten)]
+    pub agreed: Agreed,
+}
+
+/// `migrate`.
+#[derive(Debug, Args)]
+pub struct Migrate {
+    /// Which guest.
+    #[command(flatten)]
+    pub which: Which,
+    /// The node that it moves to
+    #[arg(value_name = "NODE")]
+    pub node: String,
+    /// Only while it runs, without an interruption (VMs)
+    #[arg(long, conflicts_with = "offline")]
+    pub online: bool,
+    /// Only while it does not run
+    #[arg(long)]
+    pub offline: bool,
+    /// Copy disks on local storage too while it runs
+    #[arg(long)]
+    pub with_local_disks: bool,
+    /// What is agreed to.
+    #[command(flatten)]
+    pub agreed: Agreed,
+}
+
+/// `snapshot`.
+#[derive(Debug, Subcommand)]
+pub enum Snapshot {
+    /// Take a snapshot
+    Create(SnapshotCreate),
+    /// List the snapshots of a guest, oldest first
+    List(SnapshotList),
+    /// Delete a snapshot; one that pvectl did not take wants --allow data-loss
+    Delete(SnapshotDelete),
+}
+
+/// `snapshot create`.
+#[derive(Debug, Args)]
+pub struct SnapshotCreate {
+    /// Which guest.
+    #[command(flatten)]
+    pub which: Which,
+    /// How it is called
+    #[arg(value_name = "SNAP", value_parser = check_name)]
+    pub snapshot: String,
+    /// Save what is in the memory of a running VM, too
+    #[arg(long, conflicts_with = "no_ram")]
+    pub ram: bool,
+    /// Save the disks alone (the default)
+    #[arg(long)]
+    pub no_ram: bool,
+    /// A few words about it
+    #[arg(long, value_name = "TEXT")]
+    pub description: Option<String>,
+    /// What is agreed to.
+    #[command(flatten)]
+    pub agreed: Agreed,
+}
+
+/// `snapshot list`.
+#[derive(Debug, Args)]
+pub struct SnapshotList {
+    /// Which guest.
+    #[command(flatten)]
+    pub which: Which,
+    /// Form of output.
+    #[command(flatten)]
+    pub format: FormatArgs,
+}
+
+/// `snapshot delete`.
+#[derive(Debug, Args)]
+pub struct SnapshotDelete {
+    /// Which guest.
+    #[command(flatten)]
+    pub which: Which,
+    /// Which snapshot
+    #[arg(value_name = "SNAP", value_parser = check_name)]
+    pub snapshot: String,
+    /// What is agreed to.
+    #[command(flatten)]
+    pub agreed: Agreed,
+}
+
+/// `restore`.
+#[derive(Debug, Args)]
+pub struct Restore {
+    /// Which guest.
+    #[command(flatten)]
+    pub which: Which,
+    /// Which snapshot
+    #[arg(value_name = "SNAP", value_parser = check_name)]
+    pub snapshot: String,
+    /// Leave the guest alone and make a new one of the snapshot, with this name
+    #[arg(long, value_name = "NEWNAME", value_parser = guest_name)]
+    pub branch: Option<String>,
+    /// Start the guest when it is rolled back
+    #[arg(long, conflicts_with = "branch")]
+    pub start: bool,
+    /// The number of the new guest [default: the smallest that is free]
+    #[arg(long, value_name = "VMID", value_parser = number, requires = "branch")]
+    pub vmid: Option<VmId>,
+    /// Put the disks of the new guest on this storage
+    #[arg(long, value_name = "STORAGE", requires = "branch")]
+    pub storage: Option<String>,
+    /// What is agreed to.
+    #[command(flatten)]
+    pub agreed: Agreed,
+}
+
+fn number(text: &str) -> Result<VmId, String> {
+    let number = text.parse().ok().and_then(VmId::new);
+    number.ok_or_else(|| format!("expected a number from {} to {}", VmId::MIN, VmId::MAX))
+}
+
+/// What PVE takes as a guest's name: a DNS name.
+fn guest_name(text: &str) -> Result<String, String> {
+    let label = |l: &str| {
+        let inside = l.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+        inside && !l.is_empty() && l.len() <= 63 && !l.starts_with('-') && !l.ends_with('-')
+    };
+    if text.split('.').all(label) {
+        return Ok(text.to_owned());
+    }
+    Err("expected a DNS name: letters, digits and - inside, such as web-02".to_owned())
+}

@@ -1,0 +1,318 @@
+//! Snapshots: taken, deleted, gone back to. A snapshot that pvectl took says so in its description; one that it did not take
+//! is somebody's, and goes only with consent.
+
+use crate::base::diagnostic::nearest;
+use crate::base::id::GuestType;
+use crate::kinds::guest::hand::clone::storages_of;
+use crate::kinds::guest::hand::deed::{Scene, base, open, task};
+use crate::pve::request::{Call, Method, Query, segment};
+use crate::resource::index::{GuestRow, number, text};
+use crate::resource::observation::guest_query;
+use crate::resource::step::{Action, Delta, Impact};
+use serde_json::Value;
+use std::collections::BTreeSet;
+
+/// The last line of the description of a snapshot that pvectl took.
+pub const TAKEN_BY: &str = "taken with pvectl";
+/// PVE's bound of a snapshot's name.
+const NAME_MAX: usize = 40;
+
+/// What is done to a guest's snapshots.
+#[derive(Clone, Debug)]
+pub enum Snapshot {
+    /// Take one.
+    Create {
+        /// Its name.
+        name: String,
+        /// With what is in memory.
+        memory: bool,
+        /// For people.
+        description: Option<String>,
+    },
+    /// Delete one.
+    Delete {
+        /// Its name.
+        name: String,
+    },
+    /// Go back to one: everything since then is lost.
+    Rollback {
+        /// Its name.
+        name: String,
+        /// Start the guest after it.
+        start: bool,
+    },
+}
+
+/// A snapshot as the list shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// Its name.
+    pub name: String,
+    /// For people, without our line.
+    pub description: String,
+    /// Seconds since the epoch.
+    pub time: Option<u64>,
+    /// With what was in memory.
+    pub memory: bool,
+    /// The one before it.
+    pub parent: Option<String>,
+    /// pvectl took it.
+    pub ours: bool,
+}
+
+/// The read that lists a guest's snapshots.
+pub fn list_query(row: &GuestRow) -> Query {
+    Query::new(format!("{}/snapshot", base(row)))
+}
+
+/// The snapshots of a list, oldest first; where the guest stands is none.
+pub fn rows(list: &Value) -> Vec<Row> {
+    let mut rows: Vec<Row> = list
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter(|r| r["name"] != "current")
+        .filter_map(|r| {
+            let words = text(&r["description"]).unwrap_or_default();
+            let words = words.trim_end();
+            let own = words.strip_suffix(TAKEN_BY);
+            Some(Row {
+                name: text(&r["name"])?,
+                description: own.unwrap_or(words).trim_end().to_owned(),
+                time: number(&r["snaptime"]),
+                memory: number(&r["vmstate"]) == Some(1),
+                parent: text(&r["parent"]),
+                ours: own.is_some(),
+            })
+        })
+        .collect();
+    rows.sort_by(|a, b| (a.time, &a.name).cmp(&(b.time, &b.name)));
+    rows
+}
+
+/// The names in a list.
+pub fn names(list: &Value) -> BTreeSet<String> {
+    rows(list).into_iter().map(|r| r.name).collect()
+}
+
+/// What PVE takes as a name (`pve-configid`); why not, otherwise.
+pub fn check_name(name: &str) -> Result<String, String> {
+    let mut letters = name.chars();
+    let first = letters.next().is_some_and(|c| c.is_ascii_alphabetic());
+    let rest = letters.all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
+    if !first || !rest || name.len() < 2 || name.len() > NAME_MAX {
+        return Err(format!(
+            "a snapshot's name begins with a letter, goes on with letters, digits, - and _, and has 2 to {NAME_MAX} of them"
+        ));
+    }
+    if matches!(name, "current" | "pending") {
+        return Err("PVE keeps this name for itself".to_owned());
+    }
+    Ok(name.to_owned())
+}
+
+/// Types of the task.
+pub fn task_types(snapshot: &Snapshot) -> &'static [&'static str] {
+    match snapshot {
+        Snapshot::Create { .. } => &["qmsnapshot", "vzsnapshot"],
+        Snapshot::Delete { .. } => &["qmdelsnapshot", "vzdelsnapshot"],
+        Snapshot::Rollback { .. } => &["qmrollback", "vzrollback"],
+    }
+}
+
+fn feature_query(row: &GuestRow) -> Query {
+    Query::new(format!("{}/feature", base(row))).with("feature", "snapshot")
+}
+
+/// What is read.
+pub fn reads(snapshot: &Snapshot, row: &GuestRow, first: bool) -> BTreeSet<Query> {
+    let mut reads = BTreeSet::from([list_query(row)]);
+    match snapshot {
+        Snapshot::Create { .. } if first => reads.extend([feature_query(row), guest_query(row)]),
+        Snapshot::Rollback { .. } if first => reads.extend([guest_query(row)]),
+        Snapshot::Create { .. } | Snapshot::Delete { .. } | Snapshot::Rollback { .. } => {}
+    }
+    reads
+}
+
+/// There is no snapshot of that name.
+pub fn unknown(name: &str, list: &Value, scene: &Scene<'_>, delta: &mut Delta) {
+    let known = names(list);
+    let help = match nearest(name, known.iter().map(String::as_str)) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None if known.is_empty() => "it has no snapshots".to_owned(),
+        None => format!("its snapshots: {}", known.into_iter().collect::<Vec<_>>().join(", ")),
+    };
+    scene.refuse(delta, format!("{} {} has no snapshot `{name}`", scene.word(), scene.row.vmid), help);
+}
+
+/// What is to be done.
+pub fn plan(snapshot: &Snapshot, scene: &Scene<'_>, delta: &mut Delta) {
+    let Some(list) = scene.seen.value(&list_query(scene.row)) else {
+        // Why not is said with everything else that could not be read.
+        delta.action = Action::Update;
+        return;
+    };
+    match snapshot {
+        Snapshot::Create { name, memory, description } => {
+            create(name, *memory, description.as_deref(), list, scene, delta)
+        }
+        Snapshot::Delete { name } => delete(name, list, scene, delta),
+        Snapshot::Rollback { name, start } => rollback(name, *start, list, scene, delta),
+    }
+}
+
+fn create(name: &str, memory: bool, description: Option<&str>, list: &Value, scene: &Scene<'_>, delta: &mut Delta) {
+    let taken = names(list).contains(name);
+    // While it is taken it is in the list, with a state of its own.
+    let in_work = |r: &&Value| r["name"] == name && !r["snapstate"].is_null();
+    if taken && !scene.is_first() && list.as_array().into_iter().flatten().find(in_work).is_none() {
+        return;
+    }
+    let (vmid, row) = (scene.row.vmid, scene.row);
+    if taken {
+        let other = format!("{} {vmid} has a snapshot `{name}` already", scene.word());
+        let kind = &scene.target.resource.kind;
+        scene.refuse(delta, other, format!("take another name, or: pvectl snapshot delete {kind} {vmid} {name}"));
+    }
+    scene.require_here(delta, &["VM.Snapshot"]);
+    let able = scene.seen.value(&feature_query(row)).and_then(|v| number(&v["hasFeature"]));
+    if able == Some(0) {
+        let on = storages_of(scene).into_iter().collect::<Vec<_>>().join(", ");
+        scene.refuse(
+            delta,
+            format!("the storages of {} {vmid} ({on}) cannot take snapshots", scene.word()),
+            "move its disks to thin LVM, ZFS, btrfs or Ceph, or to qcow2 files; or back it up with vzdump",
+        );
+    }
+    if memory && row.guest == GuestType::Lxc {
+        scene.refuse(delta, "PVE saves no memory of containers", "leave --ram out");
+    } else if memory && !scene.running() {
+        scene.refuse(delta, format!("VM {vmid} does not run, so there is no memory to save"), "leave --ram out");
+    }
+    if !memory && scene.running() {
+        scene
+            .say(delta, "it runs, and its memory is not saved: going back to it is like a start after a power failure");
+    }
+    let words = description.map(str::trim).filter(|d| !d.is_empty());
+    let words = words.map_or_else(|| TAKEN_BY.to_owned(), |d| format!("{d}\n{TAKEN_BY}"));
+    let mut call =
+        Call::new(Method::Post, format!("{}/snapshot", base(row))).with("snapname", name).with("description", words);
+    if memory {
+        call = call.with("vmstate", 1);
+    }
+    let with = if memory { "disks and memory" } else { "disks" };
+    let step = task(format!("take snapshot `{name}` of {vmid} ({with})"), call, Impact::Live, row);
+    open(delta, &format!("snapshot {name}"), Some("not there"), Some(&format!("there ({with})")), step);
+}
+
+fn delete(name: &str, list: &Value, scene: &Scene<'_>, delta: &mut Delta) {
+    let Some(found) = rows(list).into_iter().find(|r| r.name == name) else {
+        if scene.is_first() {
+            delta.action = Action::Update;
+            unknown(name, list, scene, delta);
+        }
+        return;
+    };
+    scene.require_here(delta, &["VM.Snapshot"]);
+    let impact = if found.ours { Impact::Live } else { Impact::DataLoss };
+    if !found.ours {
+        scene.say(delta, format!("pvectl did not take `{name}`: somebody else may count on it"));
+    }
+    let call = Call::new(Method::Delete, format!("{}/snapshot/{}", base(scene.row), segment(name)));
+    let step = task(format!("delete snapshot `{name}` of {}", scene.row.vmid), call, impact, scene.row);
+    open(delta, &format!("snapshot {name}"), Some("there"), Some("gone"), step);
+}
+
+fn rollback(name: &str, start: bool, list: &Value, scene: &Scene<'_>, delta: &mut Delta) {
+    let snapshots = rows(list);
+    let Some(found) = snapshots.iter().find(|r| r.name == name) else {
+        delta.action = Action::Update;
+        unknown(name, list, scene, delta);
+        return;
+    };
+    let current = list.as_array().into_iter().flatten().find(|r| r["name"] == "current");
+    let parent = current.and_then(|c| text(&c["parent"]));
+    let back = parent.as_deref() == Some(name);
+    if !scene.is_first() && back && (!start || scene.running()) {
+        return;
+    }
+    let vmid = scene.row.vmid;
+    scene.require_here(delta, &["VM.Snapshot.Rollback", "VM.Snapshot"]);
+    if start {
+        scene.require_here(delta, &["VM.PowerMgmt"]);
+    }
+    only_the_newest(found, &snapshots, scene, delta);
+    if scene.running() {
+        scene.say(delta, "it runs: PVE stops it hard before it goes back");
+    }
+    scene.say(
+        delta,
+        match (start || found.memory, scene.managed()) {
+            (true, _) => "it runs after it",
+            (false, true) => "it is stopped after it, and the HA manager starts it again",
+            (false, false) => "it is stopped after it; --start starts it",
+        },
+    );
+    if scene.target.marker.is_some() {
+        scene.say(delta, "its configuration goes back too: pvectl diff shows what its manifest then wants changed");
+    }
+    let mut call = Call::new(Method::Post, format!("{}/snapshot/{}/rollback", base(scene.row), segment(name)));
+    if start {
+        call = call.with("start", 1);
+    }
+    let step = task(format!("roll {vmid} back to `{name}`"), call, Impact::DataLoss, scene.row);
+    let from = parent.map_or_else(|| "as it is".to_owned(), |parent| format!("as it became after {parent}"));
+    open(delta, "state", Some(&from), Some(&format!("as at {name}")), step);
+}
+
+/// ZFS and LVM chains go back to the newest snapshot only.
+fn only_the_newest(found: &Row, snapshots: &[Row], scene: &Scene<'_>, delta: &mut Delta) {
+    let plugin = |s: &String| {
+        let row = scene.seen.index.storages.get(&(scene.row.node.clone(), s.clone()));
+        row.is_some_and(|r| matches!(r.plugin.as_str(), "zfspool" | "zfs" | "lvm"))
+    };
+    let strict: Vec<String> = storages_of(scene).into_iter().filter(plugin).collect();
+    let newer: Vec<&str> = snapshots.iter().filter(|r| r.time > found.time).map(|r| r.name.as_str()).collect();
+    if !strict.is_empty() && !newer.is_empty() {
+        scene.refuse(
+            delta,
+            format!(
+                "`{}` is not the newest snapshot, and storage `{}` goes back to the newest only",
+                found.name,
+                strict.join("`, `")
+            ),
+            format!("delete the newer ones first: {}", newer.join(", ")),
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn names_that_pve_takes() {
+        for good in ["ab", "before-upgrade", "A_1"] {
+            assert_eq!(check_name(good).as_deref(), Ok(good));
+        }
+        let long = "a".repeat(41);
+        for bad in ["", "a", "1a", "a b", "ä1", "current", "pending", &long] {
+            assert!(check_name(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_list_in_every_dress() {
+        let list = json!([
+            {"name": "late", "snaptime": "200", "vmstate": "1", "parent": "early", "description": "by hand\n"},
+            {"name": "early", "snaptime": 100, "description": "mine\ntaken with pvectl"},
+            {"name": "current", "parent": "late"},
+        ]);
+        let rows = rows(&list);
+        assert_eq!(rows.iter().map(|r| r.name.as_str()).collect::<Vec<_>>(), ["early", "late"]);
+        assert_eq!((rows[0].ours, rows[0].description.as_str(), rows[0].memory), (true, "mine", false));
+        assert_eq!((rows[1].ours, rows[1].description.as_str(), rows[1].memory), (false, "by hand", true));
+    }
+}
