@@ -204,9 +204,11 @@ fn a_disk_that_was_taken_out_is_not_replaced_by_an_empty_one() {
         .with("apply --yes", &web("", spec))
         .code(3)
         .says("scsi0 was taken out, and unused0 holds local-lvm:vm-300-disk-0")
-        .says("pvectl api PUT /nodes/pve1/qemu/300/config scsi0=local-lvm:vm-300-disk-0");
+        .says("plug it in again: write `volume: local-lvm:vm-300-disk-0` in place");
     assert_eq!(before, scene.world());
-    scene.run("--sim api PUT /nodes/pve1/qemu/300/config scsi0=local-lvm:vm-300-disk-0").code(0);
+    scene
+        .with("apply", &web("", &spec.replace("storage: local-lvm, size: 2Gi", "volume: 'local-lvm:vm-300-disk-0'")))
+        .code(0);
     scene.with("apply", &web("", spec)).code(0);
     let config = &scene.guest(300)["config"];
     assert!(config["scsi0"].as_str().is_some_and(|d| d.contains("disk-0")) && config["unused0"].is_null(), "{config}");

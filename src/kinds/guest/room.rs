@@ -54,7 +54,7 @@ pub fn check_volumes(cx: &PlanContext<'_>, want: &GuestDesired, seen: Option<&Gu
             delta.problems.push(
                 Problem::new(&prefix, format!("{slot} was taken out, and {unused} holds {volume}, which may be it"))
                     .help(format!(
-                        "plug it in again: write `volume: {volume}` there; or, for a new and empty one, delete {unused} in \
+                        "plug it in again: write `volume: {volume}` in place of `storage` and `size`; or, for a new and empty one, delete {unused} in \
                          PVE first"
                     )),
             );

@@ -185,14 +185,13 @@ fn write_steps(
     delta: &mut Delta,
 ) {
     let (guest, vmid, node, path) = base(cx.identity);
-    let grown: Vec<(&str, &str)> = differences
+    let Volumes { grown, moved, at_work } = volumes(seen, differences, delta);
+    let written: Vec<Difference> = differences
         .iter()
-        .filter_map(|d| {
-            let (slot, part) = mapping::volume_path(&d.path)?;
-            (part == "size" && seen.config.contains_key(slot)).then_some((slot, d.to.as_deref()?))
-        })
+        .filter(|d| mapping::volume_path(&d.path).is_none_or(|(slot, _)| !at_work.contains(slot)))
+        .cloned()
         .collect();
-    let mut write = compose::write(guest, &seen.config, &want.fields, differences);
+    let mut write = compose::write(guest, &seen.config, &want.fields, &written);
     write.delete.extend(detached.iter().cloned());
     add_cloud_init_drive(want, &seen.config, &mut write);
     let tagged = seen.config.get("tags").is_some_and(|t| t.split([';', ',', ' ']).any(|t| t == mapping::TAG));
@@ -238,10 +237,8 @@ fn write_steps(
         };
         delta.steps.push(Step::new(title, call, impact));
     }
-    for d in differences {
-        if let (Some((slot, "storage")), Some(from), Some(to)) = (mapping::volume_path(&d.path), &d.from, &d.to) {
-            delta.steps.push(move_step(cx, seen, slot, (from, to)));
-        }
+    for (slot, from, to) in moved {
+        delta.steps.push(move_step(cx, seen, slot, (from, to)));
     }
     for (slot, size) in grown {
         let bytes = Bytes::parse(size).unwrap_or_default();
@@ -269,6 +266,46 @@ fn write_steps(
             delta.after.push(ResourceRef::new("Pool", id.clone()));
         }
     }
+}
+
+/// What is done to volumes that are there.
+#[derive(Default)]
+struct Volumes<'a> {
+    /// Slot and size.
+    grown: Vec<(&'a str, &'a str)>,
+    /// Slot, storage, and storage to be.
+    moved: Vec<(&'a str, &'a str, &'a str)>,
+    /// Slots whose other options are written when that is done. PVE keeps what a running guest does not take at once as the
+    /// whole text of the slot, which would name the volume as it was before, and bring it back at the next start.
+    at_work: BTreeSet<&'a str>,
+}
+
+/// Which volumes grow and move now. For the same reason a slot with something pending waits for the guest's restart.
+fn volumes<'a>(seen: &GuestSeen, differences: &'a [Difference], delta: &mut Delta) -> Volumes<'a> {
+    let mut out = Volumes::default();
+    for d in differences {
+        let (Some((slot, part)), Some(to)) = (mapping::volume_path(&d.path), d.to.as_deref()) else { continue };
+        if !seen.config.contains_key(slot) || !matches!(part, "size" | "storage") {
+            continue;
+        }
+        if seen.running() && seen.pending.iter().any(|p| p == slot) {
+            let text =
+                format!("{slot} is left as it is until the guest has restarted: a change of it is pending in PVE");
+            if !delta.notes.contains(&Note::Info(text.clone())) {
+                delta.notes.push(Note::Info(text));
+            }
+            continue;
+        }
+        match (part, d.from.as_deref()) {
+            ("size", _) => out.grown.push((slot, to)),
+            (_, Some(from)) => out.moved.push((slot, from, to)),
+            (_, None) => continue,
+        }
+        if seen.running() {
+            out.at_work.insert(slot);
+        }
+    }
+    out
 }
 
 /// Moves a volume to another storage. Its source goes when the copy is whole, unless a snapshot may still need it: then PVE

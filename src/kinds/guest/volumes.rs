@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Disk {
     /// Where it is plugged in: `scsi0`, `virtio1`, `sata0`, `ide0`, …; `efidisk0` holds the firmware's settings, `tpmstate0` the TPM's.
-    #[schemars(regex(pattern = r"^(scsi([0-9]|[12][0-9]|30)|virtio([0-9]|1[0-5])|sata[0-5]|ide[0-3]|efidisk0|tpmstate0)$"))]
+    #[schemars(regex(
+        pattern = r"^(scsi([0-9]|[12][0-9]|30)|virtio([0-9]|1[0-5])|sata[0-5]|ide[0-3]|efidisk0|tpmstate0)$"
+    ))]
     pub slot: String,
     /// The storage that holds it; needed to create it. Another storage moves it there, while the VM runs.
     #[serde(default)]
