@@ -66,6 +66,7 @@ pub fn ordered(verb: &Verb) -> Option<Order<'_>> {
         | Verb::Describe(_)
         | Verb::Explain(_)
         | Verb::Validate(_)
+        | Verb::Check(_)
         | Verb::Drift(_)
         | Verb::Schema(_)
         | Verb::Api(_)

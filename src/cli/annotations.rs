@@ -2,6 +2,8 @@
 //! those of other programs are theirs.
 
 use crate::base::diagnostic::{Diagnostic, nearest};
+use crate::cli::check::ANNOTATION as CHECKS;
+use crate::kinds::guest::rules::checks::Checks;
 use crate::manifest::document::Document;
 use crate::manifest::explain::explain;
 use serde_json::Value;
@@ -36,8 +38,11 @@ pub fn check(document: &Document, schema: &Value) -> Vec<Diagnostic> {
         } else if name == IGNORE_FIELDS {
             let unknown = ignored(document).into_iter().filter_map(|field| leads_nowhere(document, schema, &field));
             found.extend(unknown.map(at));
+        } else if name == CHECKS {
+            let wrong = Checks::by_names(value).err().map(|why| Diagnostic::error("unknown-value", why));
+            found.extend(wrong.map(at));
         } else {
-            let known: Vec<&str> = CHOICES.iter().map(|(known, _)| *known).chain([IGNORE_FIELDS]).collect();
+            let known: Vec<&str> = CHOICES.iter().map(|(known, _)| *known).chain([IGNORE_FIELDS, CHECKS]).collect();
             let near = nearest(name, known.iter().copied()).map(|near| format!("did you mean `{near}`? "));
             let help = format!("{}annotations: {}", near.unwrap_or_default(), known.join(", "));
             found.push(at(Diagnostic::error("unknown-annotation", format!("unknown annotation `{name}`")).help(help)));

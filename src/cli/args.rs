@@ -1,6 +1,7 @@
 //! What may be typed. Doc comments are the help text. Owns shapes only: no file is opened and no environment is read but
 //! through clap.
 
+pub mod check;
 pub mod guests;
 
 use std::path::PathBuf;
@@ -123,6 +124,8 @@ pub enum Verb {
     Explain(Explain),
     /// Check manifests without a cluster
     Validate(Validate),
+    /// Hold guests against rules, ours or not; exit 0: none failed, 1: some did, 2 and up: errors
+    Check(check::Check),
     /// Report what was changed on the cluster although no manifest changed
     Drift(Drift),
     /// Write the JSON Schemas of the kinds

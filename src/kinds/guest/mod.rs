@@ -26,6 +26,7 @@ pub mod observed;
 pub mod plan;
 pub mod rights;
 pub mod room;
+pub mod rules;
 pub mod update;
 pub mod values;
 pub mod words;
