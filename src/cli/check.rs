@@ -20,7 +20,7 @@ use crate::kinds::guest::observed::{GuestSeen, decode_row};
 use crate::kinds::guest::rules::checks::Checks;
 use crate::kinds::guest::rules::evaluate::{Inside, agent_read, evaluate, reads};
 use crate::kinds::guest::rules::rule::{Finding, Severity, Verdict};
-use crate::kinds::guest::rules::sets::{ALL, RuleSet};
+use crate::kinds::guest::rules::sets::RuleSet;
 use crate::kinds::list;
 use crate::manifest::{read, schema};
 use crate::pve::error::PveError;
@@ -132,12 +132,9 @@ fn given(words: &[String]) -> Result<Option<Checks>, Failure> {
             (Ok(checks), _) => checks,
             (Err(_), true) => from_file(Path::new(word))?,
             (Err(why), false) => {
-                let names = ALL.map(RuleSet::name);
-                let hint = nearest(word, names).map_or_else(
-                    || "name a rule set, or a file with a list of rules".to_owned(),
-                    |near| format!("did you mean `{near}`?"),
+                return Err(
+                    Failure::new(exit::USAGE, why).hint("name a rule set, or a file with a list of rules and sets")
                 );
-                return Err(Failure::new(exit::USAGE, why).hint(hint));
             }
         };
         all.extend(checks.0);

@@ -100,6 +100,8 @@ impl ApiDoc {
             match schema_of(declared, name) {
                 None => wrong.push(format!("`{name}` is not declared")),
                 Some(schema) => {
+                    // A list is sent as its items, each under the same name.
+                    let schema = if schema["type"] == "array" { &schema["items"] } else { schema };
                     wrong.extend(fault(schema, value).map(|why| format!("{name}={value:?}: {why}")));
                     let needs = schema["requires"].as_str();
                     wrong.extend(
@@ -109,7 +111,8 @@ impl ApiDoc {
                     );
                 }
             }
-            if given.iter().filter(|(k, _)| k == name).count() > 1 {
+            let is_list = schema_of(declared, name).is_some_and(|schema| schema["type"] == "array");
+            if !is_list && given.iter().filter(|(k, _)| k == name).count() > 1 {
                 wrong.push(format!("`{name}` is sent twice"));
             }
         }
@@ -603,6 +606,8 @@ fn on_the_wire() -> Vec<Sent> {
     wire.sim.advance(std::time::Duration::from_secs(60));
     wire.run(at, "get vm -o wide", 0);
     wire.run(at, "get ct -o wide", 0);
+    wire.run(at, "check vm web-01 --rules LinuxRunner --inside", 1);
+    wire.run(at, "check ct pg-01", 1);
     wire.run(at, "describe vm web-01", 0);
     wire.run(at, "wait VirtualMachine/web-01 --for condition=Ready --timeout 5s", 0);
     let plan = at.join("plan.json").display().to_string();
@@ -621,7 +626,7 @@ fn on_the_wire() -> Vec<Sent> {
 
 /// Every request that pvectl can make, as `METHOD template`. A new constructor of a request enters here, and a life that
 /// makes it send.
-const EXPECTED: [&str; 69] = [
+const EXPECTED: [&str; 73] = [
     "GET /access/roles/{roleid}",
     "GET /access/users/{userid}",
     "GET /access/users/{userid}/token/{tokenid}",
@@ -642,6 +647,7 @@ const EXPECTED: [&str; 69] = [
     "GET /nodes/{node}/lxc",
     "GET /nodes/{node}/lxc/{vmid}/config",
     "GET /nodes/{node}/lxc/{vmid}/feature",
+    "GET /nodes/{node}/lxc/{vmid}/firewall/options",
     "GET /nodes/{node}/lxc/{vmid}/interfaces",
     "GET /nodes/{node}/lxc/{vmid}/migrate",
     "GET /nodes/{node}/lxc/{vmid}/pending",
@@ -649,6 +655,8 @@ const EXPECTED: [&str; 69] = [
     "GET /nodes/{node}/lxc/{vmid}/status/current",
     "GET /nodes/{node}/network",
     "GET /nodes/{node}/qemu",
+    "GET /nodes/{node}/qemu/{vmid}/agent/exec-status",
+    "GET /nodes/{node}/qemu/{vmid}/agent/info",
     "GET /nodes/{node}/qemu/{vmid}/agent/network-get-interfaces",
     "GET /nodes/{node}/qemu/{vmid}/config",
     "GET /nodes/{node}/qemu/{vmid}/feature",
@@ -675,6 +683,7 @@ const EXPECTED: [&str; 69] = [
     "POST /nodes/{node}/lxc/{vmid}/status/stop",
     "POST /nodes/{node}/lxc/{vmid}/template",
     "POST /nodes/{node}/qemu",
+    "POST /nodes/{node}/qemu/{vmid}/agent/exec",
     "POST /nodes/{node}/qemu/{vmid}/clone",
     "POST /nodes/{node}/qemu/{vmid}/move_disk",
     "POST /nodes/{node}/qemu/{vmid}/migrate",
@@ -717,7 +726,7 @@ const RARE: [(&str, &str); 19] = [
 ];
 
 /// Places in the sources that make a request, by file. Who adds one adds it to [`EXPECTED`] too, or sees that it is there.
-const CONSTRUCTORS: [(&str, usize); 16] = [
+const CONSTRUCTORS: [(&str, usize); 17] = [
     ("cli/auth.rs", 6),
     ("cli/addresses.rs", 1),
     ("cli/raw.rs", 2),
@@ -730,6 +739,7 @@ const CONSTRUCTORS: [(&str, usize); 16] = [
     ("kinds/guest/hand/snapshot.rs", 5),
     ("kinds/guest/create.rs", 2),
     ("kinds/guest/plan.rs", 4),
+    ("kinds/guest/rules/inside.rs", 4),
     ("kinds/guest/update.rs", 7),
     ("kinds/pool.rs", 3),
     ("resource/index.rs", 2),

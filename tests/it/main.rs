@@ -32,3 +32,7 @@ mod hands;
 mod apidoc;
 
 mod guests;
+
+mod checks;
+
+mod field;

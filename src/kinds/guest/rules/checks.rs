@@ -197,6 +197,12 @@ impl CustomRule {
     }
 
     fn rule(&self, guest: GuestType) -> Option<Rule> {
+        // A list of rules may be held against all guests: what only the other type has says nothing of this one.
+        if !is_readable(guest, &self.field)
+            && [GuestType::Qemu, GuestType::Lxc].iter().any(|g| is_readable(*g, &self.field))
+        {
+            return None;
+        }
         let form = table::find(guest, &self.field).map(|(row, _)| row.form);
         let normal = |scalar: &Scalar| match (form, &scalar.0) {
             (Some(form), value) => form.of_manifest(value).unwrap_or_default(),

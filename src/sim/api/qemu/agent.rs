@@ -134,12 +134,14 @@ pub(super) fn trim(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
     Ok(json!({"result": {"paths": [{"path": "/", "trimmed": 0, "minimum": 0}]}}))
 }
 
-/// `POST …/agent/exec`: remembers the command; it ends well at once, unless it is `false`.
+/// `POST …/agent/exec`: remembers the command; it ends well at once, unless it is `false` or what is kept under `exit/` and
+/// the command says how it ends.
 pub(super) fn exec(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
     let command = args.strings("command").join(" ");
     let pid = ctx.world.new_pid();
     let guest = ready(ctx, args)?;
-    let code = i32::from(command == "false" || command.ends_with("/false"));
+    let fails = i64::from(command == "false" || command.ends_with("/false"));
+    let code = guest.agent.get(&format!("exit/{command}")).and_then(Value::as_i64).unwrap_or(fails);
     let result = json!({"exited": 1, "exitcode": code, "out-data": "", "command": command});
     guest.agent.insert(format!("pid/{pid}"), result);
     Ok(json!({"pid": pid}))
