@@ -36,3 +36,5 @@ mod guests;
 mod checks;
 
 mod field;
+
+mod covered;

@@ -29,4 +29,5 @@ pub mod room;
 pub mod rules;
 pub mod update;
 pub mod values;
+pub mod versions;
 pub mod words;

@@ -2,12 +2,13 @@
 
 use crate::kinds::guest::mapping::{self, Place};
 use crate::kinds::guest::plan::GuestDesired;
-use crate::kinds::guest::table;
+use crate::kinds::guest::{table, versions};
 use crate::resource::kind::PlanContext;
 use crate::resource::step::{Delta, Problem};
 use std::collections::BTreeSet;
 
-/// Options that are said elsewhere or not by manifests at all, and parts on a bus that does not take them.
+/// Options that are said elsewhere or not by manifests at all, parts on a bus that does not take them, and what the cluster's
+/// version does not know.
 pub fn check_options(cx: &PlanContext<'_>, want: &GuestDesired, delta: &mut Delta) {
     for path in want.fields.keys() {
         let Some(option) = path.strip_prefix("options.") else {
@@ -34,6 +35,7 @@ pub fn check_options(cx: &PlanContext<'_>, want: &GuestDesired, delta: &mut Delt
         }
     }
     check_one_source(want, delta);
+    versions::check(want, &cx.seen.index.version, delta);
 }
 
 /// Options that must not be written verbatim: what PVE allocates, makes up or normalises when it is set.
