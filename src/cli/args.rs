@@ -344,6 +344,9 @@ pub struct Describe {
     pub kind: String,
     /// The name
     pub name: String,
+    /// Form of output.
+    #[command(flatten)]
+    pub format: FormatArgs,
 }
 
 /// `explain`.
@@ -531,6 +534,9 @@ pub struct Wait {
     /// How long: 30s, 10m, 2h
     #[arg(long, default_value = "5m", value_parser = duration, value_name = "TIME")]
     pub timeout: Duration,
+    /// Form of output.
+    #[command(flatten)]
+    pub format: FormatArgs,
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

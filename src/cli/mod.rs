@@ -9,6 +9,7 @@ pub mod args;
 pub mod auth;
 pub mod bind;
 pub mod check;
+pub mod command;
 pub mod delete;
 pub mod diff;
 pub mod ending;

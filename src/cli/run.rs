@@ -6,7 +6,7 @@ use crate::cli::{actions, adopt, apply, auth, check, delete, diff, exit, manifes
 use crate::pve::error::PveError;
 use clap::Parser;
 use std::future::Future;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tracing_subscriber::EnvFilter;
@@ -71,6 +71,12 @@ pub fn main() -> ExitCode {
 
 fn setup(global: &Global) {
     match global.color {
+        // anstream takes any value for a yes; by the convention (bixense.com/clicolors) `0` is none, and terminals decide.
+        Color::Auto if std::env::var_os("CLICOLOR_FORCE").is_some_and(|force| force == "0") => {
+            if !(std::io::stdout().is_terminal() && std::io::stderr().is_terminal()) {
+                anstream::ColorChoice::Never.write_global();
+            }
+        }
         Color::Auto => {}
         Color::Always => anstream::ColorChoice::Always.write_global(),
         Color::Never => anstream::ColorChoice::Never.write_global(),

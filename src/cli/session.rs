@@ -3,6 +3,7 @@
 
 use crate::base::clock::Clock;
 use crate::cli::args::{Connection, Global};
+use crate::cli::command::Programs;
 use crate::config::connect::{connect, open};
 use crate::config::resolve::{Credentials, Flags};
 use crate::engine::reconcile::Cluster;
@@ -59,7 +60,7 @@ impl Session {
         let connection = open(&flags, &|name| std::env::var(name).ok()).map_err(configured)?;
         let root_ticket =
             matches!(&connection.credentials.value, Credentials::Password { user, .. } if user == "root@pam");
-        let api = connect(connection).map_err(configured)?;
+        let api = connect(connection, &Programs::default()).map_err(configured)?;
         Ok(Session { api: Box::new(api), clock: Box::new(WallClock), sim: None, root_ticket })
     }
 

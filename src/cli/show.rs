@@ -153,6 +153,17 @@ pub fn describe(global: &Global, args: &args::Describe) -> Ended {
             |n| Failure::new(exit::FAILED, failure.message.clone()).hint(format!("did you mean `{n}`?")),
         ));
     };
+    match &args.format.output {
+        Some(Format::Value(form)) => {
+            print(&output::write(&description(kind, found, &seen)?, form)?);
+            return Ok(exit::DONE);
+        }
+        Some(Format::Name) => {
+            print(&format!("{}/{}\n", kind.name(), found.name));
+            return Ok(exit::DONE);
+        }
+        Some(Format::Table | Format::Wide) | None => {}
+    }
     print(&format!("Name:    {}\nKind:    {}\nObject:  {}\n", found.name, kind.name(), found.identity));
     match &found.marker {
         Some(marker) => print(&format!("Owner:   {} of the manifest set `{}`\n", marker.owner, marker.set)),
@@ -171,6 +182,18 @@ pub fn describe(global: &Global, args: &args::Describe) -> Ended {
         print(&format!("As it is:\n{}", yaml(&spec["spec"]).lines().map(|l| format!("  {l}\n")).collect::<String>()));
     }
     Ok(exit::DONE)
+}
+
+/// What `describe` tells, for machines: the manifest that would make it so, and under `status` what is known besides.
+fn description(kind: &dyn AnyKind, found: &Listed, seen: &Observation) -> Result<Value, Failure> {
+    let mut value = manifest(kind, found, seen)?;
+    let columns = kind.columns(found, seen).into_iter().filter(|(_, v)| !v.is_empty());
+    let columns: serde_json::Map<String, Value> = columns.map(|(head, v)| (head.to_lowercase(), v.into())).collect();
+    let owner = found.marker.as_ref().map(|m| json!({"resource": m.owner.to_string(), "set": m.set}));
+    let applied = found.marker.as_ref().map(|m| json!(m.applied));
+    value["status"] =
+        json!({"object": found.identity.to_string(), "owner": owner, "lastApplied": applied, "columns": columns});
+    Ok(value)
 }
 
 /// `explain`.

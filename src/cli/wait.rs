@@ -3,11 +3,13 @@
 use crate::cli::args::{self, Global};
 use crate::cli::bind::find_kind;
 use crate::cli::exit;
+use crate::cli::output::{self, Format};
 use crate::cli::run::{Ended, Failure, block_on, print};
 use crate::cli::session::Session;
 use crate::engine::observe::{index, read_all};
 use crate::resource::observation::Observation;
 use crate::resource::reference::Identity;
+use serde_json::json;
 use std::time::Duration;
 
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -72,8 +74,17 @@ pub fn wait(global: &Global, args: &args::Wait) -> Ended {
         }
     })??;
     session.close()?;
+    match &args.format.output {
+        // One shape, whether it came true or not; the exit code tells which.
+        Some(Format::Value(form)) => {
+            let value = json!({"object": args.object, "for": args.until, "holds": held});
+            print(&output::write(&value, form)?);
+        }
+        Some(Format::Name) if held => print(&format!("{}\n", args.object)),
+        Some(Format::Table | Format::Wide) | None if held => print(&format!("{}: {}\n", args.object, args.until)),
+        Some(Format::Table | Format::Wide | Format::Name) | None => {}
+    }
     if held {
-        print(&format!("{}: {}\n", args.object, args.until));
         return Ok(exit::DONE);
     }
     Err(Failure::new(

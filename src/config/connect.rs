@@ -30,16 +30,23 @@ pub fn find(flags: &Flags, env: Env<'_>) -> Result<Option<ConfigFile>, ConfigErr
     load(&named)?.ok_or_else(missing).map(Some)
 }
 
-/// Reads the secret and CA files and makes the client. Opens no connection yet.
-pub fn connect(connection: Connection) -> Result<HttpApi, ConfigError> {
+/// What runs the commands that tell secrets. This room starts no process by itself.
+pub trait Commands {
+    /// Runs a program with its arguments and returns what it printed; the error says why there is nothing, without it.
+    fn run(&self, words: &[String]) -> Result<Secret, String>;
+}
+
+/// Reads the secret and CA files, asks the commands and makes the client. Opens no connection yet.
+pub fn connect(connection: Connection, commands: &dyn Commands) -> Result<HttpApi, ConfigError> {
     let Connection { context: _, endpoints, credentials, tls, warnings } = connection;
     for warning in warnings {
         tracing::warn!("{warning}");
     }
     let auth = match credentials.value {
-        Credentials::Token { id, secret } => Auth::Token { id, secret: revealed(secret)? },
+        Credentials::Token { id, secret } => Auth::Token { id, secret: revealed(secret, commands)? },
         Credentials::Password { user, password, totp } => {
-            Auth::Password { user, password: revealed(password)?, totp: totp.map(revealed).transpose()? }
+            let totp = totp.map(|totp| revealed(totp, commands)).transpose()?;
+            Auth::Password { user, password: revealed(password, commands)?, totp }
         }
     };
     let trust = match tls.value {
@@ -54,9 +61,12 @@ pub fn connect(connection: Connection) -> Result<HttpApi, ConfigError> {
         .map_err(|error| ConfigError::Value { origin: tls.origin.to_string(), cause: error.to_string() })
 }
 
-fn revealed(source: SecretSource) -> Result<Secret, ConfigError> {
+fn revealed(source: SecretSource, commands: &dyn Commands) -> Result<Secret, ConfigError> {
     match source {
         SecretSource::Value(secret) => Ok(secret),
+        SecretSource::Command(words) => commands
+            .run(&words)
+            .map_err(|cause| ConfigError::Command { program: words.first().cloned().unwrap_or_default(), cause }),
         SecretSource::File(path) => {
             let text = Secret::new(read("the secret file", &path)?);
             if is_open_to_others(&path) {

@@ -42,6 +42,14 @@ pub enum ConfigError {
         /// What is wrong there.
         cause: String,
     },
+    /// A command that told no secret.
+    #[error("the secret's command `{program}` failed: {cause}")]
+    Command {
+        /// The program, without its arguments.
+        program: String,
+        /// Why.
+        cause: String,
+    },
     /// A file that cannot be read.
     #[error("{what} {} cannot be read: {cause}", path.display())]
     Unreadable {
@@ -75,6 +83,7 @@ impl ConfigError {
                     None => format!("{} has: {}", path.display(), known.join(", ")),
                 },
             }),
+            ConfigError::Command { .. } => Some("run it by hand: it must print the secret and end with 0".to_owned()),
             ConfigError::Value { .. } | ConfigError::Form { .. } | ConfigError::Unreadable { .. } => None,
         }
     }

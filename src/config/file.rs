@@ -107,6 +107,8 @@ pub enum SecretField {
     Env(String),
     /// In a file of its own; a trailing line break does not count.
     File(PathBuf),
+    /// What a program prints: the program and its arguments; no shell.
+    Command(Vec<String>),
     /// Right here.
     Value(Secret),
 }
@@ -182,19 +184,21 @@ impl Context {
     }
 }
 
-/// The three ways to write a secret.
+/// The ways to write a secret.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct SecretForm {
     env: Option<String>,
     file: Option<PathBuf>,
+    command: Option<Vec<String>>,
     value: Option<Quiet>,
 }
 
 /// A text that never appears in an error message.
 struct Quiet(Secret);
 
-const SECRET_FORM: &str = "a secret is written {env: NAME}, {file: path} or {value: \"text\"}";
+const SECRET_FORM: &str =
+    "a secret is written {env: NAME}, {file: path}, {command: [program, argument]} or {value: \"text\"}";
 
 impl<'de> Deserialize<'de> for SecretField {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<SecretField, D::Error> {
@@ -205,11 +209,13 @@ impl<'de> Deserialize<'de> for SecretField {
                 f.write_str(SECRET_FORM)
             }
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<SecretField, A::Error> {
-                let SecretForm { env, file, value } = SecretForm::deserialize(MapAccessDeserializer::new(map))?;
-                match (env, file, value) {
-                    (Some(name), None, None) => Ok(SecretField::Env(name)),
-                    (None, Some(path), None) => Ok(SecretField::File(path)),
-                    (None, None, Some(Quiet(secret))) => Ok(SecretField::Value(secret)),
+                let SecretForm { env, file, command, value } =
+                    SecretForm::deserialize(MapAccessDeserializer::new(map))?;
+                match (env, file, command, value) {
+                    (Some(name), None, None, None) => Ok(SecretField::Env(name)),
+                    (None, Some(path), None, None) => Ok(SecretField::File(path)),
+                    (None, None, Some(words), None) if !words.is_empty() => Ok(SecretField::Command(words)),
+                    (None, None, None, Some(Quiet(secret))) => Ok(SecretField::Value(secret)),
                     _ => Err(A::Error::custom(format!("exactly one is needed: {SECRET_FORM}"))),
                 }
             }

@@ -53,13 +53,15 @@ pub struct Sourced<T> {
     pub origin: Origin,
 }
 
-/// A secret, or the file in which it stands.
+/// A secret, or where it is to be had.
 #[derive(Clone, Debug)]
 pub enum SecretSource {
     /// Known already.
     Value(Secret),
     /// Read when connecting.
     File(PathBuf),
+    /// Asked of a program when connecting.
+    Command(Vec<String>),
 }
 
 /// Who we are.
@@ -239,6 +241,7 @@ fn credentials(
     let source = |field: &SecretField| match field {
         SecretField::Value(secret) => Ok(SecretSource::Value(secret.clone())),
         SecretField::File(path) => Ok(SecretSource::File(placed(folder, path, env))),
+        SecretField::Command(words) => Ok(SecretSource::Command(words.clone())),
         SecretField::Env(name) => match env(name) {
             Some(text) => Ok(SecretSource::Value(Secret::new(text.trim_end()))),
             None => Err(fault(&format!("the secret is to be in the environment variable {name}, which is not set"))),

@@ -1,6 +1,6 @@
 //! The configuration, from texts to a connection.
 
-use super::connect::{connect, find, open};
+use super::connect::{Commands, connect, find, open};
 use super::error::ConfigError;
 use super::file::{load, parse};
 use super::resolve::{Connection, Flags, Origin, TlsChoice, resolve};
@@ -161,10 +161,37 @@ fn a_file_is_found_read_and_connected() {
     }
     let connection = open(&Flags::default(), &env).unwrap();
     assert!(connection.warnings.is_empty());
-    assert_eq!(connect(connection).unwrap().endpoint().to_string(), "https://x:8006");
+    assert_eq!(connect(connection, &Echo).unwrap().endpoint().to_string(), "https://x:8006");
     std::fs::write(&path, text.replace("value: x", "file: absent.token")).unwrap();
-    let error = connect(open(&Flags::default(), &env).unwrap()).err().unwrap().to_string();
+    let error = connect(open(&Flags::default(), &env).unwrap(), &Echo).err().unwrap().to_string();
     assert!(error.contains("pvectl/absent.token cannot be read"), "{error}");
     let flags = Flags { config: Some(folder.path().join("none.yaml")), ..Flags::default() };
     assert!(find(&flags, &env).unwrap_err().to_string().contains("no such file"));
+}
+
+/// Tells its last word; fails for one word alone.
+struct Echo;
+
+impl Commands for Echo {
+    fn run(&self, words: &[String]) -> Result<crate::base::secret::Secret, String> {
+        match words {
+            [_, .., last] => Ok(crate::base::secret::Secret::new(last.clone())),
+            [_] | [] => Err("it ended with 1".to_owned()),
+        }
+    }
+}
+
+#[test]
+fn a_secret_may_be_what_a_program_prints() {
+    let file =
+        |secret: &str| format!("contexts: {{a: {{endpoint: x, auth: {{token: {{id: a@b!c, secret: {secret}}}}}}}}}");
+    let made = |secret: &str| run(&Flags::default(), &[], Some(&file(secret))).map(|c| connect(c, &Echo).map(|_| ()));
+    assert_eq!(made("{command: [pass, show, pve]}"), Ok(Ok(())));
+    let error = made("{command: [pass]}").unwrap().unwrap_err();
+    assert_eq!(error.to_string(), "the secret's command `pass` failed: it ended with 1");
+    assert!(error.hint().is_some_and(|hint| hint.contains("by hand")));
+    for wrong in ["{command: []}", "{command: [a], env: B}"] {
+        assert!(made(wrong).unwrap_err().to_string().contains("{command: [program, argument]}"), "{wrong}");
+    }
+    assert!(made("{command: pass show}").is_err(), "a line is for a shell, and there is none");
 }

@@ -246,3 +246,48 @@ fn a_pools_ignored_comment_is_not_reset() {
     scene.with("diff", &pool(", annotations: {pvectl/ignore-fields: comment}")).code(0);
     assert!(scene.world()["pools"]["lab"].to_string().contains("one"));
 }
+
+#[test]
+fn colour_that_is_forced_and_colour_that_is_not() {
+    let diff = |force: &str| {
+        let home = tempfile::TempDir::new().expect("a folder of its own");
+        let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin("pvectl"));
+        command.args(["--sim", "diff", "-f", "manifests/homelab"]).current_dir(env!("CARGO_MANIFEST_DIR")).env_clear();
+        command.env("HOME", home.path()).env("CLICOLOR_FORCE", force);
+        String::from_utf8_lossy(&command.output().expect("it runs").stdout).contains('\u{1b}')
+    };
+    assert!(diff("1"), "CLICOLOR_FORCE=1 colours a pipe, too");
+    assert!(!diff("0"), "CLICOLOR_FORCE=0 forces nothing");
+}
+
+#[test]
+fn what_is_described_and_waited_for_is_told_to_machines_too() {
+    let scene = Scene::new();
+    scene.run("--sim apply -f manifests/homelab --yes").code(0);
+    let said = scene.run("--sim describe vm web-01 -o json").code(0);
+    let value: Value = serde_json::from_str(&said.out).expect("it is JSON");
+    assert_eq!(value["kind"], "VirtualMachine");
+    assert_eq!(value["spec"]["hardware"]["cores"], 2);
+    assert_eq!(value["status"]["owner"]["resource"], "VirtualMachine/web-01");
+    assert_eq!(value["status"]["lastApplied"]["hardware.cores"], "2");
+    assert_eq!(value["status"]["columns"]["vmid"], "101");
+    let said = scene.run("--sim describe vm opnsense -o yaml").code(0).says("owner: null");
+    assert!(serde_yaml::from_str::<Value>(&said.out).is_ok_and(|v| v["spec"]["disks"].is_array()), "{}", said.out);
+    let said = scene.run("--sim describe vm web-01 -o name").code(0);
+    assert_eq!(said.out, "VirtualMachine/web-01\n");
+    let wait = |what: &str, code: i32| {
+        let said = scene.run(&format!("--sim wait VirtualMachine/web-01 --for {what} --timeout 4s -o json")).code(code);
+        serde_json::from_str::<Value>(&said.out).expect("it is JSON")["holds"].clone()
+    };
+    assert_eq!((wait("condition=Ready", 0), wait("delete", 1)), (Value::Bool(true), Value::Bool(false)));
+}
+
+#[test]
+fn a_plan_for_machines_says_what_would_be_sent() {
+    let scene = Scene::new();
+    let said = scene.with("diff -o json", &web("", "vmid: 300, hardware: {cores: 3}")).code(1);
+    let plan: Value = serde_json::from_str(&said.out).expect("it is JSON");
+    let step = &plan["resources"][0]["steps"][0];
+    assert_eq!(step["request"], "POST /nodes/pve1/qemu");
+    assert_eq!((step["parameters"]["cores"].as_str(), step["parameters"]["vmid"].as_str()), (Some("3"), Some("300")));
+}
