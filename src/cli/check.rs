@@ -218,8 +218,8 @@ async fn run(
                 let checks = checks.unwrap_or_else(|| Checks::of(RuleSet::usual(row.guest)));
                 guests.push((kind, listed, checks, guest));
             }
-            Ok(None) => wrong.push(format!("{kind}/{} went away while it was looked at", listed.name)),
-            Err(error) => wrong.push(format!("{kind}/{} could not be looked at: {}", listed.name, error.message)),
+            Ok(None) => wrong.push(format!("{kind}/{} went away while it was looked at", called(&listed))),
+            Err(error) => wrong.push(format!("{kind}/{} could not be looked at: {}", called(&listed), error.message)),
         }
     }
     more(cluster, &guests, &mut seen).await.map_err(wire)?;
@@ -229,6 +229,14 @@ async fn run(
         checked.push(Checked { kind, listed, findings: evaluate(&checks, &guest, &seen, &inside) });
     }
     Ok((checked, wrong))
+}
+
+/// What a guest is called: its number while PVE knows no name, as when its node is away.
+fn called(listed: &Listed) -> String {
+    match &listed.identity {
+        Identity::Guest { vmid, .. } if listed.name.is_empty() => vmid.to_string(),
+        Identity::Guest { .. } | Identity::Pool(_) => listed.name.clone(),
+    }
 }
 
 /// What the rules read besides configurations: firewalls as any read, agents once and with little patience.
@@ -264,12 +272,12 @@ async fn more(
 fn select(every: Vec<(&'static str, Listed)>, choice: &Choice, seen: &Observation) -> (Vec<Chosen>, Vec<String>) {
     let Choice { kinds: _, names, given, declared } = choice;
     let mut wrong = Vec::new();
-    let called = |listed: &Listed, name: &String| {
+    let means = |listed: &Listed, name: &String| {
         let Identity::Guest { vmid, .. } = &listed.identity else { return false };
         let row = seen.index.guests.get(vmid);
         listed.name == *name || vmid.to_string() == *name || row.is_some_and(|r| r.name == *name)
     };
-    for name in names.iter().filter(|name| !every.iter().any(|(_, l)| called(l, name))) {
+    for name in names.iter().filter(|name| !every.iter().any(|(_, l)| means(l, name))) {
         let near = nearest(name, every.iter().map(|(_, l)| l.name.as_str()));
         wrong.push(format!(
             "there is no guest `{name}`{}",
@@ -285,7 +293,7 @@ fn select(every: Vec<(&'static str, Listed)>, choice: &Choice, seen: &Observatio
         wrong.extend(absent.map(|r| format!("{r} is not there: it has yet to be applied")));
     }
     let chosen = every.into_iter().filter_map(|(kind, listed)| {
-        if !names.is_empty() && !names.iter().any(|name| called(&listed, name)) {
+        if !names.is_empty() && !names.iter().any(|name| means(&listed, name)) {
             return None;
         }
         let own = match declared {
@@ -305,7 +313,7 @@ fn show(checked: &[Checked], format: &Option<Format>) -> Result<(), Failure> {
         Some(Format::Value(form)) => print(&output::write(&value(checked), form)?),
         Some(Format::Name) => {
             let bad = checked.iter().filter(|c| c.findings.iter().any(|f| f.verdict == Verdict::Fail));
-            bad.for_each(|c| print(&format!("{}/{}\n", c.kind, c.listed.name)));
+            bad.for_each(|c| print(&format!("{}/{}\n", c.kind, called(&c.listed))));
         }
         Some(Format::Wide) => print(&table(checked, true)),
         Some(Format::Table) | None => print(&table(checked, false)),
@@ -322,7 +330,7 @@ fn value(checked: &[Checked]) -> Value {
             })
         });
         json!({
-            "kind": kind, "name": listed.name, "object": listed.identity.to_string(),
+            "kind": kind, "name": called(listed), "object": listed.identity.to_string(),
             "set": listed.marker.as_ref().map(|m| &m.set), "findings": list.collect::<Vec<_>>(),
         })
     });
@@ -348,7 +356,7 @@ fn table(checked: &[Checked], wide: bool) -> String {
             let verdict_text = if weak { "fail (warning)" } else { verdict.as_str() };
             let remedy = if *verdict == Verdict::Pass { "-" } else { remedy.as_str() };
             let subject = format!("{}: {read}", rule.subject());
-            let name = format!("{kind}/{}", listed.name);
+            let name = format!("{kind}/{}", called(listed));
             let mut row =
                 vec![name, rule.id.clone(), verdict_text.to_owned(), subject, wanted.clone(), remedy.to_owned()];
             if wide {

@@ -347,3 +347,27 @@ fn a_command_that_does_not_end_is_given_up() {
     assert_eq!(found.len(), 2);
     assert!(found.values().all(|f| f.as_ref().is_err_and(|why| why.contains("did not end in 10 s"))), "{found:?}");
 }
+
+#[test]
+fn what_may_not_be_asked_and_what_is_out_of_sight_is_told_and_not_called_well() {
+    let server = Inside::start();
+    let root = Client::of(&server.ready, "root@pam!test");
+    root.run("apply -f manifests/homelab --yes").code(0);
+    server.sim.advance(Duration::from_secs(120));
+    server.grant(&["Sys.Audit", "VM.Audit", "Pool.Audit", "Datastore.Audit", "SDN.Audit"]);
+    let few = Client::of(&server.ready, "admin@pve!priv");
+    let said = few.run("check vm web-01 --rules LinuxRunner --inside").code(1);
+    assert!(said.out.contains("asking it takes VM.GuestAgent.Audit on /vms/101"), "{}", said.out);
+    assert!(
+        said.out.contains("/opt/actions-runner: POST /nodes/pve1/qemu/101/agent/exec was refused: 403"),
+        "{}",
+        said.out
+    );
+    // A node that is away hides its guests: what can be seen is shown, and the exit code says that it is not all.
+    server.sim.with_world(|w| {
+        w.nodes.get_mut("pve3").expect("a node").online = false;
+        w.collect_statistics();
+    });
+    let said = root.run("check").code(3).says("Container/8200 could not be looked at");
+    assert!(said.out.contains("VirtualMachine/opnsense") && said.err.contains("not everything could be checked"));
+}

@@ -154,9 +154,10 @@ fn agent(rule: &Rule, guest: &GuestSeen, seen: &Observation) -> (Verdict, String
         Some(Err(error)) => match error.refusal() {
             // PVE's own word on an agent that is not there is a plain 500: `QEMU guest agent is not running`.
             Some(Refusal::Other) => (verdict(rule, Some("silent")), "does not answer".to_owned()),
-            Some(Refusal::Forbidden) => {
-                (Verdict::NotKnown, format!("asking it takes VM.GuestAgent.Audit on /vms/{}", guest.row.vmid))
-            }
+            Some(Refusal::Forbidden) => (
+                Verdict::NotKnown,
+                format!("asking it takes VM.GuestAgent.Audit on /vms/{} (PVE 8: VM.Monitor)", guest.row.vmid),
+            ),
             _ => (Verdict::NotKnown, error.to_string()),
         },
     }
