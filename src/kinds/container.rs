@@ -3,6 +3,7 @@
 use crate::base::id::{GuestType, VmId};
 use crate::kinds::guest::desired::Collect;
 use crate::kinds::guest::devices::CtDevice;
+use crate::kinds::guest::moving::Moving;
 use crate::kinds::guest::networks::CtNetwork;
 use crate::kinds::guest::observed::{self, GuestSeen};
 use crate::kinds::guest::plan::{self, GuestDesired, Source};
@@ -240,7 +241,13 @@ impl Kind for ContainerKind {
 
     fn reads(identity: &Identity, spec: Option<&ContainerSpec>, index: &Index) -> Vec<Query> {
         let archive = spec.and_then(|s| s.from.as_ref()).and_then(|f| f.os_template.as_deref());
-        fit::reads(identity, spec.is_some_and(|s| !s.networks.is_empty()), archive, index)
+        let mut reads = fit::reads(identity, spec.is_some_and(|s| !s.networks.is_empty()), archive, index);
+        if let Some(ContainerSpec { node, placement, update, .. }) = spec {
+            reads.extend(
+                Moving::new(node.as_ref(), placement.as_ref(), update.as_ref()).reads(identity, index),
+            );
+        }
+        reads
     }
 
     fn list(seen: &Observation) -> Vec<Listed> {
@@ -282,8 +289,8 @@ fn wanted(name: &str, spec: &ContainerSpec) -> GuestDesired {
     let ContainerSpec {
         vmid: _,
         vmid_range: _,
-        node: _,
-        placement: _,
+        node,
+        placement,
         from,
         pool,
         tags,
@@ -354,6 +361,7 @@ fn wanted(name: &str, spec: &ContainerSpec) -> GuestDesired {
         reboot: update.as_ref().map(|u| u.reboot).unwrap_or_default(),
         volumes: update.as_ref().map(|u| u.volumes).unwrap_or_default(),
         cloud_init_drive: None,
+        moving: Moving::new(node.as_ref(), placement.as_ref(), update.as_ref()),
         template: false,
         at_creation: Vec::new(),
     }

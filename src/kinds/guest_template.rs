@@ -3,6 +3,7 @@
 use crate::base::id::{GuestType, VmId};
 use crate::kinds::guest::board::Hardware;
 use crate::kinds::guest::desired::Collect;
+use crate::kinds::guest::moving::Moving;
 use crate::kinds::guest::observed::{self, GuestSeen};
 use crate::kinds::guest::plan::{self, GuestDesired, Source};
 use crate::kinds::guest::spec::{CloneMode, RebootPolicy, VmIdRange, VolumePolicy};
@@ -238,6 +239,7 @@ fn wanted(name: &str, spec: &GuestTemplateSpec) -> GuestDesired {
         reboot: RebootPolicy::Never,
         volumes: VolumePolicy::Keep,
         cloud_init_drive: None,
+        moving: Moving::default(),
         template: true,
         at_creation: Vec::new(),
     }

@@ -5,6 +5,7 @@ use crate::kinds::guest::board::Hardware;
 use crate::kinds::guest::cloud_init::CloudInit;
 use crate::kinds::guest::desired::Collect;
 use crate::kinds::guest::devices::{NumaNode, Pci, SerialPort, Usb, Virtiofs};
+use crate::kinds::guest::moving::Moving;
 use crate::kinds::guest::networks::Network;
 use crate::kinds::guest::observed::{self, GuestSeen};
 use crate::kinds::guest::plan::{self, GuestDesired, Source};
@@ -151,7 +152,13 @@ impl Kind for VirtualMachineKind {
     }
 
     fn reads(identity: &Identity, spec: Option<&VirtualMachineSpec>, index: &Index) -> Vec<Query> {
-        fit::reads(identity, spec.is_some_and(|s| !s.networks.is_empty()), None, index)
+        let mut reads = fit::reads(identity, spec.is_some_and(|s| !s.networks.is_empty()), None, index);
+        if let Some(VirtualMachineSpec { node, placement, update, .. }) = spec {
+            reads.extend(
+                Moving::new(node.as_ref(), placement.as_ref(), update.as_ref()).reads(identity, index),
+            );
+        }
+        reads
     }
 
     fn list(seen: &Observation) -> Vec<Listed> {
@@ -183,8 +190,8 @@ fn wanted(name: &str, spec: &VirtualMachineSpec) -> GuestDesired {
     let VirtualMachineSpec {
         vmid: _,
         vmid_range: _,
-        node: _,
-        placement: _,
+        node,
+        placement,
         from,
         pool,
         tags,
@@ -239,6 +246,7 @@ fn wanted(name: &str, spec: &VirtualMachineSpec) -> GuestDesired {
         cloud_init_drive: cloud_init
             .as_ref()
             .and_then(|c| Some((c.drive.clone().unwrap_or_else(|| "ide2".to_owned()), c.storage.clone()?))),
+        moving: Moving::new(node.as_ref(), placement.as_ref(), update.as_ref()),
         template: false,
         at_creation: Vec::new(),
     }

@@ -178,7 +178,9 @@ fn one(
             delta.after.push(reference.to);
         }
     }
-    delta.notes.extend(elsewhere(want, identity, seen));
+    if !delta.changes.iter().any(|c| c.path == "node") {
+        delta.notes.extend(elsewhere(want, identity, seen));
+    }
     if want.paused && !(delta.steps.is_empty() && delta.changes.is_empty()) {
         delta.steps.clear();
         delta.problems.clear();

@@ -128,7 +128,10 @@ pub fn note(note: &Note) -> String {
         Note::NodeOffline(node) => format!("left alone: node `{node}` does not answer"),
         Note::Unsettled(why) => format!("waits: {why}"),
         Note::Elsewhere { node, wanted } => {
-            format!("it is on `{node}`, and its manifest says {wanted}: pvectl does not move guests; migrate it in PVE")
+            format!(
+                "it is on `{node}`, and its manifest says {wanted}: left there; with `update: {{migrate: Online}}` or \
+                 Offline it is moved"
+            )
         }
         Note::Paused => "left alone: its manifest says pvectl/paused".into(),
         Note::RebootRequired(keys) => {
