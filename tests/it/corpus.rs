@@ -383,4 +383,79 @@ spec:
 ",
         ],
     },
+    Life {
+        name: "machine that moves from node to node, with its disks",
+        states: &[
+            r"
+apiVersion: pvectl/v1alpha1
+kind: VirtualMachine
+metadata: {name: nomad}
+spec:
+  vmid: 123
+  node: pve1
+  power: Stopped
+  disks: [{slot: scsi0, storage: local-lvm, size: 1Gi}, {slot: scsi1, storage: nfs, size: 1Gi}]
+  networks: [{slot: net0, bridge: vmbr0}]
+",
+            r"
+apiVersion: pvectl/v1alpha1
+kind: VirtualMachine
+metadata: {name: nomad}
+spec:
+  vmid: 123
+  node: pve2
+  power: Running
+  hardware: {cores: 2}
+  disks: [{slot: scsi0, storage: local-lvm, size: 1Gi}, {slot: scsi1, storage: nfs, size: 1Gi}]
+  networks: [{slot: net0, bridge: vmbr0}]
+  update: {migrate: Online}
+",
+            r"
+apiVersion: pvectl/v1alpha1
+kind: VirtualMachine
+metadata: {name: nomad}
+spec:
+  vmid: 123
+  placement: {nodes: [pve1, pve3]}
+  power: Running
+  hardware: {cores: 2}
+  disks: [{slot: scsi0, storage: local-lvm, size: 2Gi}, {slot: scsi1, storage: nfs, size: 1Gi}]
+  networks: [{slot: net0, bridge: vmbr0}]
+  update: {migrate: Online, reboot: IfRequired}
+",
+        ],
+    },
+    Life {
+        name: "container that moves by a restart",
+        states: &[
+            r"
+apiVersion: pvectl/v1alpha1
+kind: Container
+metadata: {name: nomad}
+spec:
+  vmid: 223
+  node: pve3
+  from: {osTemplate: 'local:vztmpl/alpine-3.22-default_20260401_amd64.tar.gz'}
+  description: a
+  power: Running
+  rootfs: {storage: local-lvm, size: 1Gi}
+  networks: [{slot: net0, bridge: vmbr0}]
+",
+            r"
+apiVersion: pvectl/v1alpha1
+kind: Container
+metadata: {name: nomad}
+spec:
+  vmid: 223
+  node: pve1
+  from: {osTemplate: 'local:vztmpl/alpine-3.22-default_20260401_amd64.tar.gz'}
+  description: a
+  power: Running
+  hardware: {cores: 2}
+  rootfs: {storage: local-lvm, size: 1Gi}
+  networks: [{slot: net0, bridge: vmbr0}]
+  update: {migrate: Offline}
+",
+        ],
+    },
 ];
