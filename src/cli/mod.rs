@@ -16,6 +16,7 @@ pub mod expand;
 pub mod fault;
 pub mod fetch;
 pub mod guests;
+pub mod import;
 pub mod job;
 pub mod live;
 pub mod manifests;

@@ -2,7 +2,7 @@
 
 use crate::cli::args::{Cli, Color, Global, LogFormat, Verb};
 use crate::cli::session::Unusable;
-use crate::cli::{actions, adopt, apply, auth, delete, diff, exit, manifests, raw, show, simulate, wait};
+use crate::cli::{actions, adopt, apply, auth, delete, diff, exit, import, manifests, raw, show, simulate, wait};
 use crate::pve::error::PveError;
 use clap::Parser;
 use std::future::Future;
@@ -133,6 +133,7 @@ fn dispatch(cli: &Cli) -> Ended {
         Verb::Plan(args) => apply::plan(global, args),
         Verb::Delete(args) => delete::delete(global, args),
         Verb::Adopt(args) => adopt::adopt(global, args),
+        Verb::Import(args) => import::import(global, args),
         Verb::Drift(args) => diff::drift(global, args),
         Verb::Validate(args) => manifests::validate(global, args),
         Verb::Get(args) => show::get(global, args),

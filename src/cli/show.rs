@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Everything of a kind with its markers: one read a guest of that kind.
-async fn survey(session: &Session, kind: &dyn AnyKind) -> Result<(Vec<Listed>, Observation), Failure> {
+pub async fn survey(session: &Session, kind: &dyn AnyKind) -> Result<(Vec<Listed>, Observation), Failure> {
     let cluster = session.cluster();
     let wire = |e: crate::pve::error::PveError| Failure::wire(exit::FAILED, &e);
     let index = index(cluster.api, cluster.clock).await.map_err(wire)?;

@@ -107,7 +107,15 @@ pub struct Step {
 impl Step {
     /// A step that is done when answered, with no limits.
     pub fn new(title: impl Into<String>, call: Call, impact: Impact) -> Step {
-        Step { title: title.into(), call, expect: Expect::Value, impact, limits: Vec::new(), guard: None, settles: None }
+        Step {
+            title: title.into(),
+            call,
+            expect: Expect::Value,
+            impact,
+            limits: Vec::new(),
+            guard: None,
+            settles: None,
+        }
     }
 
     /// The same as a task on a node.

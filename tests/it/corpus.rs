@@ -61,13 +61,13 @@ spec:
   tags: [b, a]
   description: one
   power: Stopped
-  hardware: {cores: 2, memory: 1Gi, osType: l26, scsiController: virtio-scsi-single, cpu: host}
+  hardware: {cores: 2, memory: 1Gi, osType: l26, scsiController: virtio-scsi-single, cpu: host, localTime: true}
   disks:
     - {slot: scsi0, storage: local-lvm, size: 4Gi, discard: true, ssd: true, ioThread: true}
   networks:
     - {slot: net0, bridge: vmbr0, firewall: true}
   startup: {onBoot: true, order: 3, upDelay: 10s}
-  options: {hotplug: 'disk,network,usb', localtime: true}
+  options: {autostart: false, tdf: true}
 ",
             r"
 apiVersion: pvectl/v1alpha1

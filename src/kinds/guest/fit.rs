@@ -167,7 +167,7 @@ pub fn check_create(cx: &PlanContext<'_>, want: &GuestDesired, source: Option<&G
     check_pool(cx, want, delta);
     room::check_volumes(cx, want, None, delta);
     check_networks(cx, want, delta);
-    words::check_options(cx, want, delta);
+    words::check_options(want, delta);
     if let Source::OsTemplate(volume) = &want.source {
         check_archive(cx, volume, node, delta);
     }
@@ -266,7 +266,7 @@ pub fn check_update(
     room::check_shrink(want, seen, delta);
     check_pool(cx, want, delta);
     room::check_volumes(cx, want, Some(seen), delta);
-    words::check_options(cx, want, delta);
+    words::check_options(want, delta);
     if differences.iter().any(|d| d.path.starts_with("networks.") && d.path.ends_with(".bridge")) {
         check_networks(cx, want, delta);
     }

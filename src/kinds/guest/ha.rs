@@ -74,8 +74,7 @@ pub fn power(cx: &PlanContext<'_>, seen: &GuestSeen, on: bool, delta: &mut Delta
         let text = "HA manages it, and stops a guest hard that has not shut down in 60 s";
         delta.notes.push(Note::Info(text.into()));
     }
-    let call =
-        Call::new(Method::Put, format!("/cluster/ha/resources/{}", segment(&row.sid()))).with("state", state);
+    let call = Call::new(Method::Put, format!("/cluster/ha/resources/{}", segment(&row.sid()))).with("state", state);
     let title = format!("have the HA manager {word} {} {}", row.guest, row.vmid);
     delta.steps.push(Step::new(title, call, Impact::Restart).settles(SETTLES));
 }
@@ -86,8 +85,11 @@ pub fn check_delete(seen: &GuestSeen, delta: &mut Delta) {
     if seen.row.ha.is_some() {
         let sid = seen.row.sid();
         delta.problems.push(
-            Problem::new("", format!("guest {} is the HA resource {sid}, and PVE deletes no such guest", seen.row.vmid))
-                .help(format!("take it out of HA first: pvectl api DELETE /cluster/ha/resources/{sid}")),
+            Problem::new(
+                "",
+                format!("guest {} is the HA resource {sid}, and PVE deletes no such guest", seen.row.vmid),
+            )
+            .help(format!("take it out of HA first: pvectl api DELETE /cluster/ha/resources/{sid}")),
         );
     }
 }

@@ -4,12 +4,12 @@
 use crate::base::id::GuestType;
 use crate::base::quantity::Bytes;
 use crate::kinds::guest::fit::{bridges_query, is_hidden};
+use crate::kinds::guest::ha;
 use crate::kinds::guest::mapping;
 use crate::kinds::guest::observed::GuestSeen;
 use crate::kinds::guest::plan::{self, GuestDesired, SHUTDOWN_SECONDS, base};
 use crate::kinds::guest::precheck::{self, Precheck, Reason};
 use crate::kinds::guest::spec::{MigratePolicy, Placement, Update};
-use crate::kinds::guest::ha;
 use crate::pve::error::Refusal;
 use crate::pve::request::{Call, Method, Query};
 use crate::resource::index::Index;
@@ -164,7 +164,10 @@ fn against(cx: &PlanContext<'_>, want: &GuestDesired, seen: &GuestSeen, node: &s
         }
         Some(row) if !row.online => {
             let help = "name another one, or wait until it is back";
-            return vec![Reason::new(format!("node `{node}` does not answer, and guest {} is to move there", seen.row.vmid), help)];
+            return vec![Reason::new(
+                format!("node `{node}` does not answer, and guest {} is to move there", seen.row.vmid),
+                help,
+            )];
         }
         Some(_) => {}
     }
@@ -266,8 +269,7 @@ fn bridges(cx: &PlanContext<'_>, want: &GuestDesired, seen: &GuestSeen, node: &s
         let path = format!("networks.{slot}.bridge");
         want.fields.get(&path).cloned().or_else(|| mapping::read(want.guest, &seen.config, &path))
     });
-    let mut absent: Vec<String> =
-        used.filter(|b| !known.contains(&b.as_str()) && !is_hidden(cx, node, b)).collect();
+    let mut absent: Vec<String> = used.filter(|b| !known.contains(&b.as_str()) && !is_hidden(cx, node, b)).collect();
     absent.sort();
     absent.dedup();
     // PVE hides bridges without SDN rights: an empty list proves nothing.

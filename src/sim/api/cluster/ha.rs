@@ -213,7 +213,8 @@ fn round(world: &mut World, told: &Value, _: &mut Vec<String>) -> End {
     let text = |key: &str| told[key].as_str().unwrap_or_default().to_owned();
     let guest = text("id").parse::<u32>().ok().and_then(|n| world.guests.get(&n));
     let there = guest.is_some_and(|g| g.node == text("node"));
-    let asked = world.tables.get(RESOURCES).and_then(|t| t.get(&text("sid"))).is_some_and(|r| r["state"] == told["state"]);
+    let asked =
+        world.tables.get(RESOURCES).and_then(|t| t.get(&text("sid"))).is_some_and(|r| r["state"] == told["state"]);
     let Some(effect) = crate::sim::api::effects().find(|e| e.name == text("effect")) else { return End::Ok };
     if there && asked {
         let mut deed = told["told"].clone();
@@ -255,7 +256,8 @@ fn power(ctx: &mut Ctx<'_>, sid: &str) {
 /// What the manager makes of a resource just now (`hastate`): what it is doing with it, else the state asked for.
 pub fn state(world: &World, sid: &str) -> Option<String> {
     let resource = world.tables.get(RESOURCES)?.get(sid)?;
-    let own = world.tasks.iter().find(|t| t.running() && !t.unseen && t.told["sid"] == sid && !t.task_type.starts_with("ha"));
+    let own =
+        world.tasks.iter().find(|t| t.running() && !t.unseen && t.told["sid"] == sid && !t.task_type.starts_with("ha"));
     Some(match own.map(|t| t.task_type.as_str()) {
         Some("qmigrate" | "vzmigrate") => "migrate".to_owned(),
         Some("qmshutdown" | "vzshutdown" | "qmstop" | "vzstop") => "request_stop".to_owned(),
