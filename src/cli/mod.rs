@@ -27,6 +27,7 @@ pub mod run;
 pub mod saved;
 pub mod selector;
 pub mod session;
+pub mod sets;
 pub mod show;
 pub mod simulate;
 pub mod snapshots;

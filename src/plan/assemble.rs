@@ -159,6 +159,7 @@ fn one(
         identities: &bound.known,
         leaving,
         retain: want.retain,
+        member_of: want.rolling.as_ref().map(|r| r.group.name.as_str()),
         adopt,
         root_ticket: settings.root_ticket,
     };
@@ -249,6 +250,7 @@ fn deletions(
             identities: &bound.known,
             leaving,
             retain: false,
+            member_of: None,
             adopt: false,
             root_ticket: settings.root_ticket,
         };

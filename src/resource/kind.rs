@@ -32,6 +32,8 @@ pub struct PlanContext<'a> {
     pub leaving: &'a BTreeSet<VmId>,
     /// The manifest says `pvectl/deletion-policy: Retain`.
     pub retain: bool,
+    /// The `GuestSet` that it is a member of.
+    pub member_of: Option<&'a str>,
     /// An object without our marker may be taken over.
     pub adopt: bool,
     /// We speak with a ticket of root@pam, which may set what no token may.

@@ -736,7 +736,7 @@ const CONSTRUCTORS: [(&str, usize); 18] = [
     ("engine/follow.rs", 3),
     ("kinds/guest/fit.rs", 2),
     ("kinds/guest/ha.rs", 2),
-    ("kinds/guest/hand/clone.rs", 2),
+    ("kinds/guest/hand/clone.rs", 3),
     ("kinds/guest/hand/deed.rs", 2),
     ("kinds/guest/hand/migrate.rs", 2),
     ("kinds/guest/hand/power.rs", 1),

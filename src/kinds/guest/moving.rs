@@ -246,7 +246,7 @@ fn volumes(want: &GuestDesired, seen: &GuestSeen) -> Vec<(String, u64)> {
         let held = seen.config.get(slot).map(|text| mapping::parts(guest, slot, text));
         let unused = mapping::slot_number(slot, "unused").is_some();
         let holds = mapping::is_volume_slot(guest, slot) || unused;
-        if !holds || held.as_ref().is_some_and(|h| mapping::is_cdrom(h)) {
+        if !holds || held.as_ref().is_some_and(mapping::is_cdrom) {
             continue;
         }
         let prefix = crate::kinds::guest::room::prefix(guest, slot);

@@ -214,6 +214,7 @@ fn write_steps(
         set: cx.set.to_owned(),
         vmid: Some(vmid.get()),
         retain: cx.retain,
+        member_of: cx.member_of.map(str::to_owned),
         applied: want.fields.clone(),
     };
     let marker_moves = !seen.marker.as_ref().is_some_and(|m| m.is_as(&marker));
@@ -239,7 +240,7 @@ fn write_steps(
         let title = if count == 0 {
             format!("note what is applied on {guest} {vmid}")
         } else {
-            format!("configure {guest} {vmid} ({count} options)")
+            format!("configure {guest} {vmid} ({count} option{})", if count == 1 { "" } else { "s" })
         };
         delta.steps.push(Step::new(title, call, impact));
     }
@@ -341,6 +342,10 @@ fn restart_needed(want: &GuestDesired, seen: &GuestSeen, delta: &mut Delta) -> b
     let writes = delta.steps.iter().any(|s| s.call.path.ends_with("/config"));
     let later: Vec<String> =
         delta.changes.iter().filter(|c| c.impact == Impact::AfterReboot).map(|c| c.path.clone()).collect();
+    // PVE holds these already: they differ in nothing, and are not in force.
+    delta
+        .notes
+        .extend(seen.pending_changes().into_iter().map(|change| Note::Info(format!("pending in PVE, {change}"))));
     match want.reboot {
         RebootPolicy::IfRequired if writes => {
             if !later.is_empty() {

@@ -5,13 +5,13 @@ use crate::base::id::{GuestType, VmId};
 use crate::kinds::guest::fit::volumes;
 use crate::kinds::guest::hand::deed::{Scene, base, open, task};
 use crate::kinds::guest::hand::snapshot::{list_query, names, unknown};
-use crate::kinds::guest::mapping::slot_number;
+use crate::kinds::guest::mapping::{TAG, slot_number};
 use crate::kinds::guest::observed::decode_row;
 use crate::pve::property::PropertyString;
 use crate::pve::request::{Call, Method, Query};
 use crate::resource::index::{GuestRow, Index, number};
 use crate::resource::observation::guest_query;
-use crate::resource::step::{Action, Delta, Impact, Limit, Note};
+use crate::resource::step::{Action, Delta, Impact, Limit, Note, Step};
 use std::collections::BTreeSet;
 
 /// A copy to be made.
@@ -104,6 +104,22 @@ pub fn plan(clone: &Clone, scene: &Scene<'_>, delta: &mut Delta) {
     }
     let made = format!("VMID {new} on {target}");
     open(delta, &format!("clone {}", clone.name), Some("not there"), Some(&made), step);
+    if let Some(tags) = tags(scene) {
+        // PVE copies tags, and ours says that a guest is one of ours.
+        let call = Call::new(Method::Put, format!("/nodes/{target}/{}/{new}/config", row.guest));
+        let call = if tags.is_empty() { call.with("delete", "tags") } else { call.with("tags", tags) };
+        delta.steps.push(Step::new(format!("take the tag `{TAG}` off {new}"), call, Impact::None));
+        scene.require(delta, &format!("/vms/{new}"), &["VM.Config.Options"]);
+    }
+}
+
+/// The source's tags without ours; `None` where it does not carry it.
+fn tags(scene: &Scene<'_>) -> Option<String> {
+    let row = scene.seen.index.guests.get(&scene.row.vmid)?;
+    let seen = decode_row(row, scene.seen).ok().flatten()?;
+    let tags: Vec<&str> = seen.config.get("tags")?.split([';', ',', ' ']).filter(|t| !t.is_empty()).collect();
+    let others: Vec<&str> = tags.iter().copied().filter(|t| *t != TAG).collect();
+    (others.len() < tags.len()).then(|| others.join(";"))
 }
 
 /// Whether the copy is there and finished; a lock on it is one on the deed.
