@@ -139,8 +139,8 @@ pub fn note(note: &Note) -> String {
         Note::Unsettled(why) => format!("waits: {why}"),
         Note::Elsewhere { node, wanted } => {
             format!(
-                "it is on `{node}`, and its manifest says {wanted}: left there; with `update: {{migrate: Online}}` or \
-                 Offline it is moved"
+                "it is on `{node}`, and its manifest says {wanted}: left there; `update.migrate` may have it moved, or \
+                 pvectl migrate"
             )
         }
         Note::Paused => "left alone: its manifest says pvectl/paused".into(),

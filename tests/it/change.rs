@@ -261,6 +261,12 @@ fn moves_that_cannot_be_are_refused_with_every_reason() {
             "delete its snapshots",
         ),
         (
+            |w| w.edit_guest(150, "scsi0", Some("local-lvm:base-9000-disk-0/vm-150-disk-0,size=1G")),
+            vm("node: pve2, update: {migrate: Online}"),
+            "linked clones on storage that only `pve1` has",
+            "whole copies",
+        ),
+        (
             |w| w.edit_guest(150, "ide2", Some("local:iso/debian-12.iso,media=cdrom")),
             vm("node: pve2, update: {migrate: Online}"),
             "a disc that only `pve1` has is in its drive",

@@ -181,6 +181,7 @@ fn against(cx: &PlanContext<'_>, want: &GuestDesired, seen: &GuestSeen, node: &s
         Ok(None) => {}
         Err(why) => reasons.push(why.clone()),
     }
+    reasons.extend(clones(cx, want, seen));
     // What a volume will be on when the steps before the move are done.
     let mut sizes: BTreeMap<String, u64> = BTreeMap::new();
     for (storage, size) in volumes(want, seen) {
@@ -230,6 +231,35 @@ fn snapshots(want: &GuestDesired, seen: &GuestSeen, check: &Precheck) -> Option<
         Reason::new(
             format!("VM {} runs and has snapshots, and PVE copies no local disks of such a guest", seen.row.vmid),
             "delete its snapshots, move its disks to shared storage, or write `migrate: Offline`",
+        )
+    })
+}
+
+/// PVE copies no linked clone to another node (`PVE::QemuMigrate`, `PVE::LXC::Migrate`); a volume that the same plan moves to
+/// another storage is none any more.
+fn clones(cx: &PlanContext<'_>, want: &GuestDesired, seen: &GuestSeen) -> Option<Reason> {
+    let guest = seen.row.guest;
+    let local = |storage: &str| {
+        let row = cx.seen.index.storages.get(&(seen.row.node.clone(), storage.to_owned()));
+        row.is_some_and(|r| !r.shared)
+    };
+    let slots = seen.config.iter().filter(|(slot, _)| mapping::is_volume_slot(guest, slot));
+    let linked = slots.filter_map(|(slot, text)| {
+        let parts = mapping::parts(guest, slot, text);
+        let volume = parts.get("file").or_else(|| parts.get("volume"))?;
+        let (storage, name) = volume.split_once(':')?;
+        let said = want.fields.get(&format!("{}.storage", crate::kinds::guest::room::prefix(guest, slot)));
+        let stays = said.is_none_or(|s| s == storage);
+        // `base-9000-disk-0/vm-101-disk-0`: the volume's own name stands last.
+        let clone =
+            name.rsplit_once('/').is_some_and(|(above, own)| above.contains("base-") && !own.starts_with("base-"));
+        (clone && stays && local(storage)).then(|| volume.to_owned())
+    });
+    let linked: Vec<String> = linked.collect();
+    (!linked.is_empty()).then(|| {
+        Reason::new(
+            format!("these are linked clones on storage that only `{}` has: {}", seen.row.node, linked.join(", ")),
+            "move them to another storage first: that makes whole copies of them",
         )
     })
 }

@@ -298,6 +298,13 @@ pub fn migrated(world: &mut World, what: &Value) -> End {
         if discs(&config).iter().any(|(_, text)| local(world, text)) {
             return Err("Problem found while scanning volumes - can't migrate VM - check log".to_owned());
         }
+        for (_, text) in drives(&config).iter().filter(|(_, text)| local(world, text)) {
+            let volid = file_of(text);
+            if let Some((base, _)) = volid.rsplit_once('/').filter(|(above, _)| above.contains("base-")) {
+                let base = base.rsplit([':', '/']).next().unwrap_or(base);
+                return Err(format!("can't migrate '{volid}' as it's a clone of '{base}'"));
+            }
+        }
         let mut moved = Vec::new();
         for (key, text) in drives(&config.clone()) {
             let volid = file_of(&text).to_owned();
