@@ -17,7 +17,7 @@ use std::io::Write;
 const ALWAYS: [&str; 4] = ["Datastore.Audit", "Pool.Audit", "Sys.Audit", "VM.Audit"];
 const POOLS: [&str; 1] = ["Pool.Allocate"];
 /// `Sys.Modify`: PVE wants it for `startup`. `SDN.Use`: for bridges.
-const GUESTS: [&str; 13] = [
+const GUESTS: [&str; 12] = [
     "Datastore.AllocateSpace",
     "SDN.Use",
     "Sys.Modify",
@@ -29,7 +29,6 @@ const GUESTS: [&str; 13] = [
     "VM.Config.Memory",
     "VM.Config.Network",
     "VM.Config.Options",
-    "VM.Migrate",
     "VM.PowerMgmt",
 ];
 const MACHINES: [&str; 1] = ["VM.Config.Cloudinit"];
