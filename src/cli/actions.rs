@@ -62,6 +62,7 @@ pub fn ordered(verb: &Verb) -> Option<Order<'_>> {
         | Verb::Plan(_)
         | Verb::Delete(_)
         | Verb::Adopt(_)
+        | Verb::Import(_)
         | Verb::Get(_)
         | Verb::Describe(_)
         | Verb::Explain(_)

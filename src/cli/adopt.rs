@@ -12,7 +12,8 @@ use std::collections::BTreeSet;
 /// `adopt`.
 pub fn adopt(global: &Global, args: &args::Adopt) -> Ended {
     let tree = manifests::read(&args.sources)?;
-    let mut chosen = BTreeSet::new();
+    let mut chosen: BTreeSet<ResourceRef> =
+        if args.all { tree.desired.resources.keys().cloned().collect() } else { BTreeSet::new() };
     for object in &args.objects {
         let (kind, name) = object.split_once('/').ok_or_else(|| {
             Failure::new(exit::USAGE, format!("`{object}` names no object")).hint("write it like VirtualMachine/web-01")

@@ -116,6 +116,8 @@ pub enum Verb {
     Delete(Delete),
     /// Take over objects that exist and that manifests describe: mark them ours, then apply
     Adopt(Adopt),
+    /// Write manifests for what exists, such that nothing differs once they were adopted
+    Import(Import),
     /// List objects of a kind
     Get(Get),
     /// Show all that is known about one object
@@ -302,8 +304,11 @@ pub struct Delete {
 #[derive(Debug, Args)]
 pub struct Adopt {
     /// Which of the manifests' objects: only these are taken over and touched
-    #[arg(value_name = "KIND/NAME", required = true)]
+    #[arg(value_name = "KIND/NAME", required_unless_present = "all")]
     pub objects: Vec<String>,
+    /// All objects of the manifests
+    #[arg(long, conflicts_with = "objects")]
+    pub all: bool,
     /// Manifests.
     #[command(flatten)]
     pub sources: Sources,
@@ -319,6 +324,26 @@ pub struct Adopt {
     /// Form of output.
     #[command(flatten)]
     pub format: FormatArgs,
+}
+
+/// `import`.
+#[derive(Debug, Args)]
+pub struct Import {
+    /// The kind, in any case, singular or plural
+    #[arg(required_unless_present = "all")]
+    pub kind: Option<String>,
+    /// Only these: names or numbers
+    #[arg(value_name = "NAME")]
+    pub names: Vec<String>,
+    /// Objects of all kinds
+    #[arg(long, conflicts_with = "kind")]
+    pub all: bool,
+    /// Write a file an object into this folder; to standard output when left out
+    #[arg(short = 'o', long = "directory", value_name = "DIR")]
+    pub directory: Option<PathBuf>,
+    /// With -o: also write a pvectl.yaml that names this manifest set
+    #[arg(long, value_name = "NAME", requires = "directory", value_parser = crate::cli::import::set_name)]
+    pub set: Option<String>,
 }
 
 /// `get`.

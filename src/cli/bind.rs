@@ -14,6 +14,7 @@ use crate::manifest::tree::{Node, NodeValue, PathSegment};
 use crate::plan::desired::{Desired, DesiredSet};
 use crate::resource::kind::AnyKind;
 use crate::resource::reference::ResourceRef;
+use crate::resource::step::Problem;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The set where neither `--set` nor `pvectl.yaml` names one.
@@ -54,6 +55,7 @@ pub fn bind(loaded: &mut Loaded, set: Option<&str>) -> DesiredSet {
         }
         match resource(document, document.spec.to_json(), kind) {
             Ok(mut desired) => {
+                diagnostics.extend(kind.check(&desired.spec).into_iter().map(|problem| said(document, problem)));
                 desired.rolling = rolling.remove(&desired.resource);
                 resources.insert(desired.resource.clone(), desired);
             }
@@ -102,6 +104,16 @@ fn resource(
         rolling: None,
         ignored,
     })
+}
+
+/// What is wrong with a spec by itself, where it stands.
+fn said(document: &Document, problem: Problem) -> Diagnostic {
+    let span = deepest(&document.spec, document.name.1, &problem.path);
+    let diagnostic = Diagnostic::error("invalid-value", problem.message).at(span, "");
+    match problem.help {
+        Some(help) => diagnostic.help(help),
+        None => diagnostic,
+    }
 }
 
 /// A spec without what stands at the places of errors.
@@ -185,8 +197,12 @@ fn dangling<'a>(loaded: &Loaded, resources: impl Iterator<Item = &'a Desired>) -
 /// Where a field of a resource stands. Lists of slots are addressed by slot: `disks.scsi0.size`.
 pub fn place(loaded: &Loaded, resource: &ResourceRef, path: &[String]) -> Option<Span> {
     let document = loaded.documents.iter().find(|d| d.kind.0 == resource.kind && d.name.0 == resource.name)?;
-    let mut node: &Node = &document.spec;
-    let mut deepest = document.name.1;
+    Some(deepest(&document.spec, document.name.1, path))
+}
+
+fn deepest(spec: &Node, name: Span, path: &[String]) -> Span {
+    let mut node: &Node = spec;
+    let mut deepest = name;
     for word in path {
         let next = match node.as_sequence() {
             Some(items) => items.iter().find(|i| i.get("slot").and_then(Node::as_str) == Some(word)),
@@ -196,5 +212,5 @@ pub fn place(loaded: &Loaded, resource: &ResourceRef, path: &[String]) -> Option
         deepest = next.span;
         node = next;
     }
-    Some(deepest)
+    deepest
 }

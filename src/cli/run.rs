@@ -2,7 +2,9 @@
 
 use crate::cli::args::{Cli, Color, Global, LogFormat, Verb};
 use crate::cli::session::Unusable;
-use crate::cli::{actions, adopt, apply, auth, check, delete, diff, exit, manifests, raw, show, simulate, wait};
+use crate::cli::{
+    actions, adopt, apply, auth, check, delete, diff, exit, import, manifests, raw, show, simulate, wait,
+};
 use crate::pve::error::PveError;
 use clap::Parser;
 use std::future::Future;
@@ -140,6 +142,7 @@ fn dispatch(cli: &Cli) -> Ended {
         Verb::Delete(args) => delete::delete(global, args),
         Verb::Adopt(args) => adopt::adopt(global, args),
         Verb::Check(args) => check::check(global, args),
+        Verb::Import(args) => import::import(global, args),
         Verb::Drift(args) => diff::drift(global, args),
         Verb::Validate(args) => manifests::validate(global, args),
         Verb::Get(args) => show::get(global, args),

@@ -8,7 +8,9 @@ use crate::cli::exit;
 use crate::cli::output::{self, Form, Format, yaml};
 use crate::cli::run::{Ended, Failure, block_on, print};
 use crate::cli::session::{Session, write_atomically};
+use crate::cli::sets;
 use crate::engine::observe::{index, read_all};
+use crate::kinds::guest::observed::{GuestSeen, decode};
 use crate::kinds::list;
 use crate::manifest::document::{API_VERSION, LIST};
 use crate::manifest::explain;
@@ -22,7 +24,7 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Everything of a kind with its markers: one read a guest of that kind.
-async fn survey(session: &Session, kind: &dyn AnyKind) -> Result<(Vec<Listed>, Observation), Failure> {
+pub async fn survey(session: &Session, kind: &dyn AnyKind) -> Result<(Vec<Listed>, Observation), Failure> {
     let cluster = session.cluster();
     let wire = |e: crate::pve::error::PveError| Failure::wire(exit::FAILED, &e);
     let index = index(cluster.api, cluster.clock).await.map_err(wire)?;
@@ -34,6 +36,9 @@ async fn survey(session: &Session, kind: &dyn AnyKind) -> Result<(Vec<Listed>, O
 
 /// `get`.
 pub fn get(global: &Global, args: &args::Get) -> Ended {
+    if list::is_set(&args.kind) {
+        return sets::get(global, args);
+    }
     let kind = find_kind(&args.kind)?;
     if args.selector.is_some() {
         return Err(Failure::new(
@@ -119,6 +124,7 @@ fn table(
         head.push("OBJECT".into());
         if matches!(first.identity, Identity::Guest { .. }) {
             head.push("ADDRESSES".into());
+            head.push("REBOOT-REQUIRED".into());
         }
     }
     table.set_header(head);
@@ -131,6 +137,8 @@ fn table(
             if let Identity::Guest { vmid, .. } = &l.identity {
                 let own = found.get(vmid).map(|list| list.join(",")).filter(|text| !text.is_empty());
                 row.push(own.unwrap_or_else(|| "-".to_owned()));
+                let waits = waits_for_a_restart(&l.identity, seen).map(|seen| seen.pending.join(","));
+                row.push(waits.unwrap_or_else(|| "-".to_owned()));
             }
         }
         table.add_row(row);
@@ -139,8 +147,17 @@ fn table(
     lines.join("\n") + "\n"
 }
 
+/// A guest with changes that wait for its next start, if there are any.
+fn waits_for_a_restart(identity: &Identity, seen: &Observation) -> Option<GuestSeen> {
+    let guest = decode(identity, seen).ok().flatten()?;
+    (guest.running() && !guest.pending.is_empty()).then_some(guest)
+}
+
 /// `describe`.
 pub fn describe(global: &Global, args: &args::Describe) -> Ended {
+    if list::is_set(&args.kind) {
+        return sets::describe(global, args);
+    }
     let kind = find_kind(&args.kind)?;
     let session = Session::open(global, None)?;
     let (listed, seen) = block_on(survey(&session, kind))??;
@@ -172,6 +189,10 @@ pub fn describe(global: &Global, args: &args::Describe) -> Ended {
     for (head, value) in kind.columns(found, &seen).iter().filter(|(_, v)| !v.is_empty()) {
         let head = format!("{}{}:", &head[..1], head[1..].to_lowercase());
         print(&format!("{head:8} {value}\n"));
+    }
+    if let Some(guest) = waits_for_a_restart(&found.identity, &seen) {
+        print("Conditions:\n  RebootRequired  True  PendingChanges: these take effect at its next start\n");
+        guest.pending_changes().iter().for_each(|change| print(&format!("    {change}\n")));
     }
     if let Some(marker) = found.marker.as_ref().filter(|m| !m.applied.is_empty()) {
         print("Last applied:\n");

@@ -159,7 +159,7 @@ async fn one(
     let request = step.call.to_string();
     let failed = |error: PveError| Stop::Failed { step: step.title.clone(), error };
     let answer = api.send(&step.call).await.map_err(failed)?;
-    match (step.expect, answer.as_str()) {
+    let ended = match (step.expect, answer.as_str()) {
         (Expect::Task, Some(text)) => {
             let upid = Upid::parse(text).ok_or_else(|| {
                 failed(PveError::Garbled { request: request.clone(), cause: format!("`{text}` is no task id") })
@@ -169,7 +169,11 @@ async fn one(
         }
         // Some calls start a task only where there is work (a template of a CT answers null).
         (Expect::Task | Expect::Value, _) => Ok(Ended::Ok),
+    };
+    if let (Ok(_), Some(wait)) = (&ended, step.settles) {
+        clock.sleep(wait).await;
     }
+    ended
 }
 
 /// The object as it is this moment, right before something is destroyed: it must still be ours.

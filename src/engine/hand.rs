@@ -84,7 +84,13 @@ pub async fn perform(
     let done = execute(cluster.api, cluster.clock, &first, watch).await;
     let fate = match done.into_iter().find_map(|d| d.stop) {
         None => Fate::Ended,
-        Some(Stop::Failed { error, .. }) if is_open(&error) => adopt(cluster, hand, &before, error).await,
+        Some(Stop::Failed { step, error }) if is_open(&error) => {
+            let fate = adopt(cluster, hand, &before, error).await;
+            if matches!(fate, Fate::Found(_)) {
+                follow_up(cluster, hand, (&before, &first), &step, watch).await;
+            }
+            fate
+        }
         Some(Stop::Failed { error, .. }) => Fate::Failed(error),
         Some(Stop::Guarded(_) | Stop::Skipped(_)) => unreachable!("a deed has no guard and waits for nobody"),
     };
@@ -92,6 +98,28 @@ pub async fn perform(
     let last = last.unwrap_or_else(|| first.clone());
     let (warning, failure) = conclude(hand, fate, &last, blind);
     Ok(Performed { first, last, warning, failure })
+}
+
+/// Sends what was to come after the first request, whose answer was lost and whose task was found. What becomes of it shows
+/// in the look that follows.
+async fn follow_up(
+    cluster: &Cluster<'_>,
+    hand: &dyn Hand,
+    (before, first): (&Observation, &Plan),
+    lost: &str,
+    watch: &dyn Watch,
+) {
+    let steps: Vec<_> = first.deltas.iter().flat_map(|d| &d.steps).collect();
+    let later = match steps.as_slice() {
+        [head, later @ ..] if head.title == lost && !later.is_empty() => later,
+        _ => return,
+    };
+    let Ok(seen) = look(cluster, hand, false).await else { return };
+    let mut rest = hand.plan(&seen, Some(before));
+    rest.steps.retain(|step| later.contains(&step));
+    if !rest.steps.is_empty() {
+        execute(cluster.api, cluster.clock, &alone(rest), watch).await;
+    }
 }
 
 fn alone(delta: Delta) -> Plan {

@@ -3,9 +3,11 @@
 use crate::base::id::{GuestType, VmId};
 use crate::kinds::guest::desired::Collect;
 use crate::kinds::guest::devices::CtDevice;
+use crate::kinds::guest::moving::Moving;
 use crate::kinds::guest::networks::CtNetwork;
 use crate::kinds::guest::observed::{self, GuestSeen};
 use crate::kinds::guest::plan::{self, GuestDesired, Source};
+use crate::kinds::guest::said::{self, Said};
 use crate::kinds::guest::spec::{CloneMode, Options, Placement, Power, Size, Startup, Update, VmIdRange};
 use crate::kinds::guest::volumes::{Mount, RootFs};
 use crate::kinds::guest::{export, fit};
@@ -31,7 +33,15 @@ pub struct ContainerSpec {
     /// Allot the number from this range.
     #[serde(default)]
     pub vmid_range: Option<VmIdRange>,
-    /// The node that it is made on.
+    /// Its name in PVE, where that is another than the manifest's: any DNS name; empty for a guest whose name is left as it
+    /// is. It takes a `vmid`, by which the guest is found.
+    #[serde(default)]
+    #[schemars(regex(
+        pattern = r"^([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*)?$"
+    ))]
+    pub host_name: Option<String>,
+    /// The node that it is made on. A guest is found wherever it runs, and never made anew because its node changed: with
+    /// `update.migrate` it is moved, and else reported.
     #[serde(default)]
     pub node: Option<String>,
     /// Or a choice of nodes.
@@ -225,6 +235,19 @@ impl Kind for ContainerKind {
         from.into_iter().chain(pool).collect()
     }
 
+    fn check(spec: &ContainerSpec) -> Vec<Problem> {
+        said::check(&Said {
+            guest: GuestType::Lxc,
+            vmid: spec.vmid.is_some(),
+            range: spec.vmid_range.is_some(),
+            node: spec.node.is_some(),
+            placement: spec.placement.is_some(),
+            host_name: spec.host_name.is_some(),
+            update: spec.update.as_ref(),
+            options: Some(&spec.options),
+        })
+    }
+
     fn claim(_name: &str, spec: &ContainerSpec) -> Claim {
         Claim::Guest {
             guest: GuestType::Lxc,
@@ -240,7 +263,11 @@ impl Kind for ContainerKind {
 
     fn reads(identity: &Identity, spec: Option<&ContainerSpec>, index: &Index) -> Vec<Query> {
         let archive = spec.and_then(|s| s.from.as_ref()).and_then(|f| f.os_template.as_deref());
-        fit::reads(identity, spec.is_some_and(|s| !s.networks.is_empty()), archive, index)
+        let mut reads = fit::reads(identity, spec.is_some_and(|s| !s.networks.is_empty()), archive, index);
+        if let Some(ContainerSpec { node, placement, update, .. }) = spec {
+            reads.extend(Moving::new(node.as_ref(), placement.as_ref(), update.as_ref()).reads(identity, index));
+        }
+        reads
     }
 
     fn list(seen: &Observation) -> Vec<Listed> {
@@ -263,6 +290,10 @@ impl Kind for ContainerKind {
         export::export(observed)
     }
 
+    fn unsaid(observed: &GuestSeen) -> Vec<String> {
+        export::unsaid(observed)
+    }
+
     fn plan(cx: &PlanContext<'_>, desired: Option<&ContainerSpec>, observed: Option<&GuestSeen>) -> Delta {
         let mut delta = plan::plan(cx, desired.map(|s| wanted(&cx.resource.name, s)).as_ref(), observed);
         if let (Some(spec), None) = (desired, observed)
@@ -282,8 +313,9 @@ fn wanted(name: &str, spec: &ContainerSpec) -> GuestDesired {
     let ContainerSpec {
         vmid: _,
         vmid_range: _,
-        node: _,
-        placement: _,
+        host_name,
+        node,
+        placement,
         from,
         pool,
         tags,
@@ -311,7 +343,7 @@ fn wanted(name: &str, spec: &ContainerSpec) -> GuestDesired {
         options,
     } = spec;
     let mut collect = Collect::new(GuestType::Lxc);
-    collect.text("name", name);
+    collect.name(name, host_name.as_deref());
     collect.part("pool", pool);
     collect.part("tags", tags);
     collect.part("description", description);
@@ -354,6 +386,7 @@ fn wanted(name: &str, spec: &ContainerSpec) -> GuestDesired {
         reboot: update.as_ref().map(|u| u.reboot).unwrap_or_default(),
         volumes: update.as_ref().map(|u| u.volumes).unwrap_or_default(),
         cloud_init_drive: None,
+        moving: Moving::new(node.as_ref(), placement.as_ref(), update.as_ref()),
         template: false,
         at_creation: Vec::new(),
     }

@@ -185,6 +185,9 @@ pub fn members(name: &str, spec: &GuestSetSpec) -> Result<Vec<Member>, (String, 
     if template.spec.contains_key("vmid") || template.spec.contains_key("vmidRange") {
         return Err(("template.spec".into(), "members are numbered by the set: give it a `vmidRange`".into()));
     }
+    if template.spec.contains_key("hostName") {
+        return Err(("template.spec".into(), "members are named by the set, each by its ordinal".into()));
+    }
     if spread.is_some() && (template.spec.contains_key("node") || template.spec.contains_key("placement")) {
         return Err(("template.spec".into(), "members are placed by the set's `spread`, or by their own spec".into()));
     }

@@ -3,8 +3,10 @@
 use crate::base::id::{GuestType, VmId};
 use crate::kinds::guest::board::Hardware;
 use crate::kinds::guest::desired::Collect;
+use crate::kinds::guest::moving::Moving;
 use crate::kinds::guest::observed::{self, GuestSeen};
 use crate::kinds::guest::plan::{self, GuestDesired, Source};
+use crate::kinds::guest::said::{self, Said};
 use crate::kinds::guest::spec::{CloneMode, RebootPolicy, VmIdRange, VolumePolicy};
 use crate::kinds::guest::{export, fit};
 use crate::pve::request::Query;
@@ -35,6 +37,13 @@ pub struct GuestTemplateSpec {
     /// Or a range to allot it from.
     #[serde(default)]
     pub vmid_range: Option<VmIdRange>,
+    /// Its name in PVE, where that is another than the manifest's: any DNS name; empty for a guest whose name is left as it
+    /// is. It takes a `vmid`, by which the guest is found.
+    #[serde(default)]
+    #[schemars(regex(
+        pattern = r"^([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*)?$"
+    ))]
+    pub host_name: Option<String>,
     /// Where it comes from.
     pub source: TemplateSource,
     /// Processors, memory and the virtual board (virtual machines).
@@ -128,6 +137,19 @@ impl Kind for GuestTemplateKind {
         from.into_iter().chain(pool).collect()
     }
 
+    fn check(spec: &GuestTemplateSpec) -> Vec<Problem> {
+        said::check(&Said {
+            guest: guest_type(spec),
+            vmid: spec.vmid.is_some() || spec.source.existing.is_some(),
+            range: spec.vmid_range.is_some(),
+            node: spec.node.is_some(),
+            placement: false,
+            host_name: spec.host_name.is_some(),
+            update: None,
+            options: None,
+        })
+    }
+
     fn claim(_name: &str, spec: &GuestTemplateSpec) -> Claim {
         let existing = spec.source.existing.as_ref().map(|e| e.vmid);
         let clone = spec.source.clone.as_ref();
@@ -176,7 +198,9 @@ impl Kind for GuestTemplateKind {
         if let Some(fields) = spec.as_object_mut() {
             // It is taken over as it stands: disks and networks are the template's own business.
             let existing = fields.remove("vmid");
-            fields.retain(|field, _| matches!(field.as_str(), "node" | "hardware" | "pool" | "tags" | "description"));
+            fields.retain(|field, _| {
+                matches!(field.as_str(), "hostName" | "node" | "hardware" | "pool" | "tags" | "description")
+            });
             fields.insert("source".into(), json!({"existing": {"vmid": existing}}));
             if observed.row.guest == GuestType::Lxc {
                 fields.remove("hardware");
@@ -184,6 +208,12 @@ impl Kind for GuestTemplateKind {
             }
         }
         spec
+    }
+
+    fn unsaid(observed: &GuestSeen) -> Vec<String> {
+        let mut words = export::unsaid(observed);
+        words.push("its disks, networks and other options, which stay as they are".into());
+        words
     }
 
     fn plan(cx: &PlanContext<'_>, desired: Option<&GuestTemplateSpec>, observed: Option<&GuestSeen>) -> Delta {
@@ -208,10 +238,20 @@ fn guest_type(spec: &GuestTemplateSpec) -> GuestType {
 }
 
 fn wanted(name: &str, spec: &GuestTemplateSpec) -> GuestDesired {
-    let GuestTemplateSpec { guest_type: _, node: _, vmid: _, vmid_range: _, source, hardware, pool, tags, description } =
-        spec;
+    let GuestTemplateSpec {
+        guest_type: _,
+        node: _,
+        vmid: _,
+        vmid_range: _,
+        host_name,
+        source,
+        hardware,
+        pool,
+        tags,
+        description,
+    } = spec;
     let mut collect = Collect::new(guest_type(spec));
-    collect.text("name", name);
+    collect.name(name, host_name.as_deref());
     collect.part("pool", pool);
     collect.part("tags", tags);
     collect.part("description", description);
@@ -238,6 +278,7 @@ fn wanted(name: &str, spec: &GuestTemplateSpec) -> GuestDesired {
         reboot: RebootPolicy::Never,
         volumes: VolumePolicy::Keep,
         cloud_init_drive: None,
+        moving: Moving::default(),
         template: true,
         at_creation: Vec::new(),
     }

@@ -23,21 +23,26 @@ pub fn names() -> Vec<&'static str> {
 
 /// The name and the spec's JSON Schema of a kind or a set, as [`find`] finds it.
 pub fn schema(name: &str) -> Option<(&'static str, Value)> {
-    let plain = name.to_lowercase();
-    let set = guest_set::NAME.to_lowercase();
-    if plain == set || plain.strip_suffix('s') == Some(set.as_str()) {
+    if is_set(name) {
         return Some((guest_set::NAME, guest_set::schema()));
     }
     find(name).map(|k| (k.name(), k.schema()))
 }
 
-/// A kind by its name, case and plural aside (`virtualmachines`, `vm`, `ct` work too, for fingers).
+/// Whether a name means sets of guests (`gset` works too).
+pub fn is_set(name: &str) -> bool {
+    let plain = name.to_lowercase();
+    let set = guest_set::NAME.to_lowercase();
+    plain == "gset" || plain == "gsets" || plain == set || plain.strip_suffix('s') == Some(set.as_str())
+}
+
+/// A kind by its name, case and plural aside (`virtualmachines`, `vm`, `ct`, `lxc`, `gt` work too, for fingers).
 pub fn find(name: &str) -> Option<&'static dyn AnyKind> {
     let name = name.to_lowercase();
     let name = match name.as_str() {
         "vm" | "vms" => "virtualmachine",
-        "ct" | "cts" => "container",
-        "template" | "templates" => "guesttemplate",
+        "ct" | "cts" | "lxc" => "container",
+        "gt" | "template" | "templates" => "guesttemplate",
         other => other,
     };
     KINDS.iter().copied().find(|k| {

@@ -134,6 +134,7 @@ impl Kind for PoolKind {
             set: cx.set.to_owned(),
             vmid: None,
             retain: cx.retain,
+            member_of: None,
             applied: fields.clone(),
         };
         let current = observed.map(|o| Fields::from([("comment".to_owned(), o.comment.clone())])).unwrap_or_default();

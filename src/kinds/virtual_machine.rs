@@ -5,9 +5,11 @@ use crate::kinds::guest::board::Hardware;
 use crate::kinds::guest::cloud_init::CloudInit;
 use crate::kinds::guest::desired::Collect;
 use crate::kinds::guest::devices::{NumaNode, Pci, SerialPort, Usb, Virtiofs};
+use crate::kinds::guest::moving::Moving;
 use crate::kinds::guest::networks::Network;
 use crate::kinds::guest::observed::{self, GuestSeen};
 use crate::kinds::guest::plan::{self, GuestDesired, Source};
+use crate::kinds::guest::said::{self, Said};
 use crate::kinds::guest::spec::{CloneMode, Options, Placement, Power, Startup, Update, VmIdRange};
 use crate::kinds::guest::volumes::Disk;
 use crate::kinds::guest::{export, fit};
@@ -17,7 +19,7 @@ use crate::resource::kind::{DecodeError, Kind, Listed, PlanContext};
 use crate::resource::marker::Marker;
 use crate::resource::observation::Observation;
 use crate::resource::reference::{Claim, Identity, Reference, ResourceRef};
-use crate::resource::step::Delta;
+use crate::resource::step::{Delta, Problem};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
@@ -33,7 +35,15 @@ pub struct VirtualMachineSpec {
     /// Allot the number from this range.
     #[serde(default)]
     pub vmid_range: Option<VmIdRange>,
-    /// The node that it is made on. A guest is found wherever it runs: a node that changed is reported, never a reason to recreate it.
+    /// Its name in PVE, where that is another than the manifest's: any DNS name; empty for a guest whose name is left as it
+    /// is. It takes a `vmid`, by which the guest is found.
+    #[serde(default)]
+    #[schemars(regex(
+        pattern = r"^([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*)?$"
+    ))]
+    pub host_name: Option<String>,
+    /// The node that it is made on. A guest is found wherever it runs, and never made anew because its node changed: with
+    /// `update.migrate` it is moved, and else reported.
     #[serde(default)]
     pub node: Option<String>,
     /// Or a choice of nodes.
@@ -137,6 +147,19 @@ impl Kind for VirtualMachineKind {
         from.into_iter().chain(pool).collect()
     }
 
+    fn check(spec: &VirtualMachineSpec) -> Vec<Problem> {
+        said::check(&Said {
+            guest: GuestType::Qemu,
+            vmid: spec.vmid.is_some(),
+            range: spec.vmid_range.is_some(),
+            node: spec.node.is_some(),
+            placement: spec.placement.is_some(),
+            host_name: spec.host_name.is_some(),
+            update: spec.update.as_ref(),
+            options: Some(&spec.options),
+        })
+    }
+
     fn claim(_name: &str, spec: &VirtualMachineSpec) -> Claim {
         Claim::Guest {
             guest: GuestType::Qemu,
@@ -151,7 +174,11 @@ impl Kind for VirtualMachineKind {
     }
 
     fn reads(identity: &Identity, spec: Option<&VirtualMachineSpec>, index: &Index) -> Vec<Query> {
-        fit::reads(identity, spec.is_some_and(|s| !s.networks.is_empty()), None, index)
+        let mut reads = fit::reads(identity, spec.is_some_and(|s| !s.networks.is_empty()), None, index);
+        if let Some(VirtualMachineSpec { node, placement, update, .. }) = spec {
+            reads.extend(Moving::new(node.as_ref(), placement.as_ref(), update.as_ref()).reads(identity, index));
+        }
+        reads
     }
 
     fn list(seen: &Observation) -> Vec<Listed> {
@@ -174,6 +201,10 @@ impl Kind for VirtualMachineKind {
         export::export(observed)
     }
 
+    fn unsaid(observed: &GuestSeen) -> Vec<String> {
+        export::unsaid(observed)
+    }
+
     fn plan(cx: &PlanContext<'_>, desired: Option<&VirtualMachineSpec>, observed: Option<&GuestSeen>) -> Delta {
         plan::plan(cx, desired.map(|s| wanted(&cx.resource.name, s)).as_ref(), observed)
     }
@@ -183,8 +214,9 @@ fn wanted(name: &str, spec: &VirtualMachineSpec) -> GuestDesired {
     let VirtualMachineSpec {
         vmid: _,
         vmid_range: _,
-        node: _,
-        placement: _,
+        host_name,
+        node,
+        placement,
         from,
         pool,
         tags,
@@ -207,7 +239,7 @@ fn wanted(name: &str, spec: &VirtualMachineSpec) -> GuestDesired {
         options,
     } = spec;
     let mut collect = Collect::new(GuestType::Qemu);
-    collect.text("name", name);
+    collect.name(name, host_name.as_deref());
     collect.part("pool", pool);
     collect.part("tags", tags);
     collect.part("description", description);
@@ -239,6 +271,7 @@ fn wanted(name: &str, spec: &VirtualMachineSpec) -> GuestDesired {
         cloud_init_drive: cloud_init
             .as_ref()
             .and_then(|c| Some((c.drive.clone().unwrap_or_else(|| "ide2".to_owned()), c.storage.clone()?))),
+        moving: Moving::new(node.as_ref(), placement.as_ref(), update.as_ref()),
         template: false,
         at_creation: Vec::new(),
     }

@@ -159,6 +159,7 @@ fn one(
         identities: &bound.known,
         leaving,
         retain: want.retain,
+        member_of: want.rolling.as_ref().map(|r| r.group.name.as_str()),
         adopt,
         root_ticket: settings.root_ticket,
     };
@@ -178,7 +179,9 @@ fn one(
             delta.after.push(reference.to);
         }
     }
-    delta.notes.extend(elsewhere(want, identity, seen));
+    if !delta.changes.iter().any(|c| c.path == "node") {
+        delta.notes.extend(elsewhere(want, identity, seen));
+    }
     if want.paused && !(delta.steps.is_empty() && delta.changes.is_empty()) {
         delta.steps.clear();
         delta.problems.clear();
@@ -247,6 +250,7 @@ fn deletions(
             identities: &bound.known,
             leaving,
             retain: false,
+            member_of: None,
             adopt: false,
             root_ticket: settings.root_ticket,
         };

@@ -51,9 +51,19 @@ fn change(change: &Change, action: Action, colour: bool) -> String {
     if new {
         return format!("    {sign} {path}: {}{why}", value(to.as_ref()));
     }
-    let old = paint(RED, &value(from.as_ref()), colour);
+    // What a slot held is no default that came back.
+    let removed = from.is_none() && *cause != Cause::Change && is_of_a_slot(path);
+    let old = if removed { "(removed by hand)".to_owned() } else { value(from.as_ref()) };
+    let old = paint(RED, &old, colour);
     let new = paint(GREEN, &value(to.as_ref()), colour);
     format!("    {sign} {path}: {old} → {new}{why}")
+}
+
+/// Whether a field is one of a slot's, such as `disks.scsi0.size`.
+fn is_of_a_slot(path: &str) -> bool {
+    let mut words = path.split('.');
+    let slot = words.nth(1).is_some_and(|word| word.ends_with(|c: char| c.is_ascii_digit()));
+    slot && words.next().is_some()
 }
 
 /// Two texts of several lines, as a unified diff: each line after a line's end.
@@ -128,7 +138,10 @@ pub fn note(note: &Note) -> String {
         Note::NodeOffline(node) => format!("left alone: node `{node}` does not answer"),
         Note::Unsettled(why) => format!("waits: {why}"),
         Note::Elsewhere { node, wanted } => {
-            format!("it is on `{node}`, and its manifest says {wanted}: pvectl does not move guests; migrate it in PVE")
+            format!(
+                "it is on `{node}`, and its manifest says {wanted}: left there; `update.migrate` may have it moved, or \
+                 pvectl migrate"
+            )
         }
         Note::Paused => "left alone: its manifest says pvectl/paused".into(),
         Note::RebootRequired(keys) => {

@@ -31,6 +31,20 @@ pub struct GuestRow {
     pub memory: u64,
     /// Virtual processors at most.
     pub cpus: u64,
+    /// What the HA manager makes of it just now, or was told about it; `None` where it is no HA resource.
+    pub ha: Option<String>,
+}
+
+impl GuestRow {
+    /// Its number as HA names it: `vm:100`, `ct:200`.
+    pub fn sid(&self) -> String {
+        format!("{}:{}", if self.guest == GuestType::Qemu { "vm" } else { "ct" }, self.vmid)
+    }
+
+    /// Whether the HA manager looks after it; it leaves `ignored` ones alone (`PVE::HA::Config::service_is_ha_managed`).
+    pub fn ha_managed(&self) -> bool {
+        self.ha.as_deref().is_some_and(|state| state != "ignored")
+    }
 }
 
 /// A node's row.
@@ -230,6 +244,7 @@ impl Index {
             tags: tags(&member(row, "tags")),
             memory: number(&row["maxmem"]).unwrap_or(0),
             cpus: number(&row["maxcpu"]).unwrap_or(0),
+            ha: optional("hastate"),
         };
         self.guests.insert(vmid, Arc::new(row));
     }

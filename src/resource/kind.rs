@@ -7,7 +7,7 @@ use crate::resource::index::Index;
 use crate::resource::marker::Marker;
 use crate::resource::observation::Observation;
 use crate::resource::reference::{Claim, Identity, Reference, ResourceRef};
-use crate::resource::step::Delta;
+use crate::resource::step::{Delta, Problem};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -32,6 +32,8 @@ pub struct PlanContext<'a> {
     pub leaving: &'a BTreeSet<VmId>,
     /// The manifest says `pvectl/deletion-policy: Retain`.
     pub retain: bool,
+    /// The `GuestSet` that it is a member of.
+    pub member_of: Option<&'a str>,
     /// An object without our marker may be taken over.
     pub adopt: bool,
     /// We speak with a ticket of root@pam, which may set what no token may.
@@ -67,6 +69,10 @@ pub trait Kind: Send + Sync + 'static {
 
     /// Other resources that the spec names.
     fn refs(spec: &Self::Spec) -> Vec<Reference>;
+    /// What is wrong with a spec whatever the cluster is like, each with its field.
+    fn check(_spec: &Self::Spec) -> Vec<Problem> {
+        Vec::new()
+    }
     /// What it wants to be.
     fn claim(name: &str, spec: &Self::Spec) -> Claim;
     /// What must be read to plan it; `spec` is `None` for something that may have to be deleted.
@@ -83,6 +89,10 @@ pub trait Kind: Send + Sync + 'static {
     fn plan(cx: &PlanContext<'_>, desired: Option<&Self::Spec>, observed: Option<&Self::Observed>) -> Delta;
     /// The spec that would make the object as it is, for `get -o yaml`.
     fn export(observed: &Self::Observed) -> Value;
+    /// What it has that no manifest of the kind can say, in words.
+    fn unsaid(_observed: &Self::Observed) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// A spec of some kind.
@@ -98,6 +108,10 @@ pub trait AnyKind: Send + Sync {
     fn parse(&self, spec: &Value) -> Result<AnySpec, (String, String)>;
     /// [`Kind::refs`].
     fn refs(&self, spec: &AnySpec) -> Vec<Reference>;
+    /// [`Kind::check`].
+    fn check(&self, _spec: &AnySpec) -> Vec<Problem> {
+        Vec::new()
+    }
     /// [`Kind::claim`].
     fn claim(&self, name: &str, spec: &AnySpec) -> Claim;
     /// [`Kind::reads`].
@@ -110,6 +124,10 @@ pub trait AnyKind: Send + Sync {
     fn plan(&self, cx: &PlanContext<'_>, desired: Option<&AnySpec>) -> Result<(Delta, Option<Marker>), DecodeError>;
     /// [`Kind::decode`] and [`Kind::export`] in one.
     fn export(&self, identity: &Identity, seen: &Observation) -> Result<Option<Value>, DecodeError>;
+    /// [`Kind::unsaid`] of the object, if it is there and can be read.
+    fn unsaid(&self, _identity: &Identity, _seen: &Observation) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// Makes a [`Kind`] an [`AnyKind`].
@@ -139,6 +157,10 @@ impl<K: Kind> AnyKind for Entry<K> {
         K::refs(spec::<K>(value))
     }
 
+    fn check(&self, value: &AnySpec) -> Vec<Problem> {
+        K::check(spec::<K>(value))
+    }
+
     fn claim(&self, name: &str, value: &AnySpec) -> Claim {
         K::claim(name, spec::<K>(value))
     }
@@ -163,5 +185,9 @@ impl<K: Kind> AnyKind for Entry<K> {
 
     fn export(&self, identity: &Identity, seen: &Observation) -> Result<Option<Value>, DecodeError> {
         Ok(K::decode(identity, seen)?.as_ref().map(K::export))
+    }
+
+    fn unsaid(&self, identity: &Identity, seen: &Observation) -> Vec<String> {
+        K::decode(identity, seen).ok().flatten().as_ref().map(K::unsaid).unwrap_or_default()
     }
 }

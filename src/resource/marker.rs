@@ -23,6 +23,8 @@ pub struct Marker {
     pub vmid: Option<u32>,
     /// The manifest said `pvectl/deletion-policy: Retain`: never pruned.
     pub retain: bool,
+    /// The `GuestSet` that it is a member of.
+    pub member_of: Option<String>,
     /// Fields last applied, each value short or hashed ([`shorten`]).
     pub applied: Fields,
 }
@@ -36,6 +38,8 @@ struct Wire {
     vmid: Option<u32>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     retain: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    member: Option<String>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     applied: BTreeMap<String, String>,
 }
@@ -83,6 +87,7 @@ impl Marker {
                 set: wire.set,
                 vmid: wire.vmid,
                 retain: wire.retain,
+                member_of: wire.member,
                 applied: wire.applied,
             }),
         )
@@ -104,13 +109,14 @@ impl Marker {
             && self.set == other.set
             && self.vmid == other.vmid
             && self.retain == other.retain
+            && self.member_of == other.member_of
             && self.applied.len() == other.applied.len()
             && self.applied.iter().zip(&other.applied).all(same)
     }
 
     /// Notes with the marker at their end.
     pub fn join(&self, text: &str) -> String {
-        let Marker { owner, set, vmid, retain, applied } = self;
+        let Marker { owner, set, vmid, retain, member_of, applied } = self;
         let applied = applied.iter().map(|(k, v)| (k.clone(), shorten(v))).collect();
         let wire = Wire {
             kind: owner.kind.clone(),
@@ -118,6 +124,7 @@ impl Marker {
             set: set.clone(),
             vmid: *vmid,
             retain: *retain,
+            member: member_of.clone(),
             applied,
         };
         // `>` and `-` pairs would end the comment early; JSON may write any character as \u.
@@ -142,6 +149,7 @@ mod tests {
             set: "home".into(),
             vmid: Some(101),
             retain: false,
+            member_of: None,
             applied,
         };
         let notes = marker.join("front end\n");
@@ -161,6 +169,7 @@ mod tests {
             set: "s".into(),
             vmid: None,
             retain: false,
+            member_of: None,
             applied: Fields::new(),
         };
         assert_eq!(Marker::split(&format!("{}\nmore", marker.join("top"))).0, "top\nmore");

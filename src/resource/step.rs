@@ -4,6 +4,7 @@
 use crate::pve::request::{Call, Query};
 use crate::resource::merge::Cause;
 use crate::resource::reference::{Identity, ResourceRef};
+use std::time::Duration;
 
 /// What a step does to a running guest and its data, from nothing to the worst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -99,18 +100,34 @@ pub struct Step {
     pub limits: Vec<Limit>,
     /// What is checked again right before it.
     pub guard: Option<Guard>,
+    /// How long after its end what it asked for begins to show: the HA manager looks every ten seconds.
+    pub settles: Option<Duration>,
 }
 
 impl Step {
     /// A step that is done when answered, with no limits.
     pub fn new(title: impl Into<String>, call: Call, impact: Impact) -> Step {
-        Step { title: title.into(), call, expect: Expect::Value, impact, limits: Vec::new(), guard: None }
+        Step {
+            title: title.into(),
+            call,
+            expect: Expect::Value,
+            impact,
+            limits: Vec::new(),
+            guard: None,
+            settles: None,
+        }
     }
 
     /// The same as a task on a node.
     pub fn task(mut self, node: &str) -> Step {
         self.expect = Expect::Task;
         self.limits.push(Limit::Node(node.to_owned()));
+        self
+    }
+
+    /// The same, with a wait after it until what it asked for begins to show.
+    pub fn settles(mut self, wait: Duration) -> Step {
+        self.settles = Some(wait);
         self
     }
 

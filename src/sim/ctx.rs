@@ -34,6 +34,7 @@ pub struct NewTask {
     log: Vec<String>,
     progress_of: Option<u64>,
     holds: Option<u32>,
+    unseen: bool,
 }
 
 impl NewTask {
@@ -49,6 +50,7 @@ impl NewTask {
             log: Vec::new(),
             progress_of: None,
             holds: None,
+            unseen: false,
         }
     }
 
@@ -77,6 +79,12 @@ impl NewTask {
         self
     }
 
+    /// It is what a daemon does in its time, and no task that anybody sees.
+    pub fn unseen(mut self) -> NewTask {
+        self.unseen = true;
+        self
+    }
+
     /// Holds the guest's file lock while it runs.
     pub fn holds(mut self, vmid: u32) -> NewTask {
         self.holds = Some(vmid);
@@ -87,14 +95,14 @@ impl NewTask {
 impl Ctx<'_> {
     /// Starts a task and answers its UPID.
     pub fn start(&mut self, new: NewTask) -> Value {
-        let NewTask { node, task_type, id, duration_ms, effect, mut told, log, progress_of, holds } = new;
+        let NewTask { node, task_type, id, duration_ms, effect, mut told, log, progress_of, holds, unseen } = new;
         let world = &mut *self.world;
         let pid = world.new_pid();
         let now = world.now();
         // pstart makes two tasks of one second differ.
         let pstart = world.clock_ms / 10 % 0xFFFF_FFFF + world.serial;
         let upid = format!("UPID:{node}:{pid:08X}:{pstart:08X}:{now:08X}:{task_type}:{id}:{}:", self.user);
-        if let Some((mark, text)) = self.task_fault.take() {
+        if let Some((mark, text)) = self.task_fault.take_if(|_| !unseen) {
             if !told.is_object() {
                 told = serde_json::json!({});
             }
@@ -116,6 +124,7 @@ impl Ctx<'_> {
             effect: effect.to_owned(),
             told,
             holds,
+            unseen,
         });
         upid.into()
     }

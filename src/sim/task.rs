@@ -60,6 +60,9 @@ pub struct Task {
     pub told: Value,
     /// The guest whose file lock it holds while it runs.
     pub holds: Option<u32>,
+    /// It is no task of PVE's, but something that a daemon does in its time: no list shows it.
+    #[serde(default)]
+    pub unseen: bool,
 }
 
 impl Task {

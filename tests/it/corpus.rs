@@ -61,13 +61,13 @@ spec:
   tags: [b, a]
   description: one
   power: Stopped
-  hardware: {cores: 2, memory: 1Gi, osType: l26, scsiController: virtio-scsi-single, cpu: host}
+  hardware: {cores: 2, memory: 1Gi, osType: l26, scsiController: virtio-scsi-single, cpu: host, localTime: true}
   disks:
     - {slot: scsi0, storage: local-lvm, size: 4Gi, discard: true, ssd: true, ioThread: true}
   networks:
     - {slot: net0, bridge: vmbr0, firewall: true}
   startup: {onBoot: true, order: 3, upDelay: 10s}
-  options: {hotplug: 'disk,network,usb', localtime: true}
+  options: {autostart: false, tdf: true}
 ",
             r"
 apiVersion: pvectl/v1alpha1
@@ -380,6 +380,81 @@ spec:
   power: Stopped
   rootfs: {storage: nfs, size: 2Gi}
   mounts: [{slot: mp5, volume: 'local-lvm:vm-211-disk-1', path: /srv}]
+",
+        ],
+    },
+    Life {
+        name: "machine that moves from node to node, with its disks",
+        states: &[
+            r"
+apiVersion: pvectl/v1alpha1
+kind: VirtualMachine
+metadata: {name: nomad}
+spec:
+  vmid: 123
+  node: pve1
+  power: Stopped
+  disks: [{slot: scsi0, storage: local-lvm, size: 1Gi}, {slot: scsi1, storage: nfs, size: 1Gi}]
+  networks: [{slot: net0, bridge: vmbr0}]
+",
+            r"
+apiVersion: pvectl/v1alpha1
+kind: VirtualMachine
+metadata: {name: nomad}
+spec:
+  vmid: 123
+  node: pve2
+  power: Running
+  hardware: {cores: 2}
+  disks: [{slot: scsi0, storage: local-lvm, size: 1Gi}, {slot: scsi1, storage: nfs, size: 1Gi}]
+  networks: [{slot: net0, bridge: vmbr0}]
+  update: {migrate: Online}
+",
+            r"
+apiVersion: pvectl/v1alpha1
+kind: VirtualMachine
+metadata: {name: nomad}
+spec:
+  vmid: 123
+  placement: {nodes: [pve1, pve3]}
+  power: Running
+  hardware: {cores: 2}
+  disks: [{slot: scsi0, storage: local-lvm, size: 2Gi}, {slot: scsi1, storage: nfs, size: 1Gi}]
+  networks: [{slot: net0, bridge: vmbr0}]
+  update: {migrate: Online, reboot: IfRequired}
+",
+        ],
+    },
+    Life {
+        name: "container that moves by a restart",
+        states: &[
+            r"
+apiVersion: pvectl/v1alpha1
+kind: Container
+metadata: {name: nomad}
+spec:
+  vmid: 223
+  node: pve3
+  from: {osTemplate: 'local:vztmpl/alpine-3.22-default_20260401_amd64.tar.gz'}
+  description: a
+  power: Running
+  rootfs: {storage: local-lvm, size: 1Gi}
+  networks: [{slot: net0, bridge: vmbr0}]
+",
+            r"
+apiVersion: pvectl/v1alpha1
+kind: Container
+metadata: {name: nomad}
+spec:
+  vmid: 223
+  node: pve1
+  from: {osTemplate: 'local:vztmpl/alpine-3.22-default_20260401_amd64.tar.gz'}
+  description: a
+  power: Running
+  hardware: {cores: 2}
+  rootfs: {storage: local-lvm, size: 1Gi}
+  networks: [{slot: net0, bridge: vmbr0}]
+  update: {migrate: Offline}
 ",
         ],
     },

@@ -121,6 +121,23 @@ struct Scenario {
     before: Option<&'static str>,
     /// What is applied under faults; `None`: nothing is left in the manifests.
     then: Option<&'static str>,
+    /// What somebody else has done in between.
+    meanwhile: fn(&mut World),
+}
+
+impl Scenario {
+    fn new(name: &'static str, before: Option<&'static str>, then: Option<&'static str>) -> Scenario {
+        Scenario { name, before, then, meanwhile: |_| {} }
+    }
+
+    /// HA looks after guest 120.
+    fn under_ha(self) -> Scenario {
+        let meanwhile = |world: &mut World| {
+            let resource = serde_json::json!({"sid": "vm:120", "type": "vm", "state": "started"});
+            world.table("cluster/ha/resources").insert("vm:120".into(), resource);
+        };
+        Scenario { meanwhile, ..self }
+    }
 }
 
 const MACHINE: &str = r"
@@ -188,6 +205,56 @@ spec:
   startup: {order: 3}
 ";
 
+const MACHINE_ELSEWHERE: &str = r"
+apiVersion: pvectl/v1alpha1
+kind: VirtualMachine
+metadata: {name: one}
+spec:
+  vmid: 120
+  node: pve3
+  tags: [a]
+  description: moved
+  power: Running
+  hardware: {cores: 1, memory: 1Gi}
+  disks: [{slot: scsi0, storage: local-lvm, size: 4Gi}]
+  networks: [{slot: net0, bridge: vmbr0}]
+  startup: {order: 3}
+  update: {migrate: Online}
+";
+
+const MACHINE_AT_REST: &str = r"
+apiVersion: pvectl/v1alpha1
+kind: VirtualMachine
+metadata: {name: one}
+spec:
+  vmid: 120
+  node: pve3
+  tags: [a]
+  description: moved
+  power: Running
+  hardware: {cores: 2, memory: 1Gi}
+  disks: [{slot: scsi0, storage: local-lvm, size: 4Gi}]
+  networks: [{slot: net0, bridge: vmbr0}]
+  startup: {order: 3}
+  update: {migrate: Offline}
+";
+
+const MACHINE_STOPPED: &str = r"
+apiVersion: pvectl/v1alpha1
+kind: VirtualMachine
+metadata: {name: one}
+spec:
+  vmid: 120
+  node: pve2
+  tags: [a]
+  description: one
+  power: Stopped
+  hardware: {cores: 1, memory: 1Gi}
+  disks: [{slot: scsi0, storage: local-lvm, size: 4Gi}]
+  networks: [{slot: net0, bridge: vmbr0}]
+  startup: {order: 3}
+";
+
 const SEVERAL: &str = r"
 {apiVersion: pvectl/v1alpha1, kind: VirtualMachine, metadata: {name: a}, spec: {vmid: 121, node: pve1, description: a, tags: [x], power: Stopped, disks: [{slot: scsi0, storage: local-lvm, size: 1Gi}]}}
 ---
@@ -210,15 +277,20 @@ fn scenarios() -> Vec<Scenario> {
     let web = LIVES[3].states;
     let dns = LIVES[5].states;
     vec![
-        Scenario { name: "create from a template that is made too", before: None, then: Some(web[0]) },
-        Scenario { name: "update live", before: Some(MACHINE), then: Some(MACHINE_LIVE) },
-        Scenario { name: "update with a restart", before: Some(MACHINE), then: Some(MACHINE_RESTART) },
-        Scenario { name: "grow a disk and add one", before: Some(MACHINE), then: Some(MACHINE_GROWN) },
-        Scenario { name: "change several guests at once", before: Some(SEVERAL), then: Some(SEVERAL_CHANGED) },
-        Scenario { name: "delete all with prune", before: Some(web[0]), then: None },
-        Scenario { name: "create a container", before: None, then: Some(dns[0]) },
-        Scenario { name: "change a container", before: Some(dns[0]), then: Some(dns[1]) },
-        Scenario { name: "move to another pool and change a clone", before: Some(web[0]), then: Some(web[1]) },
+        Scenario::new("create from a template that is made too", None, Some(web[0])),
+        Scenario::new("update live", Some(MACHINE), Some(MACHINE_LIVE)),
+        Scenario::new("update with a restart", Some(MACHINE), Some(MACHINE_RESTART)),
+        Scenario::new("grow a disk and add one", Some(MACHINE), Some(MACHINE_GROWN)),
+        Scenario::new("change several guests at once", Some(SEVERAL), Some(SEVERAL_CHANGED)),
+        Scenario::new("delete all with prune", Some(web[0]), None),
+        Scenario::new("create a container", None, Some(dns[0])),
+        Scenario::new("change a container", Some(dns[0]), Some(dns[1])),
+        Scenario::new("move to another pool and change a clone", Some(web[0]), Some(web[1])),
+        Scenario::new("move to another node while it runs", Some(MACHINE), Some(MACHINE_ELSEWHERE)),
+        Scenario::new("move to another node at rest", Some(MACHINE), Some(MACHINE_AT_REST)),
+        Scenario::new("move a container by a restart", Some(LIVES[9].states[0]), Some(LIVES[9].states[1])),
+        Scenario::new("have HA move a machine", Some(MACHINE), Some(MACHINE_ELSEWHERE)).under_ha(),
+        Scenario::new("have HA stop a machine", Some(MACHINE), Some(MACHINE_STOPPED)).under_ha(),
     ]
 }
 
@@ -293,6 +365,7 @@ fn ready(scenario: &Scenario) -> Ready {
     if let Some(before) = scenario.before {
         lab.apply(&desired(before), &prune());
         lab.install();
+        lab.sim.with_world(scenario.meanwhile);
     }
     let start = lab.world();
     let log = lab.sim.request_log().len();
@@ -362,7 +435,13 @@ fn case(ready: &Ready, n: usize, wound: &Wound) -> Result<(), String> {
     lab.sim.finish_tasks();
     let world = lab.world();
     same("another end", &ready.wanted, &normal(&world))?;
-    same("strangers were touched", &strangers(&ready.start), &strangers(&world))?;
+    let others = |world: &World| {
+        // What HA was told about our guest is ours to say.
+        let mut world = world.clone();
+        world.table("cluster/ha/resources").remove("vm:120");
+        strangers(&world)
+    };
+    same("strangers were touched", &others(&ready.start), &others(&world))?;
     let left = orphans(&world);
     if left.is_empty() { Ok(()) } else { Err(format!("volumes without a guest: {left:?}")) }
 }
@@ -411,7 +490,7 @@ fn whatever_goes_wrong_the_next_run_sets_it_right() {
 
 #[test]
 fn mutant_the_matrix_sees_a_wrong_end() {
-    let scenario = Scenario { name: "pool", before: None, then: Some(LIVES[0].states[0]) };
+    let scenario = Scenario::new("pool", None, Some(LIVES[0].states[0]));
     let mut ready = ready(&scenario);
     ready.wanted["pools"]["lab"]["comment"] = "something else".into();
     assert!(case(&ready, 0, &Wound::Fault(FaultKind::Expired)).is_err());

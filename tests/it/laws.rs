@@ -698,7 +698,7 @@ pub(crate) fn round_trip(lab: &Lab, bend: fn(&mut Value)) -> Result<usize, Strin
 }
 
 /// Everything as if it had been made by hand: no markers.
-fn without_markers(lab: &Lab) {
+pub(crate) fn without_markers(lab: &Lab) {
     lab.sim.with_world(|world| {
         for guest in world.guests.values_mut() {
             if let Some(notes) = guest.config.get_mut("description") {

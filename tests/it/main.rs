@@ -37,4 +37,5 @@ mod checks;
 
 mod field;
 
+mod change;
 mod covered;

@@ -596,14 +596,26 @@ fn notes_that_are_longer_than_proxmox_ve_keeps() {
 }
 
 #[test]
-fn an_option_that_a_field_of_its_own_says() {
-    Bench::new().refuses(
-        &vm("{vmid: 150, node: pve1, hardware: {cores: 2}, options: {cores: '4'}}"),
-        4,
-        "VirtualMachine/a",
-        "`cores` is said by a field of its own: `hardware.cores`",
-        "say it in one place; see: pvectl explain VirtualMachine",
-    );
+fn what_a_spec_says_twice_is_refused_without_a_cluster() {
+    let bench = Bench::new();
+    for (yaml, why, help) in [
+        (vm("{vmid: 150, options: {memory: 4096}}"), "`memory` has a field of its own", "write it as hardware.memory"),
+        (
+            vm("{vmid: 150, options: {scsi0: 'local-lvm:8'}}"),
+            "`scsi0` has a field of its own",
+            "write it as disks.scsi0",
+        ),
+        (vm("{vmid: 150, options: {name: x}}"), "`name` has a field of its own", "write it as hostName"),
+        (ct("{vmid: 150, options: {mp0: '/srv,mp=/srv'}}"), "`mp0` has a field of its own", "write it as mounts.mp0"),
+        (vm("{vmid: 150, vmidRange: 400-449}"), "either a `vmid` or a `vmidRange`", "take one of them out"),
+        (vm("{node: pve1, placement: {nodes: [pve2]}}"), "either a `node` or a `placement`", "take one of them out"),
+        (vm("{hostName: Web.example.com}"), "is found by its number", "give its `vmid`"),
+        (ct("{update: {migrate: Online}}"), "a container does not move while it runs", "write `migrate: Offline`"),
+    ] {
+        let file = bench.manifests(&yaml);
+        let said = bench.run(&format!("validate -f {file}"), 2);
+        said.says(why).says(help).says("lab.yaml:4:");
+    }
 }
 
 #[test]
@@ -623,27 +635,16 @@ fn a_guest_that_cannot_be_read_is_not_guessed() {
 
 // ---- what only root may ----------------------------------------------------------------------------------------------
 
-/// Options that a token may not set, with a value that PVE takes from root, and what is to be said beside the log-in.
-const FOR_ROOT: [(&str, &str, &str); 7] = [
-    ("args", "-snapshot", ""),
-    ("hookscript", "local:snippets/hook.pl", ""),
-    ("hostpci0", "0000:01:00.0", "use a resource mapping (mapping=NAME), or "),
-    ("usb0", "host=1d6b:0002", "use a resource mapping (mapping=NAME), or "),
-    ("serial1", "/dev/ttyS0", ""),
-    ("parallel0", "/dev/parport0", ""),
-    ("affinity", "0-3", ""),
-];
-
 #[test]
 fn options_of_a_machine_that_only_root_may_set() {
     let bench = Bench::new();
-    for (option, value, way) in FOR_ROOT {
+    for (option, value) in [("args", "-snapshot"), ("parallel0", "/dev/parport0")] {
         bench.refuses(
             &vm(&format!("{{vmid: 150, node: pve1, options: {{{option}: '{value}'}}}}")),
             4,
             "VirtualMachine/a",
             &format!("PVE lets only root@pam's own login set `{option}` like this, never a token"),
-            &format!("{way}log in with user root@pam and a password, or set it on the host with qm set"),
+            "log in with user root@pam and a password, or set it on the host with qm set",
         );
     }
 }
@@ -709,14 +710,14 @@ fn mappings_that_may_not_be_used() {
 #[test]
 fn options_of_a_container_that_only_root_may_set() {
     let bench = Bench::new();
-    for (option, value) in [
-        ("hookscript", "local:snippets/hook.pl"),
-        ("mp0", "/srv/data,mp=/data"),
-        ("dev0", "/dev/dri/renderD128"),
-        ("features", "keyctl=1"),
+    for (option, spec) in [
+        ("hookscript", "hookScript: local:snippets/hook.pl"),
+        ("mp0", "mounts: [{slot: mp0, hostPath: /srv/data, path: /data}]"),
+        ("dev0", "devices: [{slot: dev0, path: /dev/dri/renderD128}]"),
+        ("features", "features: {keyctl: true}"),
     ] {
         bench.refuses(
-            &ct_of_alpine(&format!(", options: {{{option}: '{value}'}}")),
+            &ct_of_alpine(&format!(", {spec}")),
             4,
             "Container/a",
             &format!("PVE lets only root@pam's own login set `{option}` like this, never a token"),
@@ -744,7 +745,8 @@ fn both_ways_out_of_a_refusal_for_root_are_open() {
     bench.world(|w| w.edit_guest(150, "args", Some("-snapshot")));
     bench.apply(&args);
     // And what goes over a mapping is no root's business.
-    let mapped = "{vmid: 151, node: pve1, options: {usb0: 'mapping=stick', serial0: socket}}";
+    let mapped =
+        "{vmid: 151, node: pve1, usb: [{slot: usb0, mapping: stick}], serialPorts: [{slot: serial0, device: socket}]}";
     bench.apply(&(args.clone() + "---\n" + &manifest("VirtualMachine", "b", mapped)));
     // To take an option away is to set it.
     bench.refuses(

@@ -590,7 +590,7 @@ fn a_node_that_is_off_is_said_and_its_guests_are_left_alone() {
         .run(APPLY)
         .code(1)
         .says("left alone: node `pve2` does not answer")
-        .says("✓ Container/pg-01: configure lxc 200 (1 options)")
+        .says("✓ Container/pg-01: configure lxc 200 (1 option)")
         .says("1 step done; 6 of 8 objects are as their manifests say.")
         .says("left: Container/dns-01, VirtualMachine/pxe-lab")
         .says("hint: node pve2 does not answer: bring it back, then run the same command again");

@@ -44,6 +44,7 @@ pub fn create(cx: &PlanContext<'_>, want: &GuestDesired, delta: &mut Delta) {
         set: cx.set.to_owned(),
         vmid: Some(vmid.get()),
         retain: cx.retain,
+        member_of: cx.member_of.map(str::to_owned),
         applied,
     };
     let text = want.fields.get("description").cloned();

@@ -44,6 +44,14 @@ impl Collect {
         }
     }
 
+    /// The guest's name in PVE: the manifest's, unless it says another; none where it says an empty one.
+    pub fn name(&mut self, manifest: &str, own: Option<&str>) {
+        match own {
+            Some("") => {}
+            own => self.text("name", own.unwrap_or(manifest)),
+        }
+    }
+
     /// A field that the spec does not say in so many words.
     pub fn text(&mut self, path: impl Into<String>, value: &str) {
         self.fields.insert(path.into(), value.to_owned());

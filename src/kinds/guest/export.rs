@@ -21,6 +21,9 @@ pub fn export(seen: &GuestSeen) -> Value {
     let mut spec = Map::new();
     spec.insert("vmid".into(), json!(seen.row.vmid.get()));
     spec.insert("node".into(), json!(seen.row.node));
+    if let Some(name) = own_name(seen) {
+        spec.insert("hostName".into(), json!(name));
+    }
     if let Some(pool) = &seen.row.pool {
         spec.insert("pool".into(), json!(pool));
     }
@@ -59,6 +62,44 @@ pub fn export(seen: &GuestSeen) -> Value {
     spec.insert("options".into(), Value::Object(options));
     spec.retain(|_, v| !matches!(v, Value::Array(a) if a.is_empty()) && !matches!(v, Value::Object(o) if o.is_empty()));
     Value::Object(spec)
+}
+
+/// The name that PVE has, where it is another than that of the manifest whose guest it is; empty where PVE has none.
+fn own_name(seen: &GuestSeen) -> Option<String> {
+    let key = if seen.row.guest == GuestType::Qemu { "name" } else { "hostname" };
+    let own = seen.config.get(key).cloned().unwrap_or_default();
+    seen.marker.as_ref().is_some_and(|m| m.owner.name != own).then_some(own)
+}
+
+/// What the guest has and its spec does not say, in words. Values are not among them: one may be a secret.
+pub fn unsaid(seen: &GuestSeen) -> Vec<String> {
+    let mut words = Vec::new();
+    if seen.config.contains_key("cipassword") {
+        words.push("cloud-init's password, which PVE does not tell".to_owned());
+    }
+    let unused: Vec<String> = seen
+        .config
+        .iter()
+        .filter(|(key, _)| slot_number(key, "unused").is_some())
+        .map(|(key, volume)| format!("{key} ({volume})"))
+        .collect();
+    if !unused.is_empty() {
+        words.push(format!("volumes that no slot holds: {}", unused.join(", ")));
+    }
+    if seen.config.contains_key("parent") {
+        words.push("its snapshots".to_owned());
+    }
+    if !seen.pending.is_empty() {
+        words.push(format!("that a restart is still to bring into force: {}", seen.pending.join(", ")));
+    }
+    if seen.row.ha.is_some() {
+        words.push("that it is an HA resource".to_owned());
+    }
+    let raw: Vec<&str> = seen.config.keys().filter(|k| k.starts_with("lxc.")).map(String::as_str).collect();
+    if !raw.is_empty() {
+        words.push(format!("raw keys, which only the node's file has: {}", raw.join(", ")));
+    }
+    words
 }
 
 /// The slots that may say something about a field: those of the options there, with the numbers of `ipconfigN` as `netN`.

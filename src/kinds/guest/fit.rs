@@ -288,12 +288,7 @@ fn check_networks(cx: &PlanContext<'_>, want: &GuestDesired, delta: &mut Delta) 
     // PVE hides bridges without SDN rights: an empty list proves nothing.
     let known: BTreeSet<&str> = list.iter().filter_map(|b| b["iface"].as_str()).collect();
     for (path, bridge) in want.fields.iter().filter(|(p, _)| p.starts_with("networks.") && p.ends_with(".bridge")) {
-        let hidden = !cx.seen.index.permissions.is_empty()
-            && !["SDN.Use", "SDN.Audit"]
-                .iter()
-                .any(|p| cx.seen.index.may(&format!("/sdn/zones/localnetwork/{bridge}"), p))
-            && !cx.seen.index.may(&format!("/nodes/{node}"), "Sys.Audit");
-        if !known.is_empty() && !known.contains(bridge.as_str()) && !hidden {
+        if !known.is_empty() && !known.contains(bridge.as_str()) && !is_hidden(cx, node, bridge) {
             let names = known.iter().copied().collect::<Vec<_>>().join(", ");
             delta.problems.push(
                 Problem::new(path, format!("node `{node}` has no bridge `{bridge}`"))
@@ -301,6 +296,15 @@ fn check_networks(cx: &PlanContext<'_>, want: &GuestDesired, delta: &mut Delta) 
             );
         }
     }
+}
+
+/// Whether PVE would hide a bridge of a node from us.
+pub fn is_hidden(cx: &PlanContext<'_>, node: &str, bridge: &str) -> bool {
+    let index = &cx.seen.index;
+    let at = format!("/sdn/zones/localnetwork/{bridge}");
+    !index.permissions.is_empty()
+        && !["SDN.Use", "SDN.Audit"].iter().any(|p| index.may(&at, p))
+        && !index.may(&format!("/nodes/{node}"), "Sys.Audit")
 }
 
 fn check_archive(cx: &PlanContext<'_>, volume: &str, node: &str, delta: &mut Delta) {

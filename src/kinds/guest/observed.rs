@@ -20,6 +20,8 @@ pub struct GuestSeen {
     pub config: Config,
     /// Options that wait for the guest's next start.
     pub pending: Vec<String>,
+    /// What is in force of those options.
+    pub in_force: Config,
     /// PVE's digest of the configuration.
     pub digest: Option<String>,
     /// PVE's lock.
@@ -32,6 +34,16 @@ impl GuestSeen {
     /// Whether it runs.
     pub fn running(&self) -> bool {
         self.row.status == "running"
+    }
+
+    /// What its next start changes, each in words: `memory: 1024 → 2048`.
+    pub fn pending_changes(&self) -> Vec<String> {
+        let shown = |config: &Config, key: &str| match (key, config.get(key)) {
+            ("cipassword", Some(_)) => "(secret)".to_owned(),
+            (_, value) => value.cloned().unwrap_or_else(|| "(none)".to_owned()),
+        };
+        let change = |key: &String| format!("{key}: {} → {}", shown(&self.in_force, key), shown(&self.config, key));
+        self.pending.iter().filter(|k| *k != "description").map(change).collect()
     }
 }
 
@@ -64,6 +76,7 @@ fn read(row: &Arc<GuestRow>, value: &Value, marker: Option<&Arc<Marker>>) -> Res
         row: Arc::clone(row),
         config: Config::new(),
         pending: Vec::new(),
+        in_force: Config::new(),
         digest: None,
         lock: row.lock.clone(),
         marker: marker.cloned(),
@@ -71,6 +84,9 @@ fn read(row: &Arc<GuestRow>, value: &Value, marker: Option<&Arc<Marker>>) -> Res
     for entry in rows {
         let Some(key) = entry["key"].as_str() else { continue };
         let waits = !entry["pending"].is_null() || !entry["delete"].is_null();
+        if let (true, Some(now)) = (waits, text(&entry["value"])) {
+            seen.in_force.insert(key.to_owned(), now);
+        }
         let value = if entry["pending"].is_null() { text(&entry["value"]) } else { text(&entry["pending"]) };
         match (key, value) {
             ("digest", value) => seen.digest = value,

@@ -4,10 +4,11 @@
 use crate::base::id::{GuestType, VmId};
 use crate::kinds::guest::compose::Write;
 use crate::kinds::guest::mapping::{self, Config};
+use crate::kinds::guest::moving::Moving;
 use crate::kinds::guest::observed::GuestSeen;
 use crate::kinds::guest::rights;
 use crate::kinds::guest::spec::{CloneMode, RebootPolicy, VolumePolicy};
-use crate::kinds::guest::{create, fit, update};
+use crate::kinds::guest::{create, fit, ha, update};
 use crate::pve::request::{Call, Method, Query};
 use crate::resource::kind::PlanContext;
 use crate::resource::merge::Fields;
@@ -61,6 +62,8 @@ pub struct GuestDesired {
     pub volumes: VolumePolicy,
     /// The slot and the storage of a cloud-init drive that is to be there.
     pub cloud_init_drive: Option<(String, String)>,
+    /// Where it may be, and how it gets there.
+    pub moving: Moving,
     /// Whether it is to be a PVE template in the end.
     pub template: bool,
     /// Parameters of creation alone (`unprivileged` of a CT), already PVE's.
@@ -108,6 +111,7 @@ fn delete(cx: &PlanContext<'_>, seen: &GuestSeen, delta: &mut Delta) {
                 .help("set `protection: false` in its manifest and apply that first"),
         );
     }
+    ha::check_delete(seen, delta);
     let mut clones = fit::linked_clones(cx.seen, vmid);
     clones.retain(|c| !cx.leaving.contains(c));
     if seen.row.template && !clones.is_empty() {

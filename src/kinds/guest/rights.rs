@@ -246,7 +246,9 @@ pub fn require_update(
     }
     let later = differences.iter().any(|d| mapping::impact(want.guest, &d.path) == Impact::AfterReboot);
     let restarts = want.reboot == RebootPolicy::IfRequired && seen.running() && (later || !seen.pending.is_empty());
-    if restarts || differences.iter().any(|d| d.path == "power") {
+    // The HA manager does it with rights of its own.
+    let power = differences.iter().any(|d| d.path == "power") && !seen.row.ha_managed();
+    if restarts || power {
         require_any(cx, delta, &vms, &["VM.PowerMgmt"]);
     }
     if want.template && !seen.row.template {

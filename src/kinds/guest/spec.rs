@@ -135,6 +135,22 @@ pub struct Update {
     /// What becomes of a volume whose slot left the manifest.
     #[serde(default)]
     pub volumes: VolumePolicy,
+    /// What to do when the guest is on another node than its manifest says.
+    #[serde(default)]
+    pub migrate: MigratePolicy,
+}
+
+/// What to do when a guest is on another node than its manifest says. It is never made anew elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+pub enum MigratePolicy {
+    /// Report it, and leave the guest where it is.
+    #[default]
+    Never,
+    /// Move it while it runs, with the disks that only its node has; one that is off is moved as it is. Virtual machines only.
+    Online,
+    /// Move it at rest: a running container is shut down, moved and started by PVE; a running VM is shut down first, and
+    /// started on the other node, which takes `power: Running`.
+    Offline,
 }
 
 /// What becomes of a volume whose slot left the manifest. It is never deleted.

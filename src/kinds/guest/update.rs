@@ -4,10 +4,11 @@ use crate::base::id::GuestType;
 use crate::base::quantity::Bytes;
 use crate::kinds::guest::compose::{self};
 use crate::kinds::guest::mapping::{self};
+use crate::kinds::guest::moving::{self, Move};
 use crate::kinds::guest::observed::GuestSeen;
 use crate::kinds::guest::plan::{GuestDesired, Source, add_cloud_init_drive, base, power_step};
 use crate::kinds::guest::spec::{RebootPolicy, VolumePolicy};
-use crate::kinds::guest::{fit, room};
+use crate::kinds::guest::{fit, ha, room};
 use crate::pve::request::{Call, Method, segment};
 use crate::resource::kind::PlanContext;
 use crate::resource::marker::Marker;
@@ -74,7 +75,8 @@ pub fn update(cx: &PlanContext<'_>, want: &GuestDesired, seen: &GuestSeen, delta
     let detached = leave(want, seen, delta);
     write_steps(cx, want, seen, (&differences, &detached), applied, delta);
     let restart = restart_needed(want, seen, delta);
-    power_steps(cx, want, seen, restart, delta);
+    let go = moving::decide(cx, want, seen, delta);
+    power_steps(cx, want, seen, restart, go.as_ref(), delta);
     if want.template && !seen.row.template {
         if seen.running() {
             delta.steps.push(power_step(cx, "shutdown"));
@@ -97,7 +99,11 @@ pub fn update(cx: &PlanContext<'_>, want: &GuestDesired, seen: &GuestSeen, delta
             delta.steps.push(Step::new(format!("make {slot} of {vmid} a base image"), call, Impact::None).task(node));
         }
     }
-    if !delta.steps.is_empty() {
+    if let (Some(state), false) = (ha::at_work(&seen.row), delta.steps.is_empty()) {
+        delta.steps.clear();
+        delta.notes.push(Note::Unsettled(format!("the HA manager is at work on it ({state})")));
+    }
+    if !delta.steps.is_empty() || delta.notes.iter().any(|n| matches!(n, Note::Unsettled(_))) {
         delta.action = Action::Update;
     }
     if let Some(lock) = &seen.lock {
@@ -208,6 +214,7 @@ fn write_steps(
         set: cx.set.to_owned(),
         vmid: Some(vmid.get()),
         retain: cx.retain,
+        member_of: cx.member_of.map(str::to_owned),
         applied: want.fields.clone(),
     };
     let marker_moves = !seen.marker.as_ref().is_some_and(|m| m.is_as(&marker));
@@ -233,7 +240,7 @@ fn write_steps(
         let title = if count == 0 {
             format!("note what is applied on {guest} {vmid}")
         } else {
-            format!("configure {guest} {vmid} ({count} options)")
+            format!("configure {guest} {vmid} ({count} option{})", if count == 1 { "" } else { "s" })
         };
         delta.steps.push(Step::new(title, call, impact));
     }
@@ -335,6 +342,10 @@ fn restart_needed(want: &GuestDesired, seen: &GuestSeen, delta: &mut Delta) -> b
     let writes = delta.steps.iter().any(|s| s.call.path.ends_with("/config"));
     let later: Vec<String> =
         delta.changes.iter().filter(|c| c.impact == Impact::AfterReboot).map(|c| c.path.clone()).collect();
+    // PVE holds these already: they differ in nothing, and are not in force.
+    delta
+        .notes
+        .extend(seen.pending_changes().into_iter().map(|change| Note::Info(format!("pending in PVE, {change}"))));
     match want.reboot {
         RebootPolicy::IfRequired if writes => {
             if !later.is_empty() {
@@ -354,16 +365,51 @@ fn restart_needed(want: &GuestDesired, seen: &GuestSeen, delta: &mut Delta) -> b
     }
 }
 
-fn power_steps(cx: &PlanContext<'_>, want: &GuestDesired, seen: &GuestSeen, restart: bool, delta: &mut Delta) {
+fn power_steps(
+    cx: &PlanContext<'_>,
+    want: &GuestDesired,
+    seen: &GuestSeen,
+    restart: bool,
+    go: Option<&Move>,
+    delta: &mut Delta,
+) {
     let power = want.fields.get("power").map(String::as_str);
-    match (power, seen.row.status.as_str()) {
-        (Some("Running"), "stopped") if !seen.row.template => delta.steps.push(power_step(cx, "start")),
-        (Some("Stopped"), "running") => delta.steps.push(power_step(cx, "shutdown")),
-        _ if restart => delta.steps.push(power_step(cx, "reboot")),
-        _ => {}
+    let (starts, stops) = match (power, seen.row.status.as_str()) {
+        (Some("Running"), "stopped") => (!seen.row.template, false),
+        (Some("Stopped"), "running") => (false, true),
+        (_, _) => (false, false),
+    };
+    let begins_anew = stops || go.is_some_and(|g| g.at_rest || g.restarts);
+    if begins_anew {
+        delta.notes.retain(|n| !matches!(n, Note::RebootRequired(_)));
     }
-    if restart && want.template {
-        // It is shut down to become a template anyway.
-        delta.steps.retain(|s| !s.call.path.ends_with("/reboot"));
+    match (stops, go) {
+        // What the manager was asked for takes its time: a move comes in a later round.
+        (true, _) if seen.row.ha_managed() => {
+            ha::power(cx, seen, false, delta);
+            return;
+        }
+        (true, _) => delta.steps.push(power_step(cx, "shutdown")),
+        (false, Some(go)) if go.at_rest => delta.steps.push(power_step(cx, "shutdown")),
+        // A guest that becomes a template is shut down for that anyway.
+        (false, _) if restart && !begins_anew && !want.template => delta.steps.push(power_step(cx, "reboot")),
+        (false, _) => {}
+    }
+    if let Some(go) = go {
+        moving::steps(cx, want, seen, go, delta);
+    }
+    match go {
+        _ if !starts && !go.is_some_and(|g| g.at_rest) => {}
+        None if seen.row.ha_managed() => ha::power(cx, seen, true, delta),
+        None => delta.steps.push(power_step(cx, "start")),
+        // When it is there.
+        Some(_) if seen.row.ha_managed() => {}
+        Some(go) => {
+            let (guest, vmid, _, _) = base(cx.identity);
+            let call = Call::new(Method::Post, format!("/nodes/{}/{guest}/{vmid}/status/start", go.to));
+            delta
+                .steps
+                .push(Step::new(format!("start {guest} {vmid} on {}", go.to), call, Impact::Restart).task(&go.to));
+        }
     }
 }

@@ -1,49 +1,24 @@
 //! What a manifest may say where: options that have a field of their own, and parts that a bus does not take.
 
-use crate::kinds::guest::mapping::{self, Place};
 use crate::kinds::guest::plan::GuestDesired;
 use crate::kinds::guest::{table, versions};
 use crate::resource::kind::PlanContext;
 use crate::resource::step::{Delta, Problem};
 use std::collections::BTreeSet;
 
-/// Options that are said elsewhere or not by manifests at all, parts on a bus that does not take them, and what the cluster's
-/// version does not know.
+/// Options that no manifest says, parts on a bus that does not take them, and what the cluster's version does not know.
 pub fn check_options(cx: &PlanContext<'_>, want: &GuestDesired, delta: &mut Delta) {
     for path in want.fields.keys() {
         let Some(option) = path.strip_prefix("options.") else {
             check_bus(want, path, delta);
             continue;
         };
-        let said = want.fields.keys().find(|other| {
-            *other != path
-                && matches!(mapping::place(want.guest, other), Place::Option(o) | Place::Part(o, _) if o == option)
-        });
-        let see = format!("see: pvectl explain {}", cx.resource.kind);
         if let Some(reason) = table::engine_managed(option) {
             delta.problems.push(Problem::new(path, format!("`{option}` is no option of a manifest")).help(reason));
-        } else if let Some(field) = said {
-            delta.problems.push(
-                Problem::new(path, format!("`{option}` is said by a field of its own: `{field}`"))
-                    .help(format!("say it in one place; {see}")),
-            );
-        } else if let Some(field) = table::field_of(want.guest, option).filter(|f| is_exclusive(want, option, f)) {
-            delta.problems.push(
-                Problem::new(path, format!("`{option}` is said by a field of its own: `{field}`"))
-                    .help(format!("PVE rewrites what it is given there, so that it would differ for ever; {see}")),
-            );
         }
     }
     check_one_source(want, delta);
     versions::check(want, &cx.seen.index.version, delta);
-}
-
-/// Options that must not be written verbatim: what PVE allocates, makes up or normalises when it is set.
-fn is_exclusive(want: &GuestDesired, option: &str, field: &str) -> bool {
-    matches!(option, "tags" | "description" | "name" | "hostname")
-        || mapping::is_network(option)
-        || mapping::is_volume_slot(want.guest, option)
-        || field.starts_with("disks.")
 }
 
 fn check_bus(want: &GuestDesired, path: &str, delta: &mut Delta) {

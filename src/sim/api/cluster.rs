@@ -89,7 +89,7 @@ const fn joined() -> [Route; count()] {
 pub const ROUTES: &[Route] = &joined();
 
 /// What its tasks do.
-pub const EFFECTS: &[Effect] = &[sdn::EFFECTS[0], acme::EFFECTS[0], ha::EFFECTS[0]];
+pub const EFFECTS: &[Effect] = &[sdn::EFFECTS[0], acme::EFFECTS[0], ha::EFFECTS[0], ha::EFFECTS[1]];
 
 /// The version that the recordings were made on.
 pub const VERSION: &str = "9.1.7";
@@ -156,7 +156,7 @@ fn log(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
     let logins = world.tickets.values().map(|user| {
         (0, world.entry_node.as_str(), 0, "root@pam", world.now(), format!("successful auth for user '{user}'"))
     });
-    let tasks = world.tasks.iter().map(|t| {
+    let tasks = world.tasks.iter().filter(|t| !t.unseen).map(|t| {
         let text = format!("<{}> starting task {}", t.user, t.upid);
         (0, t.node.as_str(), t.pid, t.user.as_str(), t.start_ms / 1000, text)
     });

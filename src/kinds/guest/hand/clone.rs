@@ -5,13 +5,13 @@ use crate::base::id::{GuestType, VmId};
 use crate::kinds::guest::fit::volumes;
 use crate::kinds::guest::hand::deed::{Scene, base, open, task};
 use crate::kinds::guest::hand::snapshot::{list_query, names, unknown};
-use crate::kinds::guest::mapping::slot_number;
+use crate::kinds::guest::mapping::{TAG, slot_number};
 use crate::kinds::guest::observed::decode_row;
 use crate::pve::property::PropertyString;
 use crate::pve::request::{Call, Method, Query};
 use crate::resource::index::{GuestRow, Index, number};
 use crate::resource::observation::guest_query;
-use crate::resource::step::{Action, Delta, Impact, Limit, Note};
+use crate::resource::step::{Action, Delta, Impact, Limit, Note, Step};
 use std::collections::BTreeSet;
 
 /// A copy to be made.
@@ -67,6 +67,9 @@ pub fn plan(clone: &Clone, scene: &Scene<'_>, delta: &mut Delta) {
     let target = clone.node.as_deref().unwrap_or(&row.node);
     if !scene.is_first() {
         if is_there(clone, scene, delta) {
+            if let Some(tags) = scene.seen.index.guests.get(&clone.vmid).and_then(|made| tags(made, scene)) {
+                open(delta, &format!("the tag `{TAG}`"), Some("on it"), Some("off"), untag(clone, target, tags, row));
+            }
             return;
         }
     } else {
@@ -104,6 +107,27 @@ pub fn plan(clone: &Clone, scene: &Scene<'_>, delta: &mut Delta) {
     }
     let made = format!("VMID {new} on {target}");
     open(delta, &format!("clone {}", clone.name), Some("not there"), Some(&made), step);
+    if let Some(tags) = tags(row, scene) {
+        delta.steps.push(untag(clone, target, tags, row));
+        scene.require(delta, &format!("/vms/{new}"), &["VM.Config.Options"]);
+    }
+}
+
+/// The tags of a guest without ours; `None` where it does not carry it.
+fn tags(row: &GuestRow, scene: &Scene<'_>) -> Option<String> {
+    let row = scene.seen.index.guests.get(&row.vmid)?;
+    let seen = decode_row(row, scene.seen).ok().flatten()?;
+    let tags: Vec<&str> = seen.config.get("tags")?.split([';', ',', ' ']).filter(|t| !t.is_empty()).collect();
+    let others: Vec<&str> = tags.iter().copied().filter(|t| *t != TAG).collect();
+    (others.len() < tags.len()).then(|| others.join(";"))
+}
+
+/// PVE copies tags, and ours says that a guest is one of ours.
+fn untag(clone: &Clone, node: &str, tags: String, row: &GuestRow) -> Step {
+    let new = clone.vmid;
+    let call = Call::new(Method::Put, format!("/nodes/{node}/{}/{new}/config", row.guest));
+    let call = if tags.is_empty() { call.with("delete", "tags") } else { call.with("tags", tags) };
+    Step::new(format!("take the tag `{TAG}` off {new}"), call, Impact::None)
 }
 
 /// Whether the copy is there and finished; a lock on it is one on the deed.

@@ -120,6 +120,7 @@ impl Scene<'_> {
             identities: &BTreeMap::new(),
             leaving: &BTreeSet::new(),
             retain: false,
+            member_of: None,
             adopt: false,
             root_ticket: false,
         };

@@ -4,11 +4,11 @@
 use crate::base::id::GuestType;
 use crate::kinds::guest::hand::clone::storages_of;
 use crate::kinds::guest::hand::deed::{Scene, base, open, task};
+use crate::kinds::guest::precheck::{self, Precheck, Reason};
 use crate::pve::request::{Call, Method, Query};
-use crate::resource::index::{GuestRow, number, text};
+use crate::resource::index::GuestRow;
 use crate::resource::observation::guest_query;
 use crate::resource::step::{Action, Delta, Impact};
-use serde_json::Value;
 use std::collections::BTreeSet;
 
 /// How a guest moves.
@@ -120,74 +120,28 @@ fn modes(mode: Mode, running: bool, scene: &Scene<'_>, delta: &mut Delta) {
     }
 }
 
-fn words(value: &Value) -> Vec<String> {
-    value.as_array().into_iter().flatten().filter_map(text).collect()
-}
-
-/// What PVE's precheck says. Containers have one since 9.1; keys there are written with `-`.
+/// What PVE's precheck says.
 fn prechecked(migrate: &Migrate, running: bool, scene: &Scene<'_>, delta: &mut Delta) {
     let Some(check) = scene.seen.value(&check_query(migrate, scene.row)) else { return };
-    let node = &migrate.node;
-    for list in ["not_allowed_nodes", "not-allowed-nodes"] {
-        let why = &check[list][node.as_str()];
-        let storages = words(&why["unavailable_storages"]);
-        if !storages.is_empty() {
-            scene.refuse(
-                delta,
-                format!("`{node}` does not have the storages that it is on: {}", storages.join(", ")),
-                "move its disks to a storage that both nodes have",
-            );
-        }
-        let mapped = words(&why["unavailable-resources"]);
-        if !mapped.is_empty() {
-            scene.refuse(
-                delta,
-                format!("`{node}` does not have the devices that it uses: {}", mapped.join(", ")),
-                "map them on that node, or take them out of its configuration",
-            );
-        }
-        let blocking: Vec<String> =
-            why["blocking-ha-resources"].as_array().into_iter().flatten().filter_map(|r| text(&r["sid"])).collect();
-        if !blocking.is_empty() {
-            scene.refuse(
-                delta,
-                format!("an HA affinity rule keeps it from `{node}`: {}", blocking.join(", ")),
-                "change the rule, or move those first",
-            );
-        }
+    let Precheck { storages, reasons, disks, local: _, mapped, along } =
+        precheck::read(check, &scene.row.node, &migrate.node);
+    if !storages.is_empty() {
+        let Reason { message, help } = precheck::without_storages(&migrate.node, &storages);
+        scene.refuse(delta, message, help);
     }
-    let own = words(&check["local_resources"]);
-    if !own.is_empty() {
-        scene.refuse(
-            delta,
-            format!("it uses what only `{}` has: {}", scene.row.node, own.join(", ")),
-            "take it out of its configuration, or use a resource mapping",
-        );
-    }
-    let disks = check["local_disks"].as_array().cloned().unwrap_or_default();
-    let flag = |d: &Value, key: &str| number(&d[key]) == Some(1);
-    let (discs, disks): (Vec<_>, Vec<_>) =
-        disks.into_iter().filter(|d| !flag(d, "is_cloudinit")).partition(|d| flag(d, "cdrom"));
-    let ids = |list: &[Value]| list.iter().filter_map(|d| text(&d["volid"])).collect::<Vec<_>>().join(", ");
-    if !discs.is_empty() {
-        scene.refuse(
-            delta,
-            format!("a disc that only `{}` has is in its drive: {}", scene.row.node, ids(&discs)),
-            "take it out, or keep the ISO on shared storage",
-        );
+    for Reason { message, help } in reasons {
+        scene.refuse(delta, message, help);
     }
     if running && !disks.is_empty() && !migrate.with_local_disks {
         scene.refuse(
             delta,
-            format!("disks of it are on storage that only `{}` has: {}", scene.row.node, ids(&disks)),
+            format!("disks of it are on storage that only `{}` has: {}", scene.row.node, disks.join(", ")),
             "say --with-local-disks: they are copied while it runs",
         );
     }
-    let mapped = words(&check["mapped-resources"]);
     if running && !mapped.is_empty() {
         scene.say(delta, format!("it uses mapped devices, which not all move while it runs: {}", mapped.join(", ")));
     }
-    let along = words(&check["dependent-ha-resources"]);
     if !along.is_empty() {
         scene.say(delta, format!("an HA affinity rule moves these along: {}", along.join(", ")));
     }
@@ -199,10 +153,7 @@ fn storages(node: &str, scene: &Scene<'_>, delta: &mut Delta) {
     let there = |s: &String| scene.seen.index.storages.get(&key(s)).is_some_and(|r| r.available);
     let absent: Vec<String> = storages_of(scene).into_iter().filter(|s| !there(s)).collect();
     if !absent.is_empty() && delta.problems.is_empty() {
-        scene.refuse(
-            delta,
-            format!("`{node}` does not have the storages that it is on: {}", absent.join(", ")),
-            "move its disks to a storage that both nodes have",
-        );
+        let Reason { message, help } = precheck::without_storages(node, &absent);
+        scene.refuse(delta, message, help);
     }
 }

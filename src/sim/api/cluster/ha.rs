@@ -6,18 +6,21 @@ use crate::sim::ctx::{Ctx, NewTask, digest_of};
 use crate::sim::params::cluster::ha as p;
 use crate::sim::request::{Args, Check, Refusal, Route};
 use crate::sim::task::{Effect, End};
-use crate::sim::world::{GuestType, World};
+use crate::sim::world::{GuestType, Power, World};
 use serde_json::{Value, json};
 
 const RESOURCES: &str = "cluster/ha/resources";
 const RULES: &str = "cluster/ha/rules";
 const WRITE: Check = Check::All("/", &["Sys.Console"]);
 
-/// How long the HA manager takes to see and do what it is asked for.
-const MANAGER_MS: u64 = 12_000;
+/// How long the HA manager takes to see what it is asked for: it looks every ten seconds.
+const ROUND_MS: u64 = 10_000;
+/// How long what it does then takes.
+const DEED_MS: u64 = 4000;
 
 /// What its tasks do.
-pub const EFFECTS: &[Effect] = &[Effect { name: "cluster.ha.request", run: requested }];
+pub const EFFECTS: &[Effect] =
+    &[Effect { name: "cluster.ha.request", run: requested }, Effect { name: "cluster.ha.round", run: round }];
 
 /// The endpoints.
 pub const ROUTES: &[Route] = &[
@@ -88,6 +91,7 @@ fn create(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
     object.insert("type".to_owned(), kind.to_owned());
     object.entry("state".to_owned()).or_insert_with(|| "started".to_owned());
     objects::put(ctx, RESOURCES, &sid, &object);
+    power(ctx, &sid);
     Ok(Value::Null)
 }
 
@@ -109,6 +113,7 @@ fn update(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
     }
     object.extend(objects::fields(args, &["sid"]));
     objects::put(ctx, RESOURCES, &sid, &object);
+    power(ctx, &sid);
     Ok(Value::Null)
 }
 
@@ -183,15 +188,81 @@ pub struct Own<'a> {
 }
 
 fn requested(world: &mut World, told: &Value, _: &mut Vec<String>) -> End {
-    let text = |key: &str| told[key].as_str().unwrap_or_default().to_owned();
-    if let Some(resource) = world.table(RESOURCES).get_mut(&text("sid")) {
+    let sid = told["sid"].as_str().unwrap_or_default().to_owned();
+    if let Some(resource) = world.table(RESOURCES).get_mut(&sid) {
         resource["state"] = told["state"].clone();
     }
-    let Some(effect) = crate::sim::api::effects().find(|e| e.name == text("effect")) else { return End::Ok };
-    let mut ctx = Ctx { world, user: "root@pam".to_owned(), task_fault: None, extra: json!({}) };
-    let task = NewTask::new(&text("node"), &text("type"), text("id")).takes_ms(MANAGER_MS);
-    ctx.start(task.then(effect.name, told["told"].clone()));
+    later(&mut daemon(world), told);
     End::Ok
+}
+
+/// The manager's own hands.
+fn daemon(world: &mut World) -> Ctx<'_> {
+    Ctx { world, user: "root@pam".to_owned(), task_fault: None, extra: json!({}) }
+}
+
+/// Has the manager see in its next round what it is to do.
+fn later(ctx: &mut Ctx<'_>, told: &Value) {
+    let node = told["node"].as_str().unwrap_or_default();
+    let round = NewTask::new(node, "ha-manager", told["sid"].as_str().unwrap_or_default()).takes_ms(ROUND_MS);
+    ctx.start(round.unseen().then("cluster.ha.round", told.clone()));
+}
+
+/// The manager's round: it does what it was asked for, unless that is not so any more.
+fn round(world: &mut World, told: &Value, _: &mut Vec<String>) -> End {
+    let text = |key: &str| told[key].as_str().unwrap_or_default().to_owned();
+    let guest = text("id").parse::<u32>().ok().and_then(|n| world.guests.get(&n));
+    let there = guest.is_some_and(|g| g.node == text("node"));
+    let asked =
+        world.tables.get(RESOURCES).and_then(|t| t.get(&text("sid"))).is_some_and(|r| r["state"] == told["state"]);
+    let Some(effect) = crate::sim::api::effects().find(|e| e.name == text("effect")) else { return End::Ok };
+    if there && asked {
+        let mut deed = told["told"].clone();
+        deed["sid"] = told["sid"].clone();
+        let task = NewTask::new(&text("node"), &text("type"), text("id")).takes_ms(DEED_MS);
+        daemon(world).start(task.then(effect.name, deed));
+    }
+    End::Ok
+}
+
+/// Makes a guest's power what its resource says, in the manager's next round.
+fn power(ctx: &mut Ctx<'_>, sid: &str) {
+    let state = ctx.world.table(RESOURCES).get(sid).map(|r| r["state"].clone()).unwrap_or_default();
+    let on = match state.as_str() {
+        Some("started" | "enabled") => true,
+        Some("stopped" | "disabled") => false,
+        _ => return,
+    };
+    let Some(vmid) = sid.split_once(':').and_then(|(_, n)| n.parse::<u32>().ok()) else { return };
+    let Some(guest) = ctx.world.guests.get(&vmid) else { return };
+    if (guest.power != Power::Stopped) == on {
+        return;
+    }
+    let node = guest.node.clone();
+    let (task_type, effect, deed) = match (guest.guest_type, on) {
+        (GuestType::Qemu, true) => ("qmstart", "qemu.power", json!({ "what": "start", "force": true })),
+        (GuestType::Qemu, false) => ("qmshutdown", "qemu.power", json!({ "what": "shutdown", "force": true })),
+        (GuestType::Lxc, true) => ("vzstart", "lxc.power", json!({ "action": "start" })),
+        (GuestType::Lxc, false) => ("vzshutdown", "lxc.power", json!({ "action": "stop" })),
+    };
+    let mut deed = deed;
+    (deed["node"], deed["vmid"], deed["skiplock"]) = (node.as_str().into(), vmid.into(), false.into());
+    let told = json!({
+        "sid": sid, "state": state, "node": node, "id": vmid.to_string(), "type": task_type, "effect": effect, "told": deed,
+    });
+    later(ctx, &told);
+}
+
+/// What the manager makes of a resource just now (`hastate`): what it is doing with it, else the state asked for.
+pub fn state(world: &World, sid: &str) -> Option<String> {
+    let resource = world.tables.get(RESOURCES)?.get(sid)?;
+    let own =
+        world.tasks.iter().find(|t| t.running() && !t.unseen && t.told["sid"] == sid && !t.task_type.starts_with("ha"));
+    Some(match own.map(|t| t.task_type.as_str()) {
+        Some("qmigrate" | "vzmigrate") => "migrate".to_owned(),
+        Some("qmshutdown" | "vzshutdown" | "qmstop" | "vzstop") => "request_stop".to_owned(),
+        Some(_) | None => resource["state"].as_str().unwrap_or("started").to_owned(),
+    })
 }
 
 fn rules(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {

@@ -171,8 +171,8 @@ pub fn guest_row(world: &World, vmid: u32, guest: &Guest) -> Value {
         row["lock"] = lock.as_str().into();
     }
     let sid = format!("{}:{vmid}", if guest.guest_type == GuestType::Qemu { "vm" } else { "ct" });
-    if let Some(resource) = world.tables.get("cluster/ha/resources").and_then(|t| t.get(&sid)) {
-        row["hastate"] = resource.get("state").cloned().unwrap_or_else(|| "started".into());
+    if let Some(state) = super::ha::state(world, &sid) {
+        row["hastate"] = state.into();
     }
     let known = match world.statistics_every_ms {
         _ if !world.nodes.get(&guest.node).is_some_and(|n| n.online) => None,

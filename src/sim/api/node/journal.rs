@@ -17,7 +17,7 @@ fn lines(world: &World, node: &str) -> Vec<(u64, String)> {
         (boot + 5, "systemd[1]: Started pvedaemon.service - PVE API Daemon.".to_owned()),
         (boot + 6, "systemd[1]: Started pveproxy.service - PVE API Proxy Server.".to_owned()),
     ];
-    for task in world.tasks.iter().filter(|t| t.node == node) {
+    for task in world.tasks.iter().filter(|t| t.node == node && !t.unseen) {
         out.push((
             task.start_ms / 1000,
             format!("pvedaemon[{}]: <{}> starting task {}", task.pid, task.user, task.upid),

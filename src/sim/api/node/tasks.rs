@@ -79,7 +79,7 @@ pub fn list(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
             && args.int("until").is_none_or(|t| i64::try_from(task.start_ms / 1000).is_ok_and(|s| s <= t))
             && (args.get("statusfilter").is_none() || args.list("statusfilter").contains(&class(task)))
     };
-    let found: Vec<&Task> = ctx.world.tasks.iter().rev().filter(wanted).collect();
+    let found: Vec<&Task> = ctx.world.tasks.iter().rev().filter(|t| !t.unseen).filter(wanted).collect();
     ctx.extra["total"] = found.len().into();
     let shown = found.into_iter().skip(count("start").unwrap_or(0)).take(count("limit").unwrap_or(DEFAULT_LIMIT));
     Ok(shown.map(|t| if source == "archive" { finished_row(t) } else { active_row(t) }).collect::<Vec<_>>().into())
@@ -97,7 +97,7 @@ fn class(task: &Task) -> &'static str {
 /// `GET /cluster/tasks`: what runs and the last that ended, of all nodes.
 pub fn of_cluster(ctx: &mut Ctx<'_>, _: &Args) -> Result<Value, Refusal> {
     let audit = ctx.may("/", &["Sys.Audit"]);
-    let shown = ctx.world.tasks.iter().rev().filter(|t| audit || owns(&ctx.user, t)).take(CLUSTER_LIMIT);
+    let shown = ctx.world.tasks.iter().rev().filter(|t| !t.unseen && (audit || owns(&ctx.user, t))).take(CLUSTER_LIMIT);
     let rows = shown.map(|task| {
         let mut row = if task.running() { row(task) } else { finished_row(task) };
         if let Some(fields) = row.as_object_mut() {

@@ -2,7 +2,7 @@
 
 use super::create::fresh_identity;
 use super::disk::{COPY_MS_PER_GIB, copy, parts_of, print_drive};
-use super::{drives, ended, file_of, machine, told, unlocked};
+use super::{discs, drives, ended, file_of, machine, told, unlocked};
 use crate::sim::api::cluster::ha;
 use crate::sim::ctx::{Ctx, NewTask};
 use crate::sim::request::{Args, Refusal};
@@ -213,6 +213,7 @@ pub(super) fn migrate_check(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Ref
     let guest = ctx.guest(node, GuestType::Qemu, args.vmid())?;
     let disks: Vec<Value> = drives(&guest.config)
         .into_iter()
+        .chain(discs(&guest.config))
         .filter_map(|(key, text)| {
             let volume = ctx.world.volume(file_of(&text), node)?;
             volume.node.as_ref()?;
@@ -293,6 +294,17 @@ pub fn migrated(world: &mut World, what: &Value) -> End {
         let guest = machine(world, &node, vmid)?;
         guest.config.remove("lock");
         let mut config = guest.config.clone();
+        let local = |world: &World, text: &str| world.volume(file_of(text), &node).is_some_and(|v| v.node.is_some());
+        if discs(&config).iter().any(|(_, text)| local(world, text)) {
+            return Err("Problem found while scanning volumes - can't migrate VM - check log".to_owned());
+        }
+        for (_, text) in drives(&config).iter().filter(|(_, text)| local(world, text)) {
+            let volid = file_of(text);
+            if let Some((base, _)) = volid.rsplit_once('/').filter(|(above, _)| above.contains("base-")) {
+                let base = base.rsplit([':', '/']).next().unwrap_or(base);
+                return Err(format!("can't migrate '{volid}' as it's a clone of '{base}'"));
+            }
+        }
         let mut moved = Vec::new();
         for (key, text) in drives(&config.clone()) {
             let volid = file_of(&text).to_owned();

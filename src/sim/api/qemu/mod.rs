@@ -204,6 +204,12 @@ fn drives(config: &std::collections::BTreeMap<String, String>) -> Vec<(String, S
         .collect()
 }
 
+/// Discs in a machine's drives.
+fn discs(config: &std::collections::BTreeMap<String, String>) -> Vec<(String, String)> {
+    let slots = p::DISKS.iter().filter_map(|k| config.get(*k).map(|v| ((*k).to_owned(), v.clone())));
+    slots.filter(|(_, v)| v.contains("media=cdrom") && !v.contains("-cloudinit")).collect()
+}
+
 /// The volumes on a machine's drives.
 pub fn volumes(config: &std::collections::BTreeMap<String, String>) -> Vec<String> {
     drives(config).iter().map(|(_, text)| file_of(text).to_owned()).collect()
