@@ -134,6 +134,8 @@ impl Kind for PoolKind {
             set: cx.set.to_owned(),
             vmid: None,
             retain: cx.retain,
+            source: None,
+            version: None,
             applied: fields.clone(),
         };
         let current = observed.map(|o| Fields::from([("comment".to_owned(), o.comment.clone())])).unwrap_or_default();

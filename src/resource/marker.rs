@@ -23,6 +23,10 @@ pub struct Marker {
     pub vmid: Option<u32>,
     /// The manifest said `pvectl/deletion-policy: Retain`: never pruned.
     pub retain: bool,
+    /// Where the guest came from when it was made, in a few words; `None` where that is nothing to speak of.
+    pub source: Option<String>,
+    /// The version of the image that it is (`version` of a `GuestTemplate`).
+    pub version: Option<String>,
     /// Fields last applied, each value short or hashed ([`shorten`]).
     pub applied: Fields,
 }
@@ -36,6 +40,10 @@ struct Wire {
     vmid: Option<u32>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     retain: bool,
+    #[serde(default, rename = "from", skip_serializing_if = "Option::is_none")]
+    source: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    version: Option<String>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     applied: BTreeMap<String, String>,
 }
@@ -83,6 +91,8 @@ impl Marker {
                 set: wire.set,
                 vmid: wire.vmid,
                 retain: wire.retain,
+                source: wire.source,
+                version: wire.version,
                 applied: wire.applied,
             }),
         )
@@ -104,13 +114,15 @@ impl Marker {
             && self.set == other.set
             && self.vmid == other.vmid
             && self.retain == other.retain
+            && self.source == other.source
+            && self.version == other.version
             && self.applied.len() == other.applied.len()
             && self.applied.iter().zip(&other.applied).all(same)
     }
 
     /// Notes with the marker at their end.
     pub fn join(&self, text: &str) -> String {
-        let Marker { owner, set, vmid, retain, applied } = self;
+        let Marker { owner, set, vmid, retain, source, version, applied } = self;
         let applied = applied.iter().map(|(k, v)| (k.clone(), shorten(v))).collect();
         let wire = Wire {
             kind: owner.kind.clone(),
@@ -118,6 +130,8 @@ impl Marker {
             set: set.clone(),
             vmid: *vmid,
             retain: *retain,
+            source: source.clone(),
+            version: version.clone(),
             applied,
         };
         // `>` and `-` pairs would end the comment early; JSON may write any character as \u.
@@ -142,6 +156,8 @@ mod tests {
             set: "home".into(),
             vmid: Some(101),
             retain: false,
+            source: Some("image -- x.qcow2".into()),
+            version: Some("2026-11".into()),
             applied,
         };
         let notes = marker.join("front end\n");
@@ -161,6 +177,8 @@ mod tests {
             set: "s".into(),
             vmid: None,
             retain: false,
+            source: Some("image -- x.qcow2".into()),
+            version: Some("2026-11".into()),
             applied: Fields::new(),
         };
         assert_eq!(Marker::split(&format!("{}\nmore", marker.join("top"))).0, "top\nmore");

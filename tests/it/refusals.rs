@@ -358,7 +358,7 @@ fn an_archive_that_is_not_there() {
         4,
         "Container/a",
         "`alpine` is no volume id",
-        "write it like local:vztmpl/NAME.tar.zst",
+        "write it like STORAGE:vztmpl/NAME; pvesm list STORAGE --content vztmpl shows them",
     );
 }
 
@@ -369,7 +369,7 @@ fn a_container_that_is_made_of_nothing() {
         3,
         "Container/a",
         "a container is made from something",
-        "give `from: {osTemplate: local:vztmpl/…}` or `from: {template: NAME}`",
+        "give `from: {osTemplate: local:vztmpl/…}`, `{appliance: debian-12-standard, storage: local}`",
     );
 }
 
@@ -425,14 +425,13 @@ fn a_copy_that_proxmox_ve_does_not_make() {
 #[test]
 fn a_template_with_two_sources_or_none() {
     let bench = Bench::new();
-    for source in ["{existing: {vmid: 8000}, clone: {vmid: 8000}}", "{}"] {
-        bench.refuses(
-            &manifest("GuestTemplate", "t", &format!("{{vmid: 9000, node: pve1, source: {source}}}")),
-            4,
-            "GuestTemplate/t",
-            "a template has exactly one source",
-            "give either `clone` or `existing`",
-        );
+    for (source, why) in [
+        ("{existing: {vmid: 8000}, clone: {vmid: 8000}}", "it names 2 sources (clone, existing); give exactly one"),
+        ("{}", "it names no source; give exactly one of cloudImage, clone, archive"),
+    ] {
+        let yaml = manifest("GuestTemplate", "t", &format!("{{vmid: 9000, node: pve1, source: {source}}}"));
+        let file = bench.manifests(&yaml);
+        bench.run(&format!("apply -f {file} --set lab {APPLY}"), 2).says("lab.yaml:4:").says(why);
     }
 }
 
