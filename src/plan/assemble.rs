@@ -2,7 +2,7 @@
 
 use crate::base::id::VmId;
 use crate::plan::desired::{Desired, DesiredSet};
-use crate::plan::identify::{Identities, identify};
+use crate::plan::identify::{Identities, identify, unread_version};
 use crate::plan::rolling;
 use crate::plan::share::share;
 use crate::resource::kind::{AnyKind, PlanContext};
@@ -104,6 +104,15 @@ pub fn plan(desired: &DesiredSet, seen: &Observation, kinds: &[&'static dyn AnyK
     }
     if settings.partial {
         plan.orphans.clear();
+    }
+    for delta in deltas.values_mut().filter(|d| settings.prune && d.problems.is_empty()) {
+        let want = desired.resources.get(&delta.resource);
+        if let Some(vmid) = want.and_then(|want| unread_version(want, delta.identity.as_ref(), seen)) {
+            // It is not known to be gone, so this is not done.
+            delta.action = if delta.action == Action::NoOp { Action::Update } else { delta.action };
+            let why = format!("guest {vmid} cannot be read just now, and may be an older version");
+            delta.notes.push(Note::Unsettled(why));
+        }
     }
     let scene = Scene { desired, bound: &bound, seen, settings, leaving: &leaving };
     gone.extend(outdated(&scene, superseded, &mut deltas));

@@ -119,20 +119,29 @@ pub fn identify(desired: &DesiredSet, seen: &Observation) -> Identities {
                             Identity::Guest { guest, vmid: row.vmid, node: row.node.clone() },
                         );
                     }
-                    [] => match unread.iter().find(|row| may_be(row, &want.resource.name, seen)) {
-                        Some(row) => {
-                            let note = if online(&seen.index, &row.node) {
-                                Note::Unsettled(format!(
-                                    "guest {} cannot be read just now, and may be this one",
-                                    row.vmid
-                                ))
-                            } else {
-                                Note::NodeOffline(row.node.clone())
-                            };
-                            out.waiting.insert(want.resource.clone(), note);
+                    [] => {
+                        match unread.iter().find(|row| may_be(row, &want.resource.name, seen)).copied().or_else(|| {
+                            // A copy of somebody's guest has its name at once, and our tag only when it is configured.
+                            seen.index
+                                .guests
+                                .values()
+                                .map(Arc::as_ref)
+                                .find(|row| row.name == want.resource.name && failed(row, seen))
+                        }) {
+                            Some(row) => {
+                                let note = if online(&seen.index, &row.node) {
+                                    Note::Unsettled(format!(
+                                        "guest {} cannot be read just now, and may be this one",
+                                        row.vmid
+                                    ))
+                                } else {
+                                    Note::NodeOffline(row.node.clone())
+                                };
+                                out.waiting.insert(want.resource.clone(), note);
+                            }
+                            None => unnumbered.push(want),
                         }
-                        None => unnumbered.push(want),
-                    },
+                    }
                     rows => {
                         let list = rows.iter().map(|r| r.vmid.to_string()).collect::<Vec<_>>().join(", ");
                         out.problem(
@@ -207,8 +216,19 @@ fn another_version(vmid: VmId, version: Option<&str>, want: &Desired, seen: &Obs
 
 /// Whether a guest carries our tag, and nothing is known of its marker: its node is away, or the read failed.
 fn is_unread(row: &GuestRow, seen: &Observation) -> bool {
-    let failed = matches!(seen.answer(&guest_query(row)), Some(Err(error)) if !error.is_absent());
-    row.tags.contains(TAG) && (failed || !online(&seen.index, &row.node))
+    row.tags.contains(TAG) && (failed(row, seen) || !online(&seen.index, &row.node))
+}
+
+/// A guest that could not be read, and may be another version of a resource: by its name and our tag.
+pub(super) fn unread_version(want: &Desired, bound: Option<&Identity>, seen: &Observation) -> Option<VmId> {
+    let Claim::Guest { version: Some(_), .. } = want.kind.claim(&want.resource.name, &want.spec) else { return None };
+    let mut rows = seen.index.guests.values().filter(|row| row.name == want.resource.name && is_unread(row, seen));
+    rows.find(|row| !matches!(bound, Some(Identity::Guest { vmid, .. }) if *vmid == row.vmid)).map(|row| row.vmid)
+}
+
+/// Whether a guest is there and could not be read.
+fn failed(row: &GuestRow, seen: &Observation) -> bool {
+    matches!(seen.answer(&guest_query(row)), Some(Err(error)) if !error.is_absent())
 }
 
 /// Whether an unread guest may be a resource: by its name, or, while its node answers, by anything. A second guest is worse

@@ -250,6 +250,10 @@ fn named_format(name: &str, value: &str) -> Option<String> {
         "pve-startup-order" => matches("(?:(?:order=)?\\d+)?(?:,?up=\\d+)?(?:,?down=\\d+)?"),
         "pve-qm-boot" => matches("(?:legacy=)?[acdn]{1,4}|order=[a-z]+[0-9]+(?:;[a-z]+[0-9]+)*|\\s*"),
         "pve-vm-cpu-conf" => matches("(?:cputype=)?[A-Za-z0-9._-]+(?:,(?:flags|hidden|phys-bits)=[^,]+)*"),
+        "pve-qm-cicustom" => value.split(',').all(|part| {
+            let parts = part.split_once('=');
+            parts.is_some_and(|(key, v)| matches!(key, "user" | "network" | "meta" | "vendor") && is_volume(v))
+        }),
         "pve-hotplug-features" => value == "0" || value == "1" || list("network|disk|cpu|memory|usb|cloudinit"),
         "urlencoded" => matches("[-%a-zA-Z0-9_.!~*'()]*"),
         "pve-volume-id" => is_volume(value),
@@ -621,7 +625,7 @@ fn on_the_wire() -> Vec<Sent> {
 
 /// Every request that pvectl can make, as `METHOD template`. A new constructor of a request enters here, and a life that
 /// makes it send.
-const EXPECTED: [&str; 69] = [
+const EXPECTED: [&str; 74] = [
     "GET /access/roles/{roleid}",
     "GET /access/users/{userid}",
     "GET /access/users/{userid}/token/{tokenid}",
@@ -639,6 +643,7 @@ const EXPECTED: [&str; 69] = [
     "GET /cluster/resources",
     "GET /cluster/status",
     "GET /cluster/tasks",
+    "GET /nodes/{node}/aplinfo",
     "GET /nodes/{node}/lxc",
     "GET /nodes/{node}/lxc/{vmid}/config",
     "GET /nodes/{node}/lxc/{vmid}/feature",
@@ -658,11 +663,13 @@ const EXPECTED: [&str; 69] = [
     "GET /nodes/{node}/qemu/{vmid}/status/current",
     "GET /nodes/{node}/storage/{storage}/content",
     "GET /nodes/{node}/tasks",
+    "GET /nodes/{node}/vzdump/extractconfig",
     "GET /nodes/{node}/tasks/{upid}/log",
     "GET /nodes/{node}/tasks/{upid}/status",
     "GET /pools",
     "GET /version",
     "POST /access/ticket",
+    "POST /nodes/{node}/aplinfo",
     "POST /nodes/{node}/lxc",
     "POST /nodes/{node}/lxc/{vmid}/clone",
     "POST /nodes/{node}/lxc/{vmid}/move_volume",
@@ -685,6 +692,8 @@ const EXPECTED: [&str; 69] = [
     "POST /nodes/{node}/qemu/{vmid}/status/start",
     "POST /nodes/{node}/qemu/{vmid}/status/stop",
     "POST /nodes/{node}/qemu/{vmid}/template",
+    "POST /nodes/{node}/storage/{storage}/download-url",
+    "POST /nodes/{node}/storage/{storage}/oci-registry-pull",
     "POST /pools",
     "PUT /nodes/{node}/lxc/{vmid}/config",
     "PUT /nodes/{node}/lxc/{vmid}/resize",
@@ -717,12 +726,13 @@ const RARE: [(&str, &str); 19] = [
 ];
 
 /// Places in the sources that make a request, by file. Who adds one adds it to [`EXPECTED`] too, or sees that it is there.
-const CONSTRUCTORS: [(&str, usize); 16] = [
+const CONSTRUCTORS: [(&str, usize); 18] = [
     ("cli/auth.rs", 6),
     ("cli/addresses.rs", 1),
     ("cli/raw.rs", 2),
     ("engine/follow.rs", 3),
-    ("kinds/guest/fit.rs", 2),
+    ("kinds/guest/file.rs", 3),
+    ("kinds/guest/fit.rs", 1),
     ("kinds/guest/hand/clone.rs", 2),
     ("kinds/guest/hand/deed.rs", 2),
     ("kinds/guest/hand/migrate.rs", 2),
@@ -730,6 +740,7 @@ const CONSTRUCTORS: [(&str, usize); 16] = [
     ("kinds/guest/hand/snapshot.rs", 5),
     ("kinds/guest/create.rs", 2),
     ("kinds/guest/plan.rs", 4),
+    ("kinds/guest/restore.rs", 2),
     ("kinds/guest/update.rs", 7),
     ("kinds/pool.rs", 3),
     ("resource/index.rs", 2),

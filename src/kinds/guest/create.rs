@@ -91,7 +91,7 @@ fn source(cx: &PlanContext<'_>, want: &GuestDesired, delta: &mut Delta) -> Optio
         }
         Source::Guest { of, .. } => {
             let row = fit::original(cx, want.guest, of).ok().flatten()?;
-            fit::guest_of(cx, row.vmid)
+            fit::made(cx, row.vmid)
         }
         Source::Archive { volume, .. } => {
             let path = if want.template { "source.archive" } else { "from.archive" };

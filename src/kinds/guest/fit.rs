@@ -161,6 +161,11 @@ pub fn guest_of(cx: &PlanContext<'_>, vmid: VmId) -> Option<GuestSeen> {
     observed::decode_row(cx.seen.index.guests.get(&vmid)?, cx.seen).ok().flatten()
 }
 
+/// The same for a guest that is copied: what is just being made is not there to be compared yet.
+pub fn made(cx: &PlanContext<'_>, vmid: VmId) -> Option<GuestSeen> {
+    guest_of(cx, vmid).filter(|seen| !seen.lock.as_deref().is_some_and(|l| l == "create" || l == "clone"))
+}
+
 /// Number and node of a template, and whether it is one already, with all its disks.
 pub fn source_vmid(cx: &PlanContext<'_>, template: &ResourceRef) -> Option<(VmId, Arc<GuestRow>, bool)> {
     let Identity::Guest { vmid, .. } = cx.identities.get(template)? else { return None };

@@ -2,7 +2,7 @@
 
 use crate::base::id::GuestType;
 use crate::base::quantity::Bytes;
-use crate::kinds::guest::fit::{guest_of, original, template_of};
+use crate::kinds::guest::fit::{made, original, template_of};
 use crate::kinds::guest::mapping::{self, Config};
 use crate::kinds::guest::observed::GuestSeen;
 use crate::kinds::guest::plan::{GuestDesired, Source};
@@ -190,7 +190,7 @@ fn source_config(cx: &PlanContext<'_>, want: &GuestDesired) -> Option<Config> {
             }
         }
         Source::Guest { of, .. } => match original(cx, want.guest, of) {
-            Ok(Some(row)) => guest_of(cx, row.vmid).map(|s| s.config),
+            Ok(Some(row)) => Some(made(cx, row.vmid).map_or_else(unknown, |s| s.config)),
             Ok(None) | Err(_) => Some(unknown()),
         },
         Source::Archive { volume, .. } => Some(restore::config_of(cx, volume).unwrap_or_else(unknown)),
