@@ -126,6 +126,15 @@ fn from_file(cx: &PlanContext<'_>, want: &GuestDesired, file: &File, delta: &mut
         (_, File::Oci { .. }) => "oci",
         (_, File::Volume(..) | File::Url { .. }) => "osTemplate",
     };
+    if let Source::Image { slot, .. } = &want.source
+        && !want.fields.keys().any(|path| path.starts_with(&format!("disks.{slot}.")))
+    {
+        let problem = Problem::new(
+            &format!("{root}.{word}"),
+            format!("the image goes to {slot}, and `disks` says nothing of it"),
+        );
+        delta.problems.push(problem.help(format!("say where that disk is: disks: [{{slot: {slot}, storage: …}}]")));
+    }
     match file::find(cx, file, &format!("{root}.{word}"), delta) {
         Arrival::There(volume) => make(cx, want, Some(&volume), delta),
         Arrival::Fetched(volume, step) => {

@@ -189,6 +189,20 @@ fn disks(guest: GuestType, config: &Config) -> Vec<(String, Bytes)> {
     pairs.collect()
 }
 
+/// Addresses that the backup's configuration gives, where the manifest gives no others.
+fn addresses(want: &GuestDesired, config: &Config) -> Vec<String> {
+    let word = if want.guest == GuestType::Qemu { "ipconfig" } else { "net" };
+    let options = config.iter().filter_map(|(key, text)| Some((mapping::slot_number(key, word)?, text)));
+    let fixed = options.flat_map(|(number, text)| {
+        ["ip", "ip6"].map(|part| {
+            let own = want.fields.contains_key(&format!("networks.net{number}.{part}"));
+            let ip = text.split(',').find_map(|p| p.strip_prefix(&format!("{part}=")));
+            ip.filter(|ip| ip.contains('/') && !own).map(str::to_owned)
+        })
+    });
+    fixed.flatten().collect()
+}
+
 /// The request that restores it, with our notes and our tag, and the name of the manifest.
 pub fn step(cx: &PlanContext<'_>, want: &GuestDesired, notes: &str, saved: &GuestSeen, delta: &mut Delta) {
     let (Identity::Guest { guest, vmid, node }, Source::Archive { volume, storage, keep_mac }) =
@@ -226,6 +240,11 @@ pub fn step(cx: &PlanContext<'_>, want: &GuestDesired, notes: &str, saved: &Gues
         step = step.limit(Limit::Storage(storage));
     }
     delta.steps.push(step);
+    let fixed = addresses(want, &saved.config);
+    if !fixed.is_empty() {
+        let text = format!("it has the original's fixed address ({}): change it before both run", fixed.join(", "));
+        delta.notes.push(Note::Info(text));
+    }
     if *keep_mac {
         let of = owner_of(volume).map_or_else(String::new, |owner| format!(" ({} {owner})", noun(*guest)));
         let text = format!("it keeps the MAC addresses of the original{of}; the two must not run side by side");
