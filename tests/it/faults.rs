@@ -226,13 +226,11 @@ const VERSION_1: &str = r"
 {apiVersion: pvectl/v1alpha1, kind: VirtualMachine, metadata: {name: a}, spec: {vmid: 121, description: a, from: {template: base}}}
 ";
 
-/// The old version stays for `a`, which is linked to it; `b` is made of the new one.
+/// The old version stays for `a`, which is linked to it.
 const VERSION_2: &str = r"
 {apiVersion: pvectl/v1alpha1, kind: GuestTemplate, metadata: {name: base}, spec: {description: base, vmidRange: 9000-9009, version: '2', node: pve1, source: {clone: {vmid: 8000, storage: nfs}}, hardware: {cores: 1}}}
 ---
 {apiVersion: pvectl/v1alpha1, kind: VirtualMachine, metadata: {name: a}, spec: {vmid: 121, description: a, from: {template: base}}}
----
-{apiVersion: pvectl/v1alpha1, kind: VirtualMachine, metadata: {name: b}, spec: {vmid: 122, description: b, from: {template: base}}}
 ";
 
 const VERSION_1_ALONE: &str = r"
