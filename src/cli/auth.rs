@@ -16,12 +16,15 @@ use std::io::Write;
 /// What everybody needs: the index.
 const ALWAYS: [&str; 4] = ["Datastore.Audit", "Pool.Audit", "Sys.Audit", "VM.Audit"];
 const POOLS: [&str; 1] = ["Pool.Allocate"];
-/// `Sys.Modify`: PVE wants it for `startup`. `SDN.Use`: for bridges.
-const GUESTS: [&str; 12] = [
+/// `Sys.Modify`: PVE wants it for `startup`, and, with `Sys.Audit`, to let a node download. `SDN.Use`: for bridges.
+/// `Datastore.AllocateTemplate`: to fetch images and templates. `VM.Backup`: to restore a guest's backup as another.
+const GUESTS: [&str; 14] = [
     "Datastore.AllocateSpace",
+    "Datastore.AllocateTemplate",
     "SDN.Use",
     "Sys.Modify",
     "VM.Allocate",
+    "VM.Backup",
     "VM.Clone",
     "VM.Config.CPU",
     "VM.Config.Disk",

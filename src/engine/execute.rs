@@ -28,7 +28,7 @@ fn room(limit: &Limit) -> usize {
         Limit::Node(_) => 4,
         Limit::Storage(_) => 3,
         // Two linked clones from one template at once time out on PVE's lock.
-        Limit::Template(_) | Limit::UserConfig => 1,
+        Limit::Template(_) | Limit::UserConfig | Limit::File(_) => 1,
     }
 }
 

@@ -3,12 +3,13 @@
 use crate::base::id::{GuestType, VmId};
 use crate::kinds::guest::desired::Collect;
 use crate::kinds::guest::devices::CtDevice;
+use crate::kinds::guest::from::{CtFrom, one_source, references};
 use crate::kinds::guest::moving::Moving;
 use crate::kinds::guest::networks::CtNetwork;
 use crate::kinds::guest::observed::{self, GuestSeen};
 use crate::kinds::guest::plan::{self, GuestDesired, Source};
 use crate::kinds::guest::said::{self, Said};
-use crate::kinds::guest::spec::{CloneMode, Options, Placement, Power, Size, Startup, Update, VmIdRange};
+use crate::kinds::guest::spec::{Options, Placement, Power, Size, Startup, Update, VmIdRange};
 use crate::kinds::guest::volumes::{Mount, RootFs};
 use crate::kinds::guest::{export, fit};
 use crate::pve::request::Query;
@@ -48,7 +49,7 @@ pub struct ContainerSpec {
     #[serde(default)]
     pub placement: Option<Placement>,
     /// Where it comes from. Used when it is made, and not after.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "one_source")]
     pub from: Option<CtFrom>,
     /// The pool that it is in.
     #[serde(default)]
@@ -124,24 +125,6 @@ pub struct ContainerSpec {
     /// Any other option of PVE's configuration API, verbatim.
     #[serde(default)]
     pub options: Options,
-}
-
-/// Where a container comes from: exactly one of `osTemplate` and `template`.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct CtFrom {
-    /// An archive in a storage, such as `local:vztmpl/debian-12-standard_12.7-1_amd64.tar.zst`.
-    #[serde(default)]
-    pub os_template: Option<String>,
-    /// The `GuestTemplate` that it is cloned from.
-    #[serde(default)]
-    pub template: Option<String>,
-    /// Linked or full, for a clone.
-    #[serde(default)]
-    pub mode: CloneMode,
-    /// Where the volumes of a full clone go.
-    #[serde(default)]
-    pub storage: Option<String>,
 }
 
 /// Processors and memory of a container.
@@ -222,17 +205,14 @@ impl Kind for ContainerKind {
     type Observed = GuestSeen;
 
     fn refs(spec: &ContainerSpec) -> Vec<Reference> {
-        let from = spec.from.as_ref().and_then(|f| f.template.as_ref()).map(|t| Reference {
-            to: ResourceRef::new("GuestTemplate", t),
-            path: vec!["from".into(), "template".into()],
-            or_on_cluster: false,
-        });
+        let from = spec.from.as_ref().map(CtFrom::source);
+        let from = from.map(|s| references(&s, Self::NAME, &["from", "template"], &["from", "clone", "guest"]));
         let pool = spec.pool.as_ref().map(|p| Reference {
             to: ResourceRef::new("Pool", p),
             path: vec!["pool".into()],
             or_on_cluster: true,
         });
-        from.into_iter().chain(pool).collect()
+        from.into_iter().flatten().chain(pool).collect()
     }
 
     fn check(spec: &ContainerSpec) -> Vec<Problem> {
@@ -255,18 +235,20 @@ impl Kind for ContainerKind {
             range: spec.vmid_range.map(|VmIdRange(a, b)| (a, b)),
             nodes: plan::nodes(spec.node.as_ref(), spec.placement.as_ref()),
             takes_over: false,
-            source: spec.from.as_ref().and_then(|f| f.template.as_ref()).map(|t| ResourceRef::new("GuestTemplate", t)),
-            source_vmid: None,
+            source: Self::refs(spec).into_iter().map(|r| r.to).find(|to| to.kind != "Pool"),
+            source_vmid: spec.from.as_ref().and_then(|f| f.clone.as_ref()?.vmid).and_then(|v| VmId::new(v.into())),
+            version: None,
             memory: spec.hardware.as_ref().and_then(|h| h.memory).map_or(512 << 20, |m| m.0.0),
         }
     }
 
     fn reads(identity: &Identity, spec: Option<&ContainerSpec>, index: &Index) -> Vec<Query> {
-        let archive = spec.and_then(|s| s.from.as_ref()).and_then(|f| f.os_template.as_deref());
-        let mut reads = fit::reads(identity, spec.is_some_and(|s| !s.networks.is_empty()), archive, index);
-        if let Some(ContainerSpec { node, placement, update, .. }) = spec {
-            reads.extend(Moving::new(node.as_ref(), placement.as_ref(), update.as_ref()).reads(identity, index));
-        }
+        let Some(spec) = spec else { return fit::reads(identity, false, None, &[], index) };
+        let source = spec.from.as_ref().map(CtFrom::source);
+        let nodes = plan::nodes(spec.node.as_ref(), spec.placement.as_ref());
+        let mut reads = fit::reads(identity, !spec.networks.is_empty(), source.as_ref(), &nodes, index);
+        let ContainerSpec { node, placement, update, .. } = spec;
+        reads.extend(Moving::new(node.as_ref(), placement.as_ref(), update.as_ref()).reads(identity, index));
         reads
     }
 
@@ -297,12 +279,12 @@ impl Kind for ContainerKind {
     fn plan(cx: &PlanContext<'_>, desired: Option<&ContainerSpec>, observed: Option<&GuestSeen>) -> Delta {
         let mut delta = plan::plan(cx, desired.map(|s| wanted(&cx.resource.name, s)).as_ref(), observed);
         if let (Some(spec), None) = (desired, observed)
-            && let None | Some(CtFrom { os_template: None, template: None, .. }) = &spec.from
+            && spec.from.is_none()
         {
             delta.steps.clear();
             delta.problems.push(
                 Problem::new("from", "a container is made from something")
-                    .help("give `from: {osTemplate: local:vztmpl/…}` or `from: {template: NAME}`"),
+                    .help("give `from: {osTemplate: local:vztmpl/…}`, `{appliance: debian-12-standard, storage: local}`, `{template: NAME}`, …: pvectl explain Container.from"),
             );
         }
         delta
@@ -352,7 +334,7 @@ fn wanted(name: &str, spec: &ContainerSpec) -> GuestDesired {
     collect.part("rootfs", rootfs);
     collect.part("mounts", mounts);
     for CtNetwork { slot, .. } in networks {
-        collect.text(format!("networks.{slot}.name"), &format!("eth{}", slot.trim_start_matches("net")));
+        collect.text(format!("networks.{slot}.name"), &CtNetwork::usual_name(slot));
     }
     collect.part("networks", networks);
     collect.part("devices", devices);
@@ -370,15 +352,10 @@ fn wanted(name: &str, spec: &ContainerSpec) -> GuestDesired {
     collect.part("startup", startup);
     collect.part("protection", protection);
     collect.options(options);
-    let source = match from {
-        Some(CtFrom { os_template: Some(volume), .. }) => Source::OsTemplate(volume.clone()),
-        Some(CtFrom { template: Some(template), mode, storage, .. }) => Source::Template {
-            template: ResourceRef::new("GuestTemplate", template),
-            mode: *mode,
-            storage: storage.clone(),
-        },
-        Some(_) | None => Source::Empty,
-    };
+    if from.as_ref().and_then(|f| f.keep_hostname) == Some(true) {
+        collect.fields.remove("name");
+    }
+    let source = from.as_ref().map_or(Source::Empty, CtFrom::source);
     GuestDesired {
         guest: GuestType::Lxc,
         fields: collect.fields,
@@ -388,6 +365,7 @@ fn wanted(name: &str, spec: &ContainerSpec) -> GuestDesired {
         cloud_init_drive: None,
         moving: Moving::new(node.as_ref(), placement.as_ref(), update.as_ref()),
         template: false,
+        version: None,
         at_creation: Vec::new(),
     }
 }

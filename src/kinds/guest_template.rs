@@ -1,14 +1,19 @@
 //! Golden images: guests that are PVE templates when done.
 
+pub mod of_type;
+pub mod spec;
+
 use crate::base::id::{GuestType, VmId};
-use crate::kinds::guest::board::Hardware;
 use crate::kinds::guest::desired::Collect;
+use crate::kinds::guest::from::references;
 use crate::kinds::guest::moving::Moving;
+use crate::kinds::guest::networks::CtNetwork;
 use crate::kinds::guest::observed::{self, GuestSeen};
-use crate::kinds::guest::plan::{self, GuestDesired, Source};
+use crate::kinds::guest::plan::{self, GuestDesired};
 use crate::kinds::guest::said::{self, Said};
-use crate::kinds::guest::spec::{CloneMode, RebootPolicy, VmIdRange, VolumePolicy};
+use crate::kinds::guest::spec::{RebootPolicy, VmIdRange, VolumePolicy};
 use crate::kinds::guest::{export, fit};
+use crate::kinds::guest_template::spec::GuestTemplateSpec;
 use crate::pve::request::Query;
 use crate::resource::index::Index;
 use crate::resource::kind::{DecodeError, Kind, Listed, PlanContext};
@@ -16,103 +21,7 @@ use crate::resource::marker::Marker;
 use crate::resource::observation::Observation;
 use crate::resource::reference::{Claim, Identity, Reference, ResourceRef};
 use crate::resource::step::{Delta, Problem};
-use schemars::JsonSchema;
-use serde::Deserialize;
 use serde_json::{Value, json};
-
-/// A golden image: a VM or CT that is a PVE template when done.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct GuestTemplateSpec {
-    /// A virtual machine unless said.
-    #[serde(default, rename = "type")]
-    pub guest_type: TemplateType,
-    /// The node that it is made on.
-    #[serde(default)]
-    pub node: Option<String>,
-    /// Its number.
-    #[serde(default)]
-    #[schemars(range(min = 100, max = 999_999_999))]
-    pub vmid: Option<u32>,
-    /// Or a range to allot it from.
-    #[serde(default)]
-    pub vmid_range: Option<VmIdRange>,
-    /// Its name in PVE, where that is another than the manifest's: any DNS name; empty for a guest whose name is left as it
-    /// is. It takes a `vmid`, by which the guest is found.
-    #[serde(default)]
-    #[schemars(regex(
-        pattern = r"^([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*)?$"
-    ))]
-    pub host_name: Option<String>,
-    /// Where it comes from.
-    pub source: TemplateSource,
-    /// Processors, memory and the virtual board (virtual machines).
-    #[serde(default)]
-    pub hardware: Option<Hardware>,
-    /// The pool that it is in.
-    #[serde(default)]
-    pub pool: Option<String>,
-    /// Its tags; the tag `pvectl` is added.
-    #[serde(default)]
-    pub tags: Option<Vec<String>>,
-    /// Notes for people.
-    #[serde(default)]
-    pub description: Option<String>,
-}
-
-/// What a template is a template of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
-pub enum TemplateType {
-    /// A VM.
-    #[default]
-    VirtualMachine,
-    /// A CT.
-    Container,
-}
-
-/// Where a template comes from: exactly one of them.
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct TemplateSource {
-    /// A clone of another guest.
-    #[serde(default)]
-    pub clone: Option<CloneSource>,
-    /// A guest that exists: it is taken over and turned into a template.
-    #[serde(default)]
-    pub existing: Option<ExistingSource>,
-}
-
-/// A clone of another guest: exactly one of `vmid` and `template`.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct CloneSource {
-    /// The number of the guest.
-    #[serde(default)]
-    #[schemars(range(min = 100, max = 999_999_999))]
-    pub vmid: Option<u32>,
-    /// Another `GuestTemplate`.
-    #[serde(default)]
-    pub template: Option<String>,
-    /// Full unless said.
-    #[serde(default = "full")]
-    pub mode: CloneMode,
-    /// Where its disks go; beside the source's when left out.
-    #[serde(default)]
-    pub storage: Option<String>,
-}
-
-fn full() -> CloneMode {
-    CloneMode::Full
-}
-
-/// A guest that exists.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct ExistingSource {
-    /// Its number.
-    #[schemars(range(min = 100, max = 999_999_999))]
-    pub vmid: u32,
-}
 
 /// The kind `GuestTemplate`.
 pub struct GuestTemplateKind;
@@ -123,12 +32,8 @@ impl Kind for GuestTemplateKind {
     type Observed = GuestSeen;
 
     fn refs(spec: &GuestTemplateSpec) -> Vec<Reference> {
-        let template = spec.source.clone.as_ref().and_then(|c| c.template.as_ref());
-        let from = template.map(|t| Reference {
-            to: ResourceRef::new("GuestTemplate", t),
-            path: vec!["source".into(), "clone".into(), "template".into()],
-            or_on_cluster: false,
-        });
+        let (template, guest) = (["source", "clone", "template"], ["source", "clone", "guest"]);
+        let from = references(&spec.source.source(), spec.guest_type.kind(), &template, &guest);
         let pool = spec.pool.as_ref().map(|p| Reference {
             to: ResourceRef::new("Pool", p),
             path: vec!["pool".into()],
@@ -139,45 +44,44 @@ impl Kind for GuestTemplateKind {
 
     fn check(spec: &GuestTemplateSpec) -> Vec<Problem> {
         said::check(&Said {
-            guest: guest_type(spec),
+            guest: spec.guest_type.guest(),
             vmid: spec.vmid.is_some() || spec.source.existing.is_some(),
             range: spec.vmid_range.is_some(),
             node: spec.node.is_some(),
             placement: false,
             host_name: spec.host_name.is_some(),
             update: None,
-            options: None,
+            options: Some(&spec.options),
         })
     }
 
     fn claim(_name: &str, spec: &GuestTemplateSpec) -> Claim {
         let existing = spec.source.existing.as_ref().map(|e| e.vmid);
-        let clone = spec.source.clone.as_ref();
         Claim::Guest {
-            guest: guest_type(spec),
+            guest: spec.guest_type.guest(),
             vmid: existing.or(spec.vmid).and_then(|v| VmId::new(v.into())),
             range: spec.vmid_range.map(|VmIdRange(a, b)| (a, b)),
             nodes: plan::nodes(spec.node.as_ref(), None),
             takes_over: existing.is_some(),
-            source: clone.and_then(|c| c.template.as_ref()).map(|t| ResourceRef::new("GuestTemplate", t)),
-            source_vmid: clone.and_then(|c| c.vmid).and_then(|v| VmId::new(v.into())),
+            source: Self::refs(spec).into_iter().map(|r| r.to).find(|to| to.kind != "Pool"),
+            source_vmid: spec.source.clone.as_ref().and_then(|c| c.vmid).and_then(|v| VmId::new(v.into())),
+            version: spec.version.clone(),
             memory: 0,
         }
     }
 
     fn reads(identity: &Identity, spec: Option<&GuestTemplateSpec>, index: &Index) -> Vec<Query> {
-        let mut reads = fit::reads(identity, false, None, index);
-        let source = spec.and_then(|s| s.source.clone.as_ref()).and_then(|c| c.vmid).and_then(|v| VmId::new(v.into()));
-        let there = matches!(identity, Identity::Guest { vmid, .. } if index.guests.contains_key(vmid));
-        if let (Some(row), false) = (source.and_then(|v| index.guests.get(&v)), there) {
-            reads.extend(fit::looks(row));
-        }
-        reads
+        let Some(spec) = spec else { return fit::reads(identity, false, None, &[], index) };
+        let nodes = plan::nodes(spec.node.as_ref(), None);
+        fit::reads(identity, !spec.networks.is_empty(), Some(&spec.source.source()), &nodes, index)
     }
 
     fn list(seen: &Observation) -> Vec<Listed> {
         let mut all = observed::list(GuestType::Qemu, true, seen);
         all.extend(observed::list(GuestType::Lxc, true, seen));
+        // One that is still being built is no template of PVE's yet, and says by its marker what it will be.
+        let building = [GuestType::Qemu, GuestType::Lxc].into_iter().flat_map(|g| observed::list(g, false, seen));
+        all.extend(building.filter(|l| l.marker.as_ref().is_some_and(|m| m.owner.kind == Self::NAME)));
         all
     }
 
@@ -217,69 +121,132 @@ impl Kind for GuestTemplateKind {
     }
 
     fn plan(cx: &PlanContext<'_>, desired: Option<&GuestTemplateSpec>, observed: Option<&GuestSeen>) -> Delta {
-        let mut delta = plan::plan(cx, desired.map(|s| wanted(&cx.resource.name, s)).as_ref(), observed);
-        if let Some(spec) = desired
-            && spec.source.clone.is_some() == spec.source.existing.is_some()
-        {
-            delta.steps.clear();
-            delta.problems.push(
-                Problem::new("source", "a template has exactly one source").help("give either `clone` or `existing`"),
+        let mut problems = Vec::new();
+        let want = desired.map(|spec| wanted(&cx.resource.name, spec, &mut problems));
+        if let Some((word, why)) = desired.and_then(|spec| spec.source.unfit(spec.guest_type.guest())) {
+            problems.push(
+                Problem::new(&format!("source.{word}"), why).help("say `type: VirtualMachine` or `type: Container`"),
             );
+        }
+        let mut delta = plan::plan(cx, want.as_ref(), observed);
+        if !problems.is_empty() {
+            delta.steps.clear();
+            delta.problems.extend(problems);
         }
         delta
     }
 }
 
-fn guest_type(spec: &GuestTemplateSpec) -> GuestType {
-    match spec.guest_type {
-        TemplateType::VirtualMachine => GuestType::Qemu,
-        TemplateType::Container => GuestType::Lxc,
-    }
-}
-
-fn wanted(name: &str, spec: &GuestTemplateSpec) -> GuestDesired {
+/// Everything that its type of guest has of it. What the other type has, and this one has not, goes to the problems.
+fn wanted(name: &str, spec: &GuestTemplateSpec, problems: &mut Vec<Problem>) -> GuestDesired {
     let GuestTemplateSpec {
-        guest_type: _,
+        guest_type,
         node: _,
         vmid: _,
         vmid_range: _,
         host_name,
+        version,
         source,
         hardware,
+        disks,
+        rootfs,
+        mounts,
+        networks,
+        serial_ports,
+        boot_order,
+        cloud_init,
+        unprivileged,
+        features,
+        os_type,
+        time_zone,
+        console,
+        nameservers,
+        search_domain,
         pool,
         tags,
         description,
+        protection,
+        options,
     } = spec;
-    let mut collect = Collect::new(guest_type(spec));
+    let guest = guest_type.guest();
+    let mut collect = Collect::new(guest);
     collect.name(name, host_name.as_deref());
     collect.part("pool", pool);
     collect.part("tags", tags);
     collect.part("description", description);
-    collect.part("hardware", hardware);
-    let source = match &source.clone {
-        Some(CloneSource { vmid: Some(vmid), mode, storage, .. }) if VmId::new((*vmid).into()).is_some() => {
-            Source::Guest {
-                vmid: VmId::new((*vmid).into()).expect("just checked"),
-                mode: *mode,
-                storage: storage.clone(),
-            }
+    collect.part("protection", protection);
+    let mut of_type = |word: &str, part: Result<Value, String>| match part {
+        Ok(part) => Some(part),
+        Err(why) => {
+            let noun = fit::noun(guest);
+            let problem = Problem::new(word, format!("`{word}` is not that of a {noun}: {why}"));
+            problems.push(problem.help(format!("see what a {noun} has: pvectl explain {}.{word}", guest_type.kind())));
+            None
         }
-        Some(CloneSource { template: Some(template), mode, storage, .. }) => Source::Template {
-            template: ResourceRef::new("GuestTemplate", template),
-            mode: *mode,
-            storage: storage.clone(),
-        },
-        Some(_) | None => Source::Existing,
     };
+    collect.part("hardware", hardware.as_ref().and_then(|h| of_type("hardware", h.of(guest))));
+    let networks: Vec<Value> = networks.iter().filter_map(|n| of_type("networks", n.of(guest))).collect();
+    let of_vms = [
+        ("disks", disks.is_empty()),
+        ("serialPorts", serial_ports.is_empty()),
+        ("bootOrder", boot_order.is_none()),
+        ("cloudInit", cloud_init.is_none()),
+    ];
+    let of_cts = [
+        ("rootfs", rootfs.is_none()),
+        ("mounts", mounts.is_empty()),
+        ("unprivileged", unprivileged.is_none()),
+        ("features", features.is_none()),
+        ("osType", os_type.is_none()),
+        ("timeZone", time_zone.is_none()),
+        ("console", console.is_none()),
+        ("nameservers", nameservers.is_none()),
+        ("searchDomain", search_domain.is_none()),
+    ];
+    match guest {
+        GuestType::Qemu => {
+            collect.part("disks", disks);
+            collect.part("serialPorts", serial_ports);
+            collect.part("bootOrder", boot_order);
+            collect.part("cloudInit", cloud_init);
+            foreign(guest, &of_cts, problems);
+        }
+        GuestType::Lxc => {
+            for slot in networks.iter().filter_map(|n| n["slot"].as_str()) {
+                collect.text(format!("networks.{slot}.name"), &CtNetwork::usual_name(slot));
+            }
+            collect.part("rootfs", rootfs);
+            collect.part("mounts", mounts);
+            collect.part("unprivileged", unprivileged);
+            collect.part("features", features);
+            collect.part("osType", os_type);
+            collect.part("timeZone", time_zone);
+            collect.part("console", console);
+            collect.part("nameservers", nameservers);
+            collect.part("searchDomain", search_domain);
+            foreign(guest, &of_vms, problems);
+        }
+    }
+    collect.part("networks", networks);
+    collect.options(options);
     GuestDesired {
-        guest: guest_type(spec),
+        guest,
         fields: collect.fields,
-        source,
+        source: source.source(),
         reboot: RebootPolicy::Never,
         volumes: VolumePolicy::Keep,
-        cloud_init_drive: None,
+        cloud_init_drive: cloud_init.as_ref().and_then(|c| c.drive_to_make()),
         moving: Moving::default(),
         template: true,
+        version: version.clone(),
         at_creation: Vec::new(),
     }
+}
+
+/// What the other type of guest has: each word, and whether it is left out as it should be.
+fn foreign(guest: GuestType, words: &[(&str, bool)], problems: &mut Vec<Problem>) {
+    let noun = fit::noun(guest);
+    problems.extend(words.iter().filter(|(_, left_out)| !left_out).map(|(word, _)| {
+        Problem::new(word, format!("a {noun} has no `{word}`")).help("leave it out, or give the other `type`")
+    }));
 }

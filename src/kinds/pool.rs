@@ -135,6 +135,8 @@ impl Kind for PoolKind {
             vmid: None,
             retain: cx.retain,
             member_of: None,
+            source: None,
+            version: None,
             applied: fields.clone(),
         };
         let current = observed.map(|o| Fields::from([("comment".to_owned(), o.comment.clone())])).unwrap_or_default();

@@ -5,12 +5,13 @@ use crate::kinds::guest::board::Hardware;
 use crate::kinds::guest::cloud_init::CloudInit;
 use crate::kinds::guest::desired::Collect;
 use crate::kinds::guest::devices::{NumaNode, Pci, SerialPort, Usb, Virtiofs};
+use crate::kinds::guest::from::{VmFrom, one_source, references};
 use crate::kinds::guest::moving::Moving;
 use crate::kinds::guest::networks::Network;
 use crate::kinds::guest::observed::{self, GuestSeen};
 use crate::kinds::guest::plan::{self, GuestDesired, Source};
 use crate::kinds::guest::said::{self, Said};
-use crate::kinds::guest::spec::{CloneMode, Options, Placement, Power, Startup, Update, VmIdRange};
+use crate::kinds::guest::spec::{Options, Placement, Power, Startup, Update, VmIdRange};
 use crate::kinds::guest::volumes::Disk;
 use crate::kinds::guest::{export, fit};
 use crate::pve::request::Query;
@@ -50,7 +51,7 @@ pub struct VirtualMachineSpec {
     #[serde(default)]
     pub placement: Option<Placement>,
     /// Where it comes from; empty when left out. Used when it is made, and not after.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "one_source")]
     pub from: Option<VmFrom>,
     /// The pool that it is in.
     #[serde(default)]
@@ -111,20 +112,6 @@ pub struct VirtualMachineSpec {
     pub options: Options,
 }
 
-/// Where a VM comes from.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct VmFrom {
-    /// The `GuestTemplate` that it is cloned from.
-    pub template: String,
-    /// Linked or full.
-    #[serde(default)]
-    pub mode: CloneMode,
-    /// Where the disks of a full clone go; beside the template's when left out.
-    #[serde(default)]
-    pub storage: Option<String>,
-}
-
 /// The kind `VirtualMachine`.
 pub struct VirtualMachineKind;
 
@@ -134,17 +121,14 @@ impl Kind for VirtualMachineKind {
     type Observed = GuestSeen;
 
     fn refs(spec: &VirtualMachineSpec) -> Vec<Reference> {
-        let from = spec.from.as_ref().map(|f| Reference {
-            to: ResourceRef::new("GuestTemplate", &f.template),
-            path: vec!["from".into(), "template".into()],
-            or_on_cluster: false,
-        });
+        let from = spec.from.as_ref().map(VmFrom::source);
+        let from = from.map(|s| references(&s, Self::NAME, &["from", "template"], &["from", "clone", "guest"]));
         let pool = spec.pool.as_ref().map(|p| Reference {
             to: ResourceRef::new("Pool", p),
             path: vec!["pool".into()],
             or_on_cluster: true,
         });
-        from.into_iter().chain(pool).collect()
+        from.into_iter().flatten().chain(pool).collect()
     }
 
     fn check(spec: &VirtualMachineSpec) -> Vec<Problem> {
@@ -167,17 +151,20 @@ impl Kind for VirtualMachineKind {
             range: spec.vmid_range.map(|VmIdRange(a, b)| (a, b)),
             nodes: plan::nodes(spec.node.as_ref(), spec.placement.as_ref()),
             takes_over: false,
-            source: spec.from.as_ref().map(|f| ResourceRef::new("GuestTemplate", &f.template)),
-            source_vmid: None,
+            source: Self::refs(spec).into_iter().map(|r| r.to).find(|to| to.kind != "Pool"),
+            source_vmid: spec.from.as_ref().and_then(|f| f.clone.as_ref()?.vmid).and_then(|v| VmId::new(v.into())),
+            version: None,
             memory: spec.hardware.as_ref().and_then(|h| h.memory).map_or(512 << 20, |m| m.0.0),
         }
     }
 
     fn reads(identity: &Identity, spec: Option<&VirtualMachineSpec>, index: &Index) -> Vec<Query> {
-        let mut reads = fit::reads(identity, spec.is_some_and(|s| !s.networks.is_empty()), None, index);
-        if let Some(VirtualMachineSpec { node, placement, update, .. }) = spec {
-            reads.extend(Moving::new(node.as_ref(), placement.as_ref(), update.as_ref()).reads(identity, index));
-        }
+        let Some(spec) = spec else { return fit::reads(identity, false, None, &[], index) };
+        let source = spec.from.as_ref().map(VmFrom::source);
+        let nodes = plan::nodes(spec.node.as_ref(), spec.placement.as_ref());
+        let mut reads = fit::reads(identity, !spec.networks.is_empty(), source.as_ref(), &nodes, index);
+        let VirtualMachineSpec { node, placement, update, .. } = spec;
+        reads.extend(Moving::new(node.as_ref(), placement.as_ref(), update.as_ref()).reads(identity, index));
         reads
     }
 
@@ -261,18 +248,13 @@ fn wanted(name: &str, spec: &VirtualMachineSpec) -> GuestDesired {
     GuestDesired {
         guest: GuestType::Qemu,
         fields: collect.fields,
-        source: from.as_ref().map_or(Source::Empty, |f| Source::Template {
-            template: ResourceRef::new("GuestTemplate", &f.template),
-            mode: f.mode,
-            storage: f.storage.clone(),
-        }),
+        source: from.as_ref().map_or(Source::Empty, VmFrom::source),
         reboot: update.as_ref().map(|u| u.reboot).unwrap_or_default(),
         volumes: update.as_ref().map(|u| u.volumes).unwrap_or_default(),
-        cloud_init_drive: cloud_init
-            .as_ref()
-            .and_then(|c| Some((c.drive.clone().unwrap_or_else(|| "ide2".to_owned()), c.storage.clone()?))),
+        cloud_init_drive: cloud_init.as_ref().and_then(|c| c.drive_to_make()),
         moving: Moving::new(node.as_ref(), placement.as_ref(), update.as_ref()),
         template: false,
+        version: None,
         at_creation: Vec::new(),
     }
 }

@@ -2,8 +2,9 @@
 
 use crate::base::id::VmId;
 use crate::plan::desired::{Desired, DesiredSet};
-use crate::plan::identify::{Identities, identify};
+use crate::plan::identify::{Identities, identify, unread_version};
 use crate::plan::rolling;
+use crate::plan::share::share;
 use crate::resource::kind::{AnyKind, PlanContext};
 use crate::resource::observation::Observation;
 use crate::resource::reference::{Claim, Identity, ResourceRef};
@@ -68,38 +69,29 @@ pub fn plan(desired: &DesiredSet, seen: &Observation, kinds: &[&'static dyn AnyK
     };
     let bound = identify(desired, seen);
     let mut plan = Plan { set: desired.set.clone(), ..Plan::default() };
-    let mut gone: Vec<(&'static dyn AnyKind, ResourceRef, Identity)> = Vec::new();
+    let mut gone: Vec<Gone> = Vec::new();
+    let mut superseded: Vec<Gone> = Vec::new();
     let bound_identities: BTreeSet<&Identity> = bound.known.values().collect();
-    for kind in kinds {
-        for listed in kind.list(seen) {
-            let Some(marker) = listed.marker.filter(|m| m.set == desired.set && m.owner.kind == kind.name()) else {
-                continue;
-            };
-            let declared = desired.resources.contains_key(&marker.owner);
-            let doomed = settings.delete.contains(&marker.owner);
-            if declared && !doomed || !declared && bound_identities.contains(&listed.identity) {
-                continue;
+    for one in owned(desired, seen, kinds) {
+        let declared = desired.resources.contains_key(&one.owner);
+        let doomed = settings.delete.contains(&one.owner);
+        if declared && !doomed {
+            let another = bound.known.get(&one.owner).is_some_and(|now| number(now) != number(&one.identity));
+            if another && one.version.is_some() {
+                superseded.push(one);
             }
-            if doomed || settings.prune && !marker.retain {
-                gone.push((*kind, marker.owner.clone(), listed.identity));
-            } else {
-                plan.orphans.push(Orphan {
-                    resource: marker.owner.clone(),
-                    identity: listed.identity,
-                    retained: marker.retain,
-                });
-            }
+        } else if !declared && bound_identities.contains(&one.identity) {
+            continue;
+        } else if doomed || settings.prune && !one.retain {
+            gone.push(one);
+        } else {
+            let Gone { label: resource, identity, retain: retained, .. } = one;
+            plan.orphans.push(Orphan { resource, identity, retained });
         }
     }
     // A template that is made of a guest of ours changes kinds: whoever declares the identity keeps it.
-    gone.retain(|(_, resource, identity)| settings.delete.contains(resource) || !bound_identities.contains(identity));
-    let leaving: BTreeSet<VmId> = gone
-        .iter()
-        .filter_map(|(_, _, i)| match i {
-            Identity::Guest { vmid, .. } => Some(*vmid),
-            Identity::Pool(_) => None,
-        })
-        .collect();
+    gone.retain(|one| settings.delete.contains(&one.owner) || !bound_identities.contains(&one.identity));
+    let leaving: BTreeSet<VmId> = gone.iter().filter_map(|one| number(&one.identity)).collect();
     let mut deltas: BTreeMap<ResourceRef, Delta> = BTreeMap::new();
     for want in desired.resources.values().filter(|w| !settings.delete.contains(&w.resource)) {
         let delta = one(desired, want, &bound, seen, settings, &leaving);
@@ -107,15 +99,27 @@ pub fn plan(desired: &DesiredSet, seen: &Observation, kinds: &[&'static dyn AnyK
     }
     if let Some(only) = &settings.only {
         deltas.retain(|resource, _| only.contains(resource));
-        gone.retain(|(_, resource, _)| only.contains(resource));
+        gone.retain(|one| only.contains(&one.owner));
         plan.orphans.clear();
     }
     if settings.partial {
         plan.orphans.clear();
     }
+    for delta in deltas.values_mut().filter(|d| settings.prune && d.problems.is_empty()) {
+        let want = desired.resources.get(&delta.resource);
+        if let Some(vmid) = want.and_then(|want| unread_version(want, delta.identity.as_ref(), seen)) {
+            // It is not known to be gone, so this is not done.
+            delta.action = if delta.action == Action::NoOp { Action::Update } else { delta.action };
+            let why = format!("guest {vmid} cannot be read just now, and may be an older version");
+            delta.notes.push(Note::Unsettled(why));
+        }
+    }
+    let scene = Scene { desired, bound: &bound, seen, settings, leaving: &leaving };
+    gone.extend(outdated(&scene, superseded, &mut deltas));
     plan.deltas = order(deltas);
     rolling::hold_back(&mut plan.deltas, desired, seen);
-    plan.deltas.extend(deletions(desired, &gone, &bound, seen, settings, &leaving));
+    share(&mut plan.deltas);
+    plan.deltas.extend(deletions(&scene, &gone));
     if seen.index.quorate == Some(false) {
         refuse_without_quorum(&mut plan);
     }
@@ -223,57 +227,129 @@ fn refuse_without_quorum(plan: &mut Plan) {
     }
 }
 
-fn deletions(
-    desired: &DesiredSet,
-    gone: &[(&'static dyn AnyKind, ResourceRef, Identity)],
-    bound: &Identities,
-    seen: &Observation,
-    settings: &Settings,
-    leaving: &BTreeSet<VmId>,
-) -> Vec<Delta> {
+/// An object of ours: one that is not declared is gone, and so is one that is not any more in its version.
+struct Gone {
+    kind: &'static dyn AnyKind,
+    owner: ResourceRef,
+    /// What it is called: its owner's name, with its version where several are of that name.
+    label: ResourceRef,
+    version: Option<String>,
+    identity: Identity,
+    retain: bool,
+}
+
+/// Every object that carries a marker of the set.
+fn owned(desired: &DesiredSet, seen: &Observation, kinds: &[&'static dyn AnyKind]) -> Vec<Gone> {
+    let mut all: Vec<Gone> = Vec::new();
+    for kind in kinds {
+        for listed in kind.list(seen) {
+            let ours = listed.marker.filter(|m| m.set == desired.set && m.owner.kind == kind.name());
+            all.extend(ours.map(|marker| Gone {
+                kind: *kind,
+                owner: marker.owner.clone(),
+                label: marker.owner.clone(),
+                version: marker.version.clone(),
+                identity: listed.identity,
+                retain: marker.retain,
+            }));
+        }
+    }
+    let mut names: BTreeMap<ResourceRef, usize> = BTreeMap::new();
+    for one in &all {
+        *names.entry(one.owner.clone()).or_default() += 1;
+    }
+    for one in &mut all {
+        if let (Some(version), Some(2..)) = (&one.version, names.get(&one.owner)) {
+            one.label = ResourceRef::new(&one.owner.kind, format!("{}@{version}", one.owner.name));
+        }
+    }
+    all
+}
+
+/// What deletions are planned with.
+struct Scene<'a> {
+    desired: &'a DesiredSet,
+    bound: &'a Identities,
+    seen: &'a Observation,
+    settings: &'a Settings,
+    leaving: &'a BTreeSet<VmId>,
+}
+
+fn number(identity: &Identity) -> Option<VmId> {
+    match identity {
+        Identity::Guest { vmid, .. } => Some(*vmid),
+        Identity::Pool(_) => None,
+    }
+}
+
+/// Of the versions that came before the declared one, those that may go now: pruning is asked for, the new one is ready, and
+/// nothing stands against it, such as a linked clone. What becomes of each is noted with its successor.
+fn outdated(scene: &Scene<'_>, superseded: Vec<Gone>, deltas: &mut BTreeMap<ResourceRef, Delta>) -> Vec<Gone> {
+    let mut out = Vec::new();
+    for old in superseded {
+        let Some(successor) = deltas.get_mut(&old.owner) else { continue };
+        let ready = !successor.is_open() && successor.steps.is_empty() && successor.problems.is_empty();
+        let against = removal(scene, &old).problems.into_iter().next();
+        let why = match against {
+            _ if old.retain => "it is kept by its deletion policy".to_owned(),
+            Some(problem) => format!("it stays: {}", problem.message),
+            None if !scene.settings.prune => "nothing is linked to it, and --prune deletes it".to_owned(),
+            None if !ready => "it is deleted when the new one is ready".to_owned(),
+            None => {
+                out.push(old);
+                continue;
+            }
+        };
+        let (version, identity) = (old.version.as_deref().unwrap_or(""), &old.identity);
+        successor.notes.push(Note::Info(format!("version {version} is {identity}: {why}")));
+    }
+    out
+}
+
+/// What deletes one of them.
+fn removal(scene: &Scene<'_>, one: &Gone) -> Delta {
+    let cx = PlanContext {
+        resource: &one.owner,
+        identity: &one.identity,
+        set: &scene.desired.set,
+        seen: scene.seen,
+        identities: &scene.bound.known,
+        leaving: scene.leaving,
+        retain: false,
+        member_of: None,
+        adopt: false,
+        root_ticket: scene.settings.root_ticket,
+    };
+    match one.kind.plan(&cx, None) {
+        Ok((delta, _)) => delta,
+        Err(error) => Delta {
+            action: Action::Delete,
+            problems: vec![
+                Problem::new("", format!("it could not be read: {}", error.message))
+                    .help("nothing is deleted unseen; try again when the cluster answers"),
+            ],
+            ..Delta::none(one.owner.clone(), Some(one.identity.clone()))
+        },
+    }
+}
+
+fn deletions(scene: &Scene<'_>, gone: &[Gone]) -> Vec<Delta> {
     let mut out: Vec<Delta> = Vec::new();
     // Ordinary guests first, then templates, then what holds them: the reverse of how they were made.
-    let mut sorted: Vec<_> = gone.iter().collect();
-    sorted.sort_by_key(|(_, resource, identity)| {
-        let rank = match identity {
-            Identity::Guest { vmid, .. } => u8::from(seen.index.guests.get(vmid).is_some_and(|r| r.template)),
-            Identity::Pool(_) => 2,
-        };
-        (rank, resource.clone(), identity.clone())
-    });
-    for (kind, resource, identity) in sorted {
-        let cx = PlanContext {
-            resource,
-            identity,
-            set: &desired.set,
-            seen,
-            identities: &bound.known,
-            leaving,
-            retain: false,
-            member_of: None,
-            adopt: false,
-            root_ticket: settings.root_ticket,
-        };
-        let mut delta = match kind.plan(&cx, None) {
-            Ok((delta, _)) => delta,
-            Err(error) => Delta {
-                action: Action::Delete,
-                problems: vec![
-                    Problem::new("", format!("it could not be read: {}", error.message))
-                        .help("nothing is deleted unseen; try again when the cluster answers"),
-                ],
-                ..Delta::none(resource.clone(), Some(identity.clone()))
-            },
-        };
+    let rank = |identity: Option<&Identity>| match identity {
+        Some(Identity::Guest { vmid, .. }) => u8::from(scene.seen.index.guests.get(vmid).is_some_and(|r| r.template)),
+        Some(Identity::Pool(_)) | None => 2,
+    };
+    let mut sorted: Vec<&Gone> = gone.iter().collect();
+    sorted.sort_by_key(|one| (rank(Some(&one.identity)), one.owner.clone(), one.identity.clone()));
+    for one in sorted {
+        let mut delta = removal(scene, one);
+        delta.resource = one.label.clone();
         if !delta.problems.is_empty() {
             delta.steps.clear();
         }
-        let rank = |i: &Option<Identity>| match i {
-            Some(Identity::Guest { vmid, .. }) => u8::from(seen.index.guests.get(vmid).is_some_and(|r| r.template)),
-            Some(Identity::Pool(_)) | None => 2,
-        };
-        let mine = rank(&delta.identity);
-        delta.after = out.iter().filter(|d| rank(&d.identity) < mine).map(|d| d.resource.clone()).collect();
+        let mine = rank(delta.identity.as_ref());
+        delta.after = out.iter().filter(|d| rank(d.identity.as_ref()) < mine).map(|d| d.resource.clone()).collect();
         out.push(delta);
     }
     out

@@ -92,7 +92,7 @@ pub fn identify(desired: &DesiredSet, seen: &Observation) -> Identities {
             Claim::Pool(id) => {
                 out.known.insert(want.resource.clone(), Identity::Pool(id));
             }
-            Claim::Guest { guest, vmid: Some(vmid), .. } => {
+            Claim::Guest { guest, vmid: Some(vmid), version, .. } => {
                 if let Some(first) = claimed.insert(vmid, want.resource.clone()) {
                     out.problem(
                         &want.resource,
@@ -102,39 +102,56 @@ pub fn identify(desired: &DesiredSet, seen: &Observation) -> Identities {
                 }
                 if let Some(problem) = stands_against(vmid, want, &desired.set, &owned, seen) {
                     out.problem(&want.resource, problem);
+                } else if let Some(problem) = another_version(vmid, version.as_deref(), want, seen) {
+                    out.problem(&want.resource, problem);
                 }
                 taken.insert(vmid);
                 let node = seen.index.guests.get(&vmid).map(|r| r.node.clone()).unwrap_or_default();
                 out.known.insert(want.resource.clone(), Identity::Guest { guest, vmid, node });
             }
-            Claim::Guest { guest, vmid: None, .. } => match owned.get(&want.resource).map(Vec::as_slice) {
-                Some([row]) => {
-                    claimed.insert(row.vmid, want.resource.clone());
-                    out.known.insert(
-                        want.resource.clone(),
-                        Identity::Guest { guest, vmid: row.vmid, node: row.node.clone() },
-                    );
-                }
-                Some(rows) => {
-                    let list = rows.iter().map(|r| r.vmid.to_string()).collect::<Vec<_>>().join(", ");
-                    out.problem(
-                        &want.resource,
-                        Problem::new("", format!("several guests say that they are {}: {list}", want.resource))
-                            .help("give the right one's number as `vmid`"),
-                    );
-                }
-                None => match unread.iter().find(|row| may_be(row, &want.resource.name, seen)) {
-                    Some(row) => {
-                        let note = if online(&seen.index, &row.node) {
-                            Note::Unsettled(format!("guest {} cannot be read just now, and may be this one", row.vmid))
-                        } else {
-                            Note::NodeOffline(row.node.clone())
-                        };
-                        out.waiting.insert(want.resource.clone(), note);
+            Claim::Guest { guest, vmid: None, version, .. } => {
+                let rows = owned.get(&want.resource).map(Vec::as_slice).unwrap_or_default();
+                match current(rows, version.as_deref(), seen).as_slice() {
+                    [row] => {
+                        claimed.insert(row.vmid, want.resource.clone());
+                        out.known.insert(
+                            want.resource.clone(),
+                            Identity::Guest { guest, vmid: row.vmid, node: row.node.clone() },
+                        );
                     }
-                    None => unnumbered.push(want),
-                },
-            },
+                    [] => {
+                        match unread.iter().find(|row| may_be(row, &want.resource.name, seen)).copied().or_else(|| {
+                            // A copy of somebody's guest has its name at once, and our tag only when it is configured.
+                            seen.index
+                                .guests
+                                .values()
+                                .map(Arc::as_ref)
+                                .find(|row| row.name == want.resource.name && failed(row, seen))
+                        }) {
+                            Some(row) => {
+                                let note = if online(&seen.index, &row.node) {
+                                    Note::Unsettled(format!(
+                                        "guest {} cannot be read just now, and may be this one",
+                                        row.vmid
+                                    ))
+                                } else {
+                                    Note::NodeOffline(row.node.clone())
+                                };
+                                out.waiting.insert(want.resource.clone(), note);
+                            }
+                            None => unnumbered.push(want),
+                        }
+                    }
+                    rows => {
+                        let list = rows.iter().map(|r| r.vmid.to_string()).collect::<Vec<_>>().join(", ");
+                        out.problem(
+                            &want.resource,
+                            Problem::new("", format!("several guests say that they are {}: {list}", want.resource))
+                                .help("give the right one's number as `vmid`"),
+                        );
+                    }
+                }
+            }
         }
     }
     allot(&unnumbered, making, &mut taken, &mut out);
@@ -172,10 +189,46 @@ fn stands_against(
     )))
 }
 
+/// Of the guests that a resource has, the one of its version. Guests that carry no version yet are taken for it: the label is
+/// put on, and nothing is built anew for that. None: it is still to be built; several: which one is meant cannot be told.
+fn current<'a>(rows: &[&'a GuestRow], version: Option<&str>, seen: &Observation) -> Vec<&'a GuestRow> {
+    let Some(wanted) = version else { return rows.to_vec() };
+    let of = |version: Option<&str>| -> Vec<&'a GuestRow> {
+        let is = |row: &&&GuestRow| seen.guest_marker(row.vmid).is_some_and(|m| m.version.as_deref() == version);
+        rows.iter().filter(is).copied().collect()
+    };
+    let exact = of(Some(wanted));
+    if exact.is_empty() { of(None) } else { exact }
+}
+
+/// Why a guest of a fixed number cannot become another version: that one is built beside it, and needs a number of its own.
+fn another_version(vmid: VmId, version: Option<&str>, want: &Desired, seen: &Observation) -> Option<Problem> {
+    let marker = seen.guest_marker(vmid).filter(|m| m.owner == want.resource)?;
+    let (is, wanted) = (marker.version.as_deref()?, version?);
+    (is != wanted).then(|| {
+        Problem::new(
+            "version",
+            format!("guest {vmid} is version {is}, and version {wanted} is built beside it, under another number"),
+        )
+        .help(format!("give a `vmidRange` in place of `vmid: {vmid}`, or put `version: \"{is}\"` back"))
+    })
+}
+
 /// Whether a guest carries our tag, and nothing is known of its marker: its node is away, or the read failed.
 fn is_unread(row: &GuestRow, seen: &Observation) -> bool {
-    let failed = matches!(seen.answer(&guest_query(row)), Some(Err(error)) if !error.is_absent());
-    row.tags.contains(TAG) && (failed || !online(&seen.index, &row.node))
+    row.tags.contains(TAG) && (failed(row, seen) || !online(&seen.index, &row.node))
+}
+
+/// A guest that could not be read, and may be another version of a resource: by its name and our tag.
+pub(super) fn unread_version(want: &Desired, bound: Option<&Identity>, seen: &Observation) -> Option<VmId> {
+    let Claim::Guest { version: Some(_), .. } = want.kind.claim(&want.resource.name, &want.spec) else { return None };
+    let mut rows = seen.index.guests.values().filter(|row| row.name == want.resource.name && is_unread(row, seen));
+    rows.find(|row| !matches!(bound, Some(Identity::Guest { vmid, .. }) if *vmid == row.vmid)).map(|row| row.vmid)
+}
+
+/// Whether a guest is there and could not be read.
+fn failed(row: &GuestRow, seen: &Observation) -> bool {
+    matches!(seen.answer(&guest_query(row)), Some(Err(error)) if !error.is_absent())
 }
 
 /// Whether an unread guest may be a resource: by its name, or, while its node answers, by anything. A second guest is worse
@@ -238,9 +291,16 @@ fn place(desired: &DesiredSet, seen: &Observation, out: &mut Identities) {
                 continue;
             };
             let at_source = source_vmid.and_then(|v| seen.index.guests.get(&v)).map(|r| r.node.clone());
-            let at_source = at_source.or_else(|| match source.as_ref().and_then(|s| out.known.get(s)) {
+            let at_source = at_source.or_else(|| match out.known.get(source.as_ref()?) {
                 Some(Identity::Guest { node, .. }) => Some(node.clone()),
-                Some(Identity::Pool(_)) | None => None,
+                Some(Identity::Pool(_)) => None,
+                // A guest that no manifest declares, by its name.
+                None => {
+                    let named = |row: &&Arc<GuestRow>| {
+                        row.guest == guest && source.as_ref().is_some_and(|s| s.name == row.name)
+                    };
+                    seen.index.guests.values().find(named).map(|row| row.node.clone())
+                }
             });
             let chosen = match (nodes.as_slice(), at_source) {
                 ([one], _) => one.clone(),

@@ -6,3 +6,4 @@ pub mod desired;
 pub mod gate;
 pub mod identify;
 pub mod rolling;
+pub mod share;

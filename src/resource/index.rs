@@ -111,6 +111,8 @@ pub struct Index {
     pub quorate: Option<bool>,
     /// Privileges by path, as `/access/permissions` tells of us; the flag says whether paths below inherit it.
     pub permissions: BTreeMap<String, BTreeMap<String, bool>>,
+    /// Files that a task is fetching just now: node and name.
+    pub fetching: BTreeSet<(String, String)>,
 }
 
 /// The requests that make an index, in the order in which [`Index::decode`] takes their answers. Tasks are asked for before
@@ -142,6 +144,11 @@ pub fn is_node_guests(query: &Query) -> Option<(&str, GuestType)> {
 fn changes_a_guest(task_type: &str) -> bool {
     let ours = task_type.starts_with("qm") || task_type.starts_with("vz");
     (ours && !matches!(task_type, "qmclone" | "vzclone" | "vzdump")) || matches!(task_type, "resize" | "move_volume")
+}
+
+/// Whether a task of this type brings the file that it names (`PVE::API2::Storage::Status`, `PVE::API2::Nodes`).
+fn fetches_a_file(task_type: &str) -> bool {
+    task_type == "download" || task_type.starts_with("oci")
 }
 
 /// Text of a member that PVE may send as text or number.
@@ -205,6 +212,9 @@ impl Index {
         }
         for task in tasks.as_array().into_iter().flatten() {
             let kind = member(task, "type");
+            if task["endtime"].is_null() && fetches_a_file(&kind) {
+                index.fetching.insert((member(task, "node"), member(task, "id")));
+            }
             let guest = number(&task["id"]).and_then(VmId::new).and_then(|v| index.guests.get_mut(&v));
             if let (Some(row), true, true) = (guest, task["endtime"].is_null(), changes_a_guest(&kind)) {
                 Arc::make_mut(row).lock.get_or_insert(kind);
@@ -273,6 +283,11 @@ impl Index {
             plugin: member(row, "plugintype"),
         };
         self.storages.insert((storage.node.clone(), storage.storage.clone()), storage);
+    }
+
+    /// Whether a task on a node is fetching a file of this name just now.
+    pub fn is_fetching(&self, node: &str, name: &str) -> bool {
+        self.fetching.contains(&(node.to_owned(), name.to_owned()))
     }
 
     /// Whether we hold a privilege on a path: the entry of the nearest path above it decides, as PVE resolves it.

@@ -25,6 +25,10 @@ pub struct Marker {
     pub retain: bool,
     /// The `GuestSet` that it is a member of.
     pub member_of: Option<String>,
+    /// Where the guest came from when it was made, in a few words; `None` where that is nothing to speak of.
+    pub source: Option<String>,
+    /// The version of the image that it is (`version` of a `GuestTemplate`).
+    pub version: Option<String>,
     /// Fields last applied, each value short or hashed ([`shorten`]).
     pub applied: Fields,
 }
@@ -40,6 +44,10 @@ struct Wire {
     retain: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     member: Option<String>,
+    #[serde(default, rename = "from", skip_serializing_if = "Option::is_none")]
+    source: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    version: Option<String>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     applied: BTreeMap<String, String>,
 }
@@ -88,6 +96,8 @@ impl Marker {
                 vmid: wire.vmid,
                 retain: wire.retain,
                 member_of: wire.member,
+                source: wire.source,
+                version: wire.version,
                 applied: wire.applied,
             }),
         )
@@ -110,13 +120,15 @@ impl Marker {
             && self.vmid == other.vmid
             && self.retain == other.retain
             && self.member_of == other.member_of
+            && self.source == other.source
+            && self.version == other.version
             && self.applied.len() == other.applied.len()
             && self.applied.iter().zip(&other.applied).all(same)
     }
 
     /// Notes with the marker at their end.
     pub fn join(&self, text: &str) -> String {
-        let Marker { owner, set, vmid, retain, member_of, applied } = self;
+        let Marker { owner, set, vmid, retain, member_of, source, version, applied } = self;
         let applied = applied.iter().map(|(k, v)| (k.clone(), shorten(v))).collect();
         let wire = Wire {
             kind: owner.kind.clone(),
@@ -125,6 +137,8 @@ impl Marker {
             vmid: *vmid,
             retain: *retain,
             member: member_of.clone(),
+            source: source.clone(),
+            version: version.clone(),
             applied,
         };
         // `>` and `-` pairs would end the comment early; JSON may write any character as \u.
@@ -150,6 +164,8 @@ mod tests {
             vmid: Some(101),
             retain: false,
             member_of: None,
+            source: Some("image -- x.qcow2".into()),
+            version: Some("2026-11".into()),
             applied,
         };
         let notes = marker.join("front end\n");
@@ -170,6 +186,8 @@ mod tests {
             vmid: None,
             retain: false,
             member_of: None,
+            source: Some("image -- x.qcow2".into()),
+            version: Some("2026-11".into()),
             applied: Fields::new(),
         };
         assert_eq!(Marker::split(&format!("{}\nmore", marker.join("top"))).0, "top\nmore");

@@ -80,6 +80,8 @@ pub enum Claim {
         source: Option<ResourceRef>,
         /// Or the number of the guest that it is cloned from.
         source_vmid: Option<VmId>,
+        /// The version of the image that it is to be; another version of it is another guest.
+        version: Option<String>,
         /// Memory that it will take, in bytes, for placement.
         memory: u64,
     },

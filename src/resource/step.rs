@@ -68,6 +68,8 @@ pub enum Limit {
     Node(String),
     /// Work on a storage.
     Storage(String),
+    /// Bringing a file to a storage: who asks for the same file waits for the first, and does not ask again.
+    File(String),
     /// Clones of one template: two linked clones at once time out on PVE's lock.
     Template(u32),
     /// Writes to the pool list (`user.cfg` has one lock).

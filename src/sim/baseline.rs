@@ -275,6 +275,29 @@ fn homelab(world: &mut World) {
         ("onboot", "1"),
     ];
     add_guest(world, 8200, GuestType::Lxc, "pve3", Power::Running, &dns);
+    add_backup(world, 8000, "nfs:backup/vzdump-qemu-8000-2026_11_15-02_00_00.vma.zst", 400 << 20, &[]);
+    // Made by root, with what PVE lets only root set.
+    let features = [("features", "keyctl=1,nesting=1")];
+    add_backup(world, 8200, "nfs:backup/vzdump-lxc-8200-2026_11_15-02_00_00.tar.zst", 300 << 20, &features);
+}
+
+/// A backup of a guest as it is, with some options as they were then.
+fn add_backup(world: &mut World, vmid: u32, volid: &str, size: u64, then: &[(&str, &str)]) {
+    let Some(mut guest) = world.guests.get(&vmid).cloned() else { return };
+    guest.config.extend(strings(then));
+    let ending = volid.split_once('.').map_or("", |(_, ending)| ending).to_owned();
+    world.volumes.push(Volume {
+        volid: volid.to_owned(),
+        size,
+        used: size,
+        format: ending,
+        content: "backup".to_owned(),
+        vmid: Some(vmid),
+        ctime: world.now() - 3 * 86_400,
+        bootable: true,
+        backup_of: Some(Box::new(guest)),
+        ..Volume::default()
+    });
 }
 
 /// Adds a guest whose volumes are there already.

@@ -129,6 +129,9 @@ pub struct Volume {
     pub bootable: bool,
     /// For backups: the guest's configuration and type at that time.
     pub backup_of: Option<Box<Guest>>,
+    /// For downloads: the checksum that it was held against, as `sha256:…`.
+    #[serde(default)]
+    pub checksum: Option<String>,
 }
 
 /// Virtual machine or container.

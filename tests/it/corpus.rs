@@ -458,4 +458,187 @@ spec:
 ",
         ],
     },
+    Life {
+        name: "machine from a cloud image, whose source moves on",
+        states: &[
+            r"
+apiVersion: pvectl/v1alpha1
+kind: VirtualMachine
+metadata: {name: cloud}
+spec:
+  vmid: 122
+  node: pve1
+  from:
+    image:
+      url: https://cloud.debian.org/images/cloud/bookworm/latest/debian-12-generic-amd64.qcow2
+      checksum: 'sha256:4d5e6f708192a3b4c5d6e7f8091a2b3c4d5e6f708192a3b4c5d6e7f8091a2b3c'
+      storage: local
+  power: Running
+  hardware: {cores: 2, memory: 1Gi, osType: l26, scsiController: virtio-scsi-single, guestAgent: true}
+  disks: [{slot: scsi0, storage: local-lvm, size: 6Gi, discard: true}]
+  networks: [{slot: net0, bridge: vmbr0, ip: dhcp}]
+  cloudInit: {storage: local-lvm, user: ops}
+",
+            r"
+apiVersion: pvectl/v1alpha1
+kind: VirtualMachine
+metadata: {name: cloud}
+spec:
+  vmid: 122
+  node: pve1
+  from:
+    image: {volume: 'local:import/another.qcow2'}
+  power: Running
+  hardware: {cores: 2, memory: 1Gi, osType: l26, scsiController: virtio-scsi-single, guestAgent: true}
+  disks: [{slot: scsi0, storage: local-lvm, size: 7Gi, discard: true}]
+  networks: [{slot: net0, bridge: vmbr0, ip: dhcp}]
+  cloudInit: {storage: local-lvm, user: ops}
+",
+        ],
+    },
+    Life {
+        name: "machine to be installed from a CD, numbered by us, where there is room",
+        states: &[r"
+apiVersion: pvectl/v1alpha1
+kind: VirtualMachine
+metadata: {name: install}
+spec:
+  placement: {nodes: [pve2, pve3]}
+  from: {iso: 'local:iso/debian-12.iso'}
+  power: Stopped
+  disks: [{slot: scsi0, storage: local-lvm, size: 4Gi}]
+  cloudInit: {storage: local-lvm, user: ops}
+"],
+    },
+    Life {
+        name: "machine and container from backups",
+        states: &[r"
+apiVersion: pvectl/v1alpha1
+kind: VirtualMachine
+metadata: {name: back}
+spec:
+  vmid: 123
+  node: pve2
+  from: {archive: 'nfs:backup/vzdump-qemu-8000-2026_11_15-02_00_00.vma.zst', storage: local-lvm}
+  description: restored
+  tags: [restored]
+  hardware: {cores: 4}
+  disks: [{slot: scsi0, size: 5Gi}]
+---
+apiVersion: pvectl/v1alpha1
+kind: Container
+metadata: {name: names}
+spec:
+  vmid: 212
+  node: pve2
+  from: {archive: 'nfs:backup/vzdump-lxc-8200-2026_11_15-02_00_00.tar.zst'}
+  description: restored
+  power: Running
+  hardware: {memory: 256Mi}
+  rootfs: {storage: local-lvm, size: 3Gi}
+"],
+    },
+    Life {
+        name: "containers from an appliance, an OCI image and a copy",
+        states: &[r"
+apiVersion: pvectl/v1alpha1
+kind: Container
+metadata: {name: appliance}
+spec:
+  vmid: 213
+  node: pve1
+  from: {appliance: debian-13-standard, storage: local}
+  rootfs: {storage: local-lvm, size: 2Gi}
+---
+apiVersion: pvectl/v1alpha1
+kind: Container
+metadata: {name: appliance-2}
+spec:
+  vmid: 214
+  node: pve1
+  from: {appliance: debian-13-standard, storage: local}
+  rootfs: {storage: local-lvm, size: 2Gi}
+---
+apiVersion: pvectl/v1alpha1
+kind: Container
+metadata: {name: nginx}
+spec:
+  vmid: 215
+  node: pve1
+  from: {oci: 'docker.io/library/nginx:1.27', storage: local}
+  env: ['PATH=/bin', 'NGINX_PORT=80']
+  rootfs: {storage: local-lvm, size: 1Gi}
+---
+apiVersion: pvectl/v1alpha1
+kind: Container
+metadata: {name: copy}
+spec:
+  vmid: 216
+  node: pve1
+  from: {clone: {guest: appliance, storage: nfs}}
+  rootfs: {size: 3Gi}
+"],
+    },
+    Life {
+        name: "golden images of both types in two versions",
+        states: &[
+            r"
+apiVersion: pvectl/v1alpha1
+kind: GuestTemplate
+metadata: {name: golden}
+spec:
+  node: pve1
+  vmidRange: 9100-9109
+  version: '1'
+  source:
+    cloudImage:
+      url: https://cloud-images.ubuntu.com/noble/current/noble-server-cloudimg-amd64.img
+      checksum: 'sha256:00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff'
+      storage: local
+  hardware: {cores: 2, memory: 4Gi, osType: l26, guestAgent: true, scsiController: virtio-scsi-single}
+  disks: [{slot: scsi0, storage: local-lvm, size: 20Gi, discard: true}]
+  networks: [{slot: net0, bridge: vmbr0, ip: dhcp}]
+  serialPorts: [{slot: serial0, device: socket}]
+  cloudInit: {storage: local-lvm, user: ci, custom: {vendor: 'local:snippets/coding-agent.yaml'}}
+---
+apiVersion: pvectl/v1alpha1
+kind: GuestTemplate
+metadata: {name: golden-ct}
+spec:
+  type: Container
+  node: pve2
+  vmidRange: 9110-9119
+  version: '1'
+  source: {osTemplate: 'local:vztmpl/debian-12-standard_12.7-1_amd64.tar.zst'}
+  hardware: {cores: 1, memory: 512Mi, swap: 0Mi}
+  rootfs: {storage: local-lvm, size: 2Gi}
+  networks: [{slot: net0, bridge: vmbr0, ip: dhcp}]
+  unprivileged: true
+  features: {nesting: true}
+",
+            r"
+apiVersion: pvectl/v1alpha1
+kind: GuestTemplate
+metadata: {name: golden}
+spec:
+  node: pve1
+  vmidRange: 9100-9109
+  version: '2'
+  source: {clone: {vmid: 8000}}
+  hardware: {cores: 2, memory: 4Gi, osType: l26, guestAgent: true, scsiController: virtio-scsi-single}
+  disks: [{slot: scsi0, size: 20Gi, discard: true}]
+---
+apiVersion: pvectl/v1alpha1
+kind: GuestTemplate
+metadata: {name: golden-ct}
+spec:
+  type: Container
+  node: pve2
+  vmidRange: 9110-9119
+  version: '2'
+  source: {archive: 'nfs:backup/vzdump-lxc-8200-2026_11_15-02_00_00.tar.zst', storage: local-lvm}
+  hardware: {cores: 1, memory: 512Mi, swap: 0Mi}
+",
+        ],
+    },
 ];

@@ -273,6 +273,42 @@ const SEVERAL_CHANGED: &str = r"
 {apiVersion: pvectl/v1alpha1, kind: Container, metadata: {name: d}, spec: {vmid: 221, node: pve3, from: {osTemplate: 'local:vztmpl/alpine-3.22-default_20260401_amd64.tar.gz'}, description: d, rootfs: {storage: local-lvm, size: 1Gi}}}
 ";
 
+/// Two machines of one image, which is fetched once.
+const IMAGES: &str = r"
+{apiVersion: pvectl/v1alpha1, kind: VirtualMachine, metadata: {name: a}, spec: {vmid: 121, node: pve1, description: a, from: {image: {url: 'https://cloud.debian.org/debian-12-generic-amd64.qcow2', checksum: 'sha256:4d5e6f708192a3b4c5d6e7f8091a2b3c4d5e6f708192a3b4c5d6e7f8091a2b3c', storage: local}}, disks: [{slot: scsi0, storage: local-lvm, size: 6Gi}], power: Running}}
+---
+{apiVersion: pvectl/v1alpha1, kind: VirtualMachine, metadata: {name: b}, spec: {node: pve1, description: b, from: {image: {url: 'https://cloud.debian.org/debian-12-generic-amd64.qcow2', checksum: 'sha256:4d5e6f708192a3b4c5d6e7f8091a2b3c4d5e6f708192a3b4c5d6e7f8091a2b3c', storage: local}}, disks: [{slot: scsi0, storage: local-lvm}]}}
+";
+
+/// Copies of guests that are there, beside them.
+const RESTORED: &str = r"
+{apiVersion: pvectl/v1alpha1, kind: VirtualMachine, metadata: {name: a}, spec: {node: pve2, description: a, from: {archive: 'nfs:backup/vzdump-qemu-8000-2026_11_15-02_00_00.vma.zst', storage: local-lvm}, disks: [{slot: scsi0, size: 5Gi}]}}
+---
+{apiVersion: pvectl/v1alpha1, kind: Container, metadata: {name: b}, spec: {node: pve2, description: b, from: {archive: 'nfs:backup/vzdump-lxc-8200-2026_11_15-02_00_00.tar.zst', storage: local-lvm}, hardware: {cores: 2}}}
+";
+
+const VERSION_1: &str = r"
+{apiVersion: pvectl/v1alpha1, kind: GuestTemplate, metadata: {name: base}, spec: {description: base, vmidRange: 9000-9009, version: '1', node: pve1, source: {clone: {vmid: 8000, storage: nfs}}}}
+---
+{apiVersion: pvectl/v1alpha1, kind: VirtualMachine, metadata: {name: a}, spec: {vmid: 121, description: a, from: {template: base}}}
+";
+
+/// The old version stays for `a`, which is linked to it.
+const VERSION_2: &str = r"
+{apiVersion: pvectl/v1alpha1, kind: GuestTemplate, metadata: {name: base}, spec: {description: base, vmidRange: 9000-9009, version: '2', node: pve1, source: {clone: {vmid: 8000, storage: nfs}}, hardware: {cores: 1}}}
+---
+{apiVersion: pvectl/v1alpha1, kind: VirtualMachine, metadata: {name: a}, spec: {vmid: 121, description: a, from: {template: base}}}
+";
+
+const VERSION_1_ALONE: &str = r"
+{apiVersion: pvectl/v1alpha1, kind: GuestTemplate, metadata: {name: base}, spec: {description: base, vmidRange: 9000-9009, version: '1', node: pve1, source: {clone: {vmid: 8000, storage: nfs}}}}
+";
+
+/// Nothing is linked to the old version: it goes when the new one is ready.
+const VERSION_3: &str = r"
+{apiVersion: pvectl/v1alpha1, kind: GuestTemplate, metadata: {name: base}, spec: {description: base, vmidRange: 9000-9009, version: '3', node: pve1, source: {clone: {vmid: 8000, storage: nfs}}}}
+";
+
 fn scenarios() -> Vec<Scenario> {
     let web = LIVES[3].states;
     let dns = LIVES[5].states;
@@ -285,6 +321,10 @@ fn scenarios() -> Vec<Scenario> {
         Scenario::new("delete all with prune", Some(web[0]), None),
         Scenario::new("create a container", None, Some(dns[0])),
         Scenario::new("change a container", Some(dns[0]), Some(dns[1])),
+        Scenario::new("machines of an image that is fetched", None, Some(IMAGES)),
+        Scenario::new("restore from backups", None, Some(RESTORED)),
+        Scenario::new("a new version beside the old", Some(VERSION_1), Some(VERSION_2)),
+        Scenario::new("a new version in place of the old", Some(VERSION_1_ALONE), Some(VERSION_3)),
         Scenario::new("move to another pool and change a clone", Some(web[0]), Some(web[1])),
         Scenario::new("move to another node while it runs", Some(MACHINE), Some(MACHINE_ELSEWHERE)),
         Scenario::new("move to another node at rest", Some(MACHINE), Some(MACHINE_AT_REST)),
@@ -390,6 +430,13 @@ fn without_strangers_notes(value: &mut Value) {
     for vmid in crate::world::STRANGERS {
         if let Some(config) = value.pointer_mut(&format!("/guests/{vmid}/config")).and_then(Value::as_object_mut) {
             config.remove("description");
+        }
+    }
+    // A version that was followed by another is nobody's to write on.
+    for guest in value["guests"].as_object_mut().into_iter().flat_map(serde_json::Map::values_mut) {
+        let notes = guest["config"]["description"].as_str().unwrap_or_default();
+        if notes.contains(r#""version":"1""#) {
+            guest["config"]["description"] = notes.replace("changed by another user", "").trim().into();
         }
     }
 }

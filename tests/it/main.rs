@@ -39,3 +39,4 @@ mod field;
 
 mod change;
 mod covered;
+mod sources;

@@ -205,7 +205,7 @@ pub(crate) fn strangers(world: &World) -> Value {
         guests.retain(|id, _| STRANGERS.iter().any(|s| s.to_string() == *id));
     }
     if let Some(volumes) = top["volumes"].as_array_mut() {
-        volumes.retain(|v| v["vmid"].is_null() || STRANGERS.iter().any(|s| v["vmid"] == *s));
+        volumes.retain(|v| v["vmid"].is_null() && !is_fetched(v) || STRANGERS.iter().any(|s| v["vmid"] == *s));
     }
     value
 }
@@ -236,9 +236,15 @@ pub(crate) fn normal(world: &World) -> Value {
         for volume in volumes.iter_mut().filter_map(Value::as_object_mut) {
             volume.remove("ctime");
         }
+        volumes.retain(|v| !is_fetched(v));
         volumes.sort_by_key(|v| format!("{} {}", v["volid"], v["node"]));
     }
     value
+}
+
+/// A file that a node was told to fetch: it stays when its guest goes, for the next one.
+fn is_fetched(volume: &Value) -> bool {
+    !volume["checksum"].is_null()
 }
 
 /// A table that was looked at is there, and empty.

@@ -44,6 +44,13 @@ pub struct CloudInit {
     pub custom: Option<CloudInitFiles>,
 }
 
+impl CloudInit {
+    /// The slot and the storage of the drive that it needs, where it names a storage.
+    pub fn drive_to_make(&self) -> Option<(String, String)> {
+        Some((self.drive.clone().unwrap_or_else(|| "ide2".to_owned()), self.storage.clone()?))
+    }
+}
+
 /// Snippets that take the place of what PVE writes, each a volume such as `local:snippets/user.yaml`.
 #[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

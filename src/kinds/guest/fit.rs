@@ -3,11 +3,12 @@
 
 use crate::base::id::{GuestType, VmId};
 use crate::base::quantity::Bytes;
+use crate::kinds::guest::hand::snapshot;
 use crate::kinds::guest::mapping::{self, Config};
 use crate::kinds::guest::observed::{self, GuestSeen};
-use crate::kinds::guest::plan::{GuestDesired, Source};
+use crate::kinds::guest::plan::{GuestDesired, Original, Source};
 use crate::kinds::guest::spec::CloneMode;
-use crate::kinds::guest::{rights, room, values, words};
+use crate::kinds::guest::{restore, rights, room, values, words};
 use crate::pve::request::Query;
 use crate::resource::index::{GuestRow, Index, node_guests_query};
 use crate::resource::kind::PlanContext;
@@ -17,31 +18,97 @@ use crate::resource::privilege::{require, require_any};
 use crate::resource::reference::{Identity, ResourceRef};
 use crate::resource::step::{Delta, Problem};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// The read that lists a node's bridges.
 pub fn bridges_query(node: &str) -> Query {
     Query::new(format!("/nodes/{node}/network")).with("type", "any_bridge")
 }
 
-/// The read that lists the CT archives of a storage.
-pub fn archives_query(node: &str, storage: &str) -> Query {
-    Query::new(format!("/nodes/{node}/storage/{storage}/content")).with("content", "vztmpl")
-}
-
-/// What a guest's plan reads: its own configuration where it is there, its source's, the bridges of its node, and for a
-/// new CT the archives of the storage that its template names.
-pub fn reads(identity: &Identity, networks: bool, archive: Option<&str>, index: &Index) -> Vec<Query> {
-    let Identity::Guest { vmid, node, .. } = identity else { return Vec::new() };
+/// What a guest's plan reads: its own configuration where it is there, the bridges of its node, and for a new one what it is
+/// made of, on every node that it may be made on: which one it will be is settled with what is read.
+pub fn reads(
+    identity: &Identity,
+    networks: bool,
+    source: Option<&Source>,
+    nodes: &[String],
+    index: &Index,
+) -> Vec<Query> {
+    let Identity::Guest { vmid, node, guest } = identity else { return Vec::new() };
     let row = index.guests.get(vmid);
     let mut reads: Vec<Query> = row.into_iter().flat_map(|row| looks(row)).collect();
     let online = index.nodes.get(node).is_some_and(|n| n.online);
     if networks && online {
         reads.push(bridges_query(node));
     }
-    if let (None, true, Some((storage, _))) = (row, online, archive.and_then(|a| a.split_once(':'))) {
-        reads.push(archives_query(node, storage));
+    if row.is_some() {
+        return reads;
+    }
+    let anywhere: Vec<&String> = match nodes {
+        [] => index.nodes.keys().collect(),
+        some => some.iter().collect(),
+    };
+    match source {
+        Some(Source::Iso(file) | Source::Image { file, .. } | Source::OsTemplate(file)) => {
+            reads.extend(anywhere.iter().flat_map(|node| file.reads(node, index)));
+        }
+        Some(Source::Archive { volume, .. }) => {
+            reads.extend(anywhere.iter().flat_map(|node| restore::reads(volume, node, index)));
+        }
+        Some(Source::Guest { of, snapshot, .. }) => {
+            let rows = index.guests.values().filter(|row| match of {
+                Original::Number(vmid) => row.vmid == *vmid,
+                Original::Name(name) => row.name == *name && row.guest == *guest,
+            });
+            let rows = rows.filter(|row| index.nodes.get(&row.node).is_some_and(|n| n.online));
+            reads.extend(
+                rows.flat_map(|row| looks(row).into_iter().chain(snapshot.as_ref().map(|_| snapshot::list_query(row)))),
+            );
+        }
+        Some(Source::Empty | Source::Template { .. } | Source::Existing) | None => {}
     }
     reads
+}
+
+/// The guest that a clone is of. `Ok(None)`: a manifest declares it, and it is not there yet.
+pub fn original<'a>(
+    cx: &PlanContext<'a>,
+    guest: GuestType,
+    of: &Original,
+) -> Result<Option<&'a Arc<GuestRow>>, Problem> {
+    let index = &cx.seen.index;
+    let vmid = match of {
+        Original::Number(vmid) => *vmid,
+        Original::Name(name) => {
+            let kind = if guest == GuestType::Qemu { "VirtualMachine" } else { "Container" };
+            match cx.identities.get(&ResourceRef::new(kind, name)) {
+                Some(Identity::Guest { vmid, .. }) => return Ok(index.guests.get(vmid)),
+                Some(Identity::Pool(_)) | None => {}
+            }
+            let mut named = index.guests.values().filter(|row| row.name == *name && row.guest == guest);
+            return match (named.next(), named.next()) {
+                (Some(row), None) => Ok(Some(row)),
+                (Some(a), Some(b)) => Err(Problem::new(
+                    "clone.guest",
+                    format!("several guests are called `{name}`: {} and {}", a.vmid, b.vmid),
+                )
+                .help("give the number of the one that is meant: `vmid`")),
+                (None, _) => {
+                    let names = index.guests.values().filter(|row| row.guest == guest).map(|row| row.name.as_str());
+                    let near = crate::base::diagnostic::nearest(name, names);
+                    let help = near.map_or_else(
+                        || "give its name in the manifests or in PVE, or its number: `vmid`".to_owned(),
+                        |near| format!("did you mean `{near}`?"),
+                    );
+                    Err(Problem::new("clone.guest", format!("there is no {} `{name}`", noun(guest))).help(help))
+                }
+            };
+        }
+    };
+    index.guests.get(&vmid).map(Some).ok_or_else(|| {
+        Problem::new("clone.vmid", format!("there is no guest {vmid} to clone"))
+            .help("give the VMID of a guest that is there: pvectl get vm")
+    })
 }
 
 /// What shows a guest that is there: its configuration, and how it is just now.
@@ -94,12 +161,17 @@ pub fn guest_of(cx: &PlanContext<'_>, vmid: VmId) -> Option<GuestSeen> {
     observed::decode_row(cx.seen.index.guests.get(&vmid)?, cx.seen).ok().flatten()
 }
 
+/// The same for a guest that is copied: what is just being made is not there to be compared yet.
+pub fn made(cx: &PlanContext<'_>, vmid: VmId) -> Option<GuestSeen> {
+    guest_of(cx, vmid).filter(|seen| !seen.lock.as_deref().is_some_and(|l| l == "create" || l == "clone"))
+}
+
 /// Number and node of a template, and whether it is one already, with all its disks.
-pub fn source_vmid(cx: &PlanContext<'_>, template: &ResourceRef) -> Option<(VmId, String, bool)> {
+pub fn source_vmid(cx: &PlanContext<'_>, template: &ResourceRef) -> Option<(VmId, Arc<GuestRow>, bool)> {
     let Identity::Guest { vmid, .. } = cx.identities.get(template)? else { return None };
     let row = cx.seen.index.guests.get(vmid)?;
     let whole = guest_of(cx, *vmid).is_some_and(|seen| unconverted(&seen).is_empty());
-    Some((*vmid, row.node.clone(), row.template && row.lock.is_none() && whole))
+    Some((*vmid, Arc::clone(row), row.template && row.lock.is_none() && whole))
 }
 
 /// Disks of a VM template that are no base images yet: `qm template` sets the flag first, and may fail at a disk.
@@ -168,8 +240,10 @@ pub fn check_create(cx: &PlanContext<'_>, want: &GuestDesired, source: Option<&G
     room::check_volumes(cx, want, None, delta);
     check_networks(cx, want, delta);
     words::check_options(cx, want, delta);
-    if let Source::OsTemplate(volume) = &want.source {
-        check_archive(cx, volume, node, delta);
+    if let (Source::Archive { volume, storage, .. }, Some(source)) = (&want.source, source) {
+        restore::check(cx, want, volume, storage.as_deref(), source, delta);
+        room::check_shrink(want, source, delta);
+        return;
     }
     if let Source::Template { storage, .. } | Source::Guest { storage, .. } = &want.source {
         if let Some(storage) = storage {
@@ -184,7 +258,7 @@ pub fn check_create(cx: &PlanContext<'_>, want: &GuestDesired, source: Option<&G
                         .help(format!("clone a {shall}, or declare a {is}")),
                 );
             }
-            check_copy(want, source, delta);
+            check_copy(cx, want, source, delta);
             room::check_shrink(want, source, delta);
             let away = source.row.node != *node;
             let fixed = volumes(source.row.guest, &source.config)
@@ -208,25 +282,46 @@ pub fn check_create(cx: &PlanContext<'_>, want: &GuestDesired, source: Option<&G
 }
 
 /// What PVE copies only of a template, or only at rest.
-fn check_copy(want: &GuestDesired, source: &GuestSeen, delta: &mut Delta) {
-    let Source::Guest { vmid, mode, .. } = &want.source else { return };
+fn check_copy(cx: &PlanContext<'_>, want: &GuestDesired, source: &GuestSeen, delta: &mut Delta) {
+    let Source::Guest { mode, snapshot, .. } = &want.source else { return };
+    let (vmid, at) = (source.row.vmid, if want.template { "source.clone" } else { "from.clone" });
     if *mode == CloneMode::Linked && !source.row.template {
         delta.problems.push(
             Problem::new(
-                "source.clone.mode",
+                &format!("{at}.mode"),
                 format!("guest {vmid} is no template, and only a template has linked clones"),
             )
             .help("say `mode: Full`, or declare it as a GuestTemplate and clone that"),
         );
     }
-    if source.row.guest == GuestType::Lxc && source.running() {
+    if source.row.guest == GuestType::Lxc && source.running() && snapshot.is_none() {
         delta.problems.push(
             Problem::new(
-                "source.clone.vmid",
+                &format!("{at}.vmid"),
                 format!("container {vmid} runs, and PVE copies a container only at rest"),
             )
-            .help(format!("stop it for the copy: pct shutdown {vmid}")),
+            .help(format!("stop it for the copy: pct shutdown {vmid}; or clone one of its snapshots")),
         );
+    }
+    if let Some(name) = snapshot {
+        check_snapshot(cx, source, name, at, delta);
+    }
+}
+
+/// The snapshot that is copied must be there.
+fn check_snapshot(cx: &PlanContext<'_>, source: &GuestSeen, name: &str, at: &str, delta: &mut Delta) {
+    let (row, at) = (&source.row, format!("{at}.snapshot"));
+    require_any(cx, delta, &[format!("/vms/{}", row.vmid)], &["VM.Audit"]);
+    let Some(list) = cx.seen.value(&snapshot::list_query(row)) else { return };
+    let known = snapshot::names(list);
+    if !known.contains(name) {
+        let help = match crate::base::diagnostic::nearest(name, known.iter().map(String::as_str)) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None if known.is_empty() => "it has no snapshots; pvectl snapshot create makes one".to_owned(),
+            None => format!("its snapshots: {}", known.into_iter().collect::<Vec<_>>().join(", ")),
+        };
+        let (noun, vmid) = (noun(row.guest), row.vmid);
+        delta.problems.push(Problem::new(&at, format!("{noun} {vmid} has no snapshot `{name}`")).help(help));
     }
 }
 
@@ -247,7 +342,8 @@ pub fn check_notes(notes: &str, delta: &mut Delta) {
     }
 }
 
-fn noun(guest: GuestType) -> &'static str {
+/// What people call a type of guest.
+pub fn noun(guest: GuestType) -> &'static str {
     match guest {
         GuestType::Qemu => "virtual machine",
         GuestType::Lxc => "container",
@@ -305,25 +401,4 @@ pub fn is_hidden(cx: &PlanContext<'_>, node: &str, bridge: &str) -> bool {
     !index.permissions.is_empty()
         && !["SDN.Use", "SDN.Audit"].iter().any(|p| index.may(&at, p))
         && !index.may(&format!("/nodes/{node}"), "Sys.Audit")
-}
-
-fn check_archive(cx: &PlanContext<'_>, volume: &str, node: &str, delta: &mut Delta) {
-    let Some((storage, _)) = volume.split_once(':') else {
-        delta.problems.push(
-            Problem::new("from.osTemplate", format!("`{volume}` is no volume id"))
-                .help("write it like local:vztmpl/NAME.tar.zst; pveam list local shows them"),
-        );
-        return;
-    };
-    let at = [format!("/storage/{storage}")];
-    require_any(cx, delta, &at, &["Datastore.Audit", "Datastore.AllocateSpace"]);
-    let Some(list) = cx.seen.value(&archives_query(node, storage)).and_then(|v| v.as_array()) else { return };
-    if !list.iter().any(|v| v["volid"] == volume) {
-        let names = list.iter().filter_map(|v| v["volid"].as_str()).collect::<Vec<_>>();
-        let near = crate::base::diagnostic::nearest(volume, names.iter().copied());
-        let help = near.map_or_else(|| format!("there are: {}", names.join(", ")), |n| format!("did you mean `{n}`?"));
-        delta
-            .problems
-            .push(Problem::new("from.osTemplate", format!("node `{node}` has no CT template `{volume}`")).help(help));
-    }
 }

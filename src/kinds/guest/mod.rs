@@ -1,6 +1,8 @@
 //! What `VirtualMachine`, `Container` and `GuestTemplate` share: the parts of their specs, the table that maps manifest
 //! fields to PVE's options with its normal forms, and the plan of a guest. Values only.
 
+pub mod file;
+pub mod from;
 pub mod spec;
 
 pub mod board;
@@ -27,6 +29,7 @@ pub mod moving;
 pub mod observed;
 pub mod plan;
 pub mod precheck;
+pub mod restore;
 pub mod rights;
 pub mod room;
 pub mod rules;

@@ -114,6 +114,13 @@ pub struct CtNetwork {
     pub gateway6: Option<String>,
 }
 
+impl CtNetwork {
+    /// How an interface is called in the container where nothing is said: `eth0` for `net0`.
+    pub fn usual_name(slot: &str) -> String {
+        format!("eth{}", slot.trim_start_matches("net"))
+    }
+}
+
 /// A VLAN, or a range of them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Trunk(pub String);

@@ -3,6 +3,7 @@
 
 use crate::base::id::{GuestType, VmId};
 use crate::kinds::guest::compose::Write;
+use crate::kinds::guest::file::File;
 use crate::kinds::guest::mapping::{self, Config};
 use crate::kinds::guest::moving::Moving;
 use crate::kinds::guest::observed::GuestSeen;
@@ -19,12 +20,21 @@ use crate::resource::step::{Action, Delta, Guard, Impact, Note, Problem, Step};
 pub const SHUTDOWN_SECONDS: u32 = 180;
 
 /// Where a new guest comes from.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
     /// From nothing: a VM with empty disks.
     Empty,
-    /// A CT from an archive in a storage.
-    OsTemplate(String),
+    /// From nothing, with a CD to install from.
+    Iso(File),
+    /// A VM, one disk of which is a copy of an image.
+    Image {
+        /// The disk's slot.
+        slot: String,
+        /// The image.
+        file: File,
+    },
+    /// A CT from a container template.
+    OsTemplate(File),
     /// A clone of a guest template of the manifests.
     Template {
         /// Which.
@@ -34,17 +44,68 @@ pub enum Source {
         /// Where the disks of a full clone go.
         storage: Option<String>,
     },
-    /// A clone of a guest by its number.
+    /// A clone of a guest.
     Guest {
         /// Which.
-        vmid: VmId,
+        of: Original,
+        /// As it was at this snapshot.
+        snapshot: Option<String>,
         /// Linked or full.
         mode: CloneMode,
         /// Where the disks of a full clone go.
         storage: Option<String>,
     },
+    /// A backup that is restored.
+    Archive {
+        /// The backup's volume id.
+        volume: String,
+        /// Where its disks go; where they were, when left out.
+        storage: Option<String>,
+        /// Whether it keeps the MAC addresses of the original.
+        keep_mac: bool,
+    },
     /// It exists and is taken over as it stands.
     Existing,
+}
+
+/// A guest that another one is a copy of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Original {
+    /// By its number.
+    Number(VmId),
+    /// By its name, in the manifests or on the cluster.
+    Name(String),
+}
+
+impl Original {
+    /// The resource of a kind that it may be; `None` where it is a number.
+    pub fn declared(&self, kind: &str) -> Option<ResourceRef> {
+        match self {
+            Original::Number(_) => None,
+            Original::Name(name) => Some(ResourceRef::new(kind, name)),
+        }
+    }
+}
+
+impl Source {
+    /// In a few words, for the marker: which source, not how it is copied. `None` where there is none to speak of.
+    pub fn summary(&self) -> Option<String> {
+        Some(match self {
+            Source::Empty | Source::Existing => return None,
+            Source::Iso(file) => format!("iso {}", file.summary()),
+            Source::Image { file, .. } => format!("image {}", file.summary()),
+            Source::OsTemplate(file) => file.summary(),
+            Source::Template { template, .. } => format!("template {}", template.name),
+            Source::Guest { of, snapshot, .. } => {
+                let of = match of {
+                    Original::Number(vmid) => vmid.to_string(),
+                    Original::Name(name) => name.clone(),
+                };
+                format!("clone {of}{}", snapshot.as_ref().map(|s| format!("@{s}")).unwrap_or_default())
+            }
+            Source::Archive { volume, .. } => format!("archive {volume}"),
+        })
+    }
 }
 
 /// A guest as it shall be, whatever kind wrote it.
@@ -66,6 +127,8 @@ pub struct GuestDesired {
     pub moving: Moving,
     /// Whether it is to be a PVE template in the end.
     pub template: bool,
+    /// The version of the image that it is, where versions are kept.
+    pub version: Option<String>,
     /// Parameters of creation alone (`unprivileged` of a CT), already PVE's.
     pub at_creation: Vec<(String, String)>,
 }

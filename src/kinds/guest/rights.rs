@@ -3,7 +3,7 @@
 //! only root@pam do.
 
 use crate::base::id::{GuestType, VmId};
-use crate::kinds::guest::fit::{bridges_query, volumes};
+use crate::kinds::guest::fit::{bridges_query, original, volumes};
 use crate::kinds::guest::mapping::{self, Place, slot_number};
 use crate::kinds::guest::observed::GuestSeen;
 use crate::kinds::guest::plan::{GuestDesired, Source};
@@ -182,18 +182,24 @@ pub fn require_create(cx: &PlanContext<'_>, want: &GuestDesired, source: Option<
     }
     for volume in source.map(|s| volumes(s.row.guest, &s.config)).unwrap_or_default() {
         let to = match &want.source {
-            Source::Template { storage: Some(storage), .. } | Source::Guest { storage: Some(storage), .. } => storage,
+            Source::Template { storage: Some(storage), .. }
+            | Source::Guest { storage: Some(storage), .. }
+            | Source::Archive { storage: Some(storage), .. } => storage,
             Source::Template { .. }
             | Source::Guest { .. }
             | Source::Empty
+            | Source::Iso(_)
+            | Source::Image { .. }
             | Source::OsTemplate(_)
+            | Source::Archive { .. }
             | Source::Existing => volume.split(':').next().unwrap_or(""),
         };
         require(cx, delta, &format!("/storage/{to}"), "Datastore.AllocateSpace");
     }
     let unprivileged = want.fields.get("unprivileged").is_none_or(|u| u == "1");
     // What is made from nothing is made with all of its fields; a clone has what its source has.
-    let from_nothing = matches!(want.source, Source::Empty | Source::OsTemplate(_));
+    let from_nothing =
+        matches!(want.source, Source::Empty | Source::Iso(_) | Source::Image { .. } | Source::OsTemplate(_));
     let changed: Vec<(String, Option<String>)> = if from_nothing {
         want.fields.iter().map(|(path, to)| (path.clone(), Some(to.clone()))).collect()
     } else {
@@ -214,8 +220,13 @@ fn source_number(cx: &PlanContext<'_>, want: &GuestDesired) -> Option<VmId> {
             Identity::Guest { vmid, .. } => Some(*vmid),
             Identity::Pool(_) => None,
         },
-        Source::Guest { vmid, .. } => Some(*vmid),
-        Source::Empty | Source::OsTemplate(_) | Source::Existing => None,
+        Source::Guest { of, .. } => original(cx, want.guest, of).ok().flatten().map(|row| row.vmid),
+        Source::Empty
+        | Source::Iso(_)
+        | Source::Image { .. }
+        | Source::OsTemplate(_)
+        | Source::Archive { .. }
+        | Source::Existing => None,
     }
 }
 

@@ -2,11 +2,12 @@
 
 use crate::base::id::GuestType;
 use crate::base::quantity::Bytes;
-use crate::kinds::guest::fit::{guest_of, template_of};
+use crate::kinds::guest::fit::{made, original, template_of};
 use crate::kinds::guest::mapping::{self, Config};
 use crate::kinds::guest::observed::GuestSeen;
 use crate::kinds::guest::plan::{GuestDesired, Source};
-use crate::kinds::guest::values;
+use crate::kinds::guest::{restore, values};
+use crate::resource::index::StorageRow;
 use crate::resource::kind::PlanContext;
 use crate::resource::merge::Difference;
 use crate::resource::privilege::{require, require_any};
@@ -60,9 +61,12 @@ pub fn check_volumes(cx: &PlanContext<'_>, want: &GuestDesired, seen: Option<&Gu
             );
             continue;
         }
+        // An image brings its size, and the disk grows to the one that is wanted.
+        let imported = matches!(&want.source, Source::Image { slot: into, .. } if into == slot);
         // PVE chooses their size.
         let fixed = ["efidisk", "tpmstate"].iter().any(|word| mapping::slot_number(slot, word).is_some());
         let size = field("size").and_then(|s| Bytes::parse(s)).or(fixed.then_some(Bytes(4 << 20)));
+        let size = size.or(imported.then_some(Bytes(0)));
         match (field("storage"), size) {
             (Some(storage), Some(size)) => {
                 check_storage(cx, storage, node, *guest, size, &format!("{prefix}.storage"), delta)
@@ -173,22 +177,24 @@ fn check_move(
 }
 
 fn source_config(cx: &PlanContext<'_>, want: &GuestDesired) -> Option<Config> {
+    // Not there yet: whatever slots it will have is not known, so nothing is refused now.
+    let unknown = || -> Config {
+        let slots = want.fields.keys().filter_map(|p| mapping::volume_path(p));
+        slots.map(|(slot, _)| (slot.to_owned(), String::new())).collect()
+    };
     match &want.source {
         Source::Template { template, .. } => {
             match template_of(cx, template).filter(|t| t.row.template && t.lock.is_none()) {
                 Some(seen) => Some(seen.config),
-                // Not there yet: whatever slots it will have is not known, so nothing is refused now.
-                None => Some(
-                    want.fields
-                        .keys()
-                        .filter_map(|p| mapping::volume_path(p))
-                        .map(|(slot, _)| (slot.to_owned(), String::new()))
-                        .collect(),
-                ),
+                None => Some(unknown()),
             }
         }
-        Source::Guest { vmid, .. } => guest_of(cx, *vmid).map(|s| s.config),
-        Source::Empty | Source::OsTemplate(_) | Source::Existing => None,
+        Source::Guest { of, .. } => match original(cx, want.guest, of) {
+            Ok(Some(row)) => Some(made(cx, row.vmid).map_or_else(unknown, |s| s.config)),
+            Ok(None) | Err(_) => Some(unknown()),
+        },
+        Source::Archive { volume, .. } => Some(restore::config_of(cx, volume).unwrap_or_else(unknown)),
+        Source::Empty | Source::Iso(_) | Source::Image { .. } | Source::OsTemplate(_) | Source::Existing => None,
     }
 }
 
@@ -202,32 +208,14 @@ pub fn check_storage(
     path: &str,
     delta: &mut Delta,
 ) {
-    let index = &cx.seen.index;
-    let Some(row) = index.storages.get(&(node.to_owned(), storage.to_owned())) else {
+    let content = if guest == GuestType::Qemu { "images" } else { "rootdir" };
+    let Some(row) = check_takes(cx, storage, node, content, path, delta) else {
         let at = format!("/storage/{storage}");
-        if !index.permissions.is_empty() && !index.may(&at, "Datastore.Audit") {
-            // PVE hides it, so whether it is there is not known.
-            require(cx, delta, &at, "Datastore.Audit");
+        if !cx.seen.index.permissions.is_empty() && !cx.seen.index.may(&at, "Datastore.Audit") {
             require(cx, delta, &at, "Datastore.AllocateSpace");
-            return;
         }
-        let here =
-            index.storages.keys().filter(|(n, _)| n == node).map(|(_, s)| s.as_str()).collect::<Vec<_>>().join(", ");
-        delta.problems.push(
-            Problem::new(path, format!("node `{node}` has no storage `{storage}`"))
-                .help(format!("storages of `{node}` that we may see: {here}")),
-        );
         return;
     };
-    let content = if guest == GuestType::Qemu { "images" } else { "rootdir" };
-    if !row.content.contains(content) {
-        let all: Vec<&str> =
-            row.content.iter().map(String::as_str).filter(|c| !c.is_empty() && *c != "none").chain([content]).collect();
-        delta.problems.push(
-            Problem::new(path, format!("storage `{storage}` does not take `{content}`"))
-                .help(format!("allow it: pvesm set {storage} --content {}", all.join(","))),
-        );
-    }
     if !row.available {
         delta.problems.push(Problem::new(path, format!("storage `{storage}` on `{node}` is not available")).help(
             format!(
@@ -245,6 +233,42 @@ pub fn check_storage(
         );
     }
     require(cx, delta, &format!("/storage/{storage}"), "Datastore.AllocateSpace");
+}
+
+/// Whether a storage is there and takes content of a type; its row, if it is.
+pub fn check_takes<'a>(
+    cx: &PlanContext<'a>,
+    storage: &str,
+    node: &str,
+    content: &str,
+    path: &str,
+    delta: &mut Delta,
+) -> Option<&'a StorageRow> {
+    let index = &cx.seen.index;
+    let Some(row) = index.storages.get(&(node.to_owned(), storage.to_owned())) else {
+        let at = format!("/storage/{storage}");
+        if !index.permissions.is_empty() && !index.may(&at, "Datastore.Audit") {
+            // PVE hides it, so whether it is there is not known.
+            require(cx, delta, &at, "Datastore.Audit");
+            return None;
+        }
+        let here =
+            index.storages.keys().filter(|(n, _)| n == node).map(|(_, s)| s.as_str()).collect::<Vec<_>>().join(", ");
+        delta.problems.push(
+            Problem::new(path, format!("node `{node}` has no storage `{storage}`"))
+                .help(format!("storages of `{node}` that we may see: {here}")),
+        );
+        return None;
+    };
+    if !row.content.contains(content) {
+        let all: Vec<&str> =
+            row.content.iter().map(String::as_str).filter(|c| !c.is_empty() && *c != "none").chain([content]).collect();
+        delta.problems.push(
+            Problem::new(path, format!("storage `{storage}` does not take `{content}`"))
+                .help(format!("allow it: pvesm set {storage} --content {}", all.join(","))),
+        );
+    }
+    Some(row)
 }
 
 /// The storages of a node that would take a volume of such a guest, by name.

@@ -11,7 +11,7 @@ use crate::kinds::guest::spec::{RebootPolicy, VolumePolicy};
 use crate::kinds::guest::{fit, ha, room};
 use crate::pve::request::{Call, Method, segment};
 use crate::resource::kind::PlanContext;
-use crate::resource::marker::Marker;
+use crate::resource::marker::{Marker, shorten};
 use crate::resource::merge::{Difference, Fields, merge};
 use crate::resource::reference::ResourceRef;
 use crate::resource::step::{Action, Change, Delta, Impact, Limit, Note, Problem, Step};
@@ -73,6 +73,7 @@ pub fn update(cx: &PlanContext<'_>, want: &GuestDesired, seen: &GuestSeen, delta
         })
         .collect();
     let detached = leave(want, seen, delta);
+    made_of(want, seen, delta);
     write_steps(cx, want, seen, (&differences, &detached), applied, delta);
     let restart = restart_needed(want, seen, delta);
     let go = moving::decide(cx, want, seen, delta);
@@ -169,6 +170,20 @@ fn leave(want: &GuestDesired, seen: &GuestSeen, delta: &mut Delta) -> Vec<String
     left
 }
 
+/// A source that changed in the manifest is told; a guest that is there is never made anew for it.
+fn made_of(want: &GuestDesired, seen: &GuestSeen, delta: &mut Delta) {
+    let was = seen.marker.as_ref().and_then(|m| m.source.as_deref());
+    if let (Some(was), Some(now)) = (was, want.source.summary())
+        && shorten(&now) != shorten(was)
+    {
+        let way =
+            if want.template { "change `version` for a new image beside it" } else { "a new guest is made from it" };
+        delta
+            .notes
+            .push(Note::Info(format!("source changed from `{was}` to `{now}`; the guest stays as it is, and {way}")));
+    }
+}
+
 /// What is there for a field, index facts included.
 fn fact(guest: GuestType, seen: &GuestSeen, path: &str) -> Option<String> {
     match path {
@@ -215,6 +230,9 @@ fn write_steps(
         vmid: Some(vmid.get()),
         retain: cx.retain,
         member_of: cx.member_of.map(str::to_owned),
+        // What it was made of is told once; the label of a version may be put on later.
+        source: seen.marker.as_ref().and_then(|m| m.source.clone()),
+        version: want.version.clone().or_else(|| seen.marker.as_ref().and_then(|m| m.version.clone())),
         applied: want.fields.clone(),
     };
     let marker_moves = !seen.marker.as_ref().is_some_and(|m| m.is_as(&marker));

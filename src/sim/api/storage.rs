@@ -53,6 +53,13 @@ pub const ROUTES: &[Route] = &[
     ),
     route(
         "POST",
+        "/nodes/{node}/storage/{storage}/oci-registry-pull",
+        &[params::PULL],
+        Check::All("/storage/{storage}", &["Datastore.AllocateTemplate"]),
+        content::pull,
+    ),
+    route(
+        "POST",
         "/nodes/{node}/storage/{storage}/upload",
         &[params::UPLOAD],
         Check::All("/storage/{storage}", &["Datastore.AllocateTemplate"]),

@@ -146,6 +146,10 @@ pub const DOWNLOAD: &[Param] = &[
     opt("verify-certificates", Kind::Bool),
 ];
 
+/// `POST …/oci-registry-pull`.
+pub const PULL: &[Param] =
+    &[opt("filename", Kind::Len(1, 255)), req("reference", Kind::Pattern(oci_reference, usize::MAX))];
+
 /// `GET …/prunebackups`.
 pub const PRUNE_LIST: &[Param] =
     &[opt("prune-backups", PRUNE_BACKUPS), opt("type", Kind::Enum(&["qemu", "lxc"])), opt("vmid", VMID)];
@@ -187,6 +191,17 @@ fn lvm_name(text: &str) -> Result<(), String> {
 fn size(text: &str) -> bool {
     let digits = text.strip_suffix(['K', 'M', 'G', 'T', 'k', 'm', 'g', 't']).unwrap_or(text);
     !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit())
+}
+
+/// `[host[:port]/]path:tag`.
+fn oci_reference(text: &str) -> bool {
+    let Some((path, tag)) = text.rsplit_once(':') else { return false };
+    let word = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    let tag_is = (1..=128).contains(&tag.len()) && !tag.starts_with(['.', '-']) && tag.chars().all(word);
+    let (host, rest) = path.split_once('/').unwrap_or(("", path));
+    let host_is = host.chars().all(|c| word(c) || c == ':');
+    let lower = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-/".contains(c);
+    tag_is && host_is && rest.starts_with(|c: char| c.is_ascii_alphanumeric()) && rest.chars().all(lower)
 }
 
 fn url(text: &str) -> bool {

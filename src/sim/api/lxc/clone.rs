@@ -173,10 +173,17 @@ pub fn template(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
         let volid = config::volumes(&guest.config).next().map(|(_, v)| v).unwrap_or_default();
         return Err(Refusal::died(format!("Template feature is not available for '{volid}'")));
     }
-    let mut renamed = guest.config.clone();
-    for (key, volid) in config::volumes(&guest.config).filter(|(k, _)| config::is_mount(k)) {
+    make_template(ctx.world, vmid, node);
+    Ok(Value::Null)
+}
+
+/// Turns a container and its volumes into a template.
+pub fn make_template(world: &mut World, vmid: u32, node: &str) {
+    let Some(mut renamed) = world.guests.get(&vmid).map(|guest| guest.config.clone()) else { return };
+    let mounts: Vec<(String, String)> = config::volumes(&renamed).filter(|(key, _)| config::is_mount(key)).collect();
+    for (key, volid) in mounts {
         let new = volid.replace(&format!("vm-{vmid}-"), &format!("base-{vmid}-"));
-        if let Some(volume) = ctx.world.volume_mut(&volid, node) {
+        if let Some(volume) = world.volume_mut(&volid, node) {
             volume.volid = new.clone();
         }
         if let Some(text) = renamed.get_mut(&key) {
@@ -184,6 +191,7 @@ pub fn template(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
         }
     }
     renamed.insert("template".to_owned(), "1".to_owned());
-    ctx.guest_mut(node, GuestType::Lxc, vmid)?.config = renamed;
-    Ok(Value::Null)
+    if let Some(guest) = world.guests.get_mut(&vmid) {
+        guest.config = renamed;
+    }
 }

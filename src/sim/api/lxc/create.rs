@@ -1,7 +1,8 @@
 //! Creation from a template or a backup, and removal.
 
-use crate::sim::api::lxc::{config, permit, power};
+use crate::sim::api::lxc::{clone, config, permit, power};
 use crate::sim::api::references;
+use crate::sim::api::storage::content;
 use crate::sim::ctx::{Ctx, NewTask};
 use crate::sim::request::{Args, Refusal};
 use crate::sim::task::End;
@@ -115,9 +116,12 @@ pub fn create(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
             ctx.world.usable_storage(storage_of(&volume), node)?;
         }
     }
+    if restore {
+        content::may_restore(ctx, template, node, vmid)?;
+    }
     let told = json!({
         "node": node, "vmid": vmid, "template": template, "storage": storage, "settings": settings,
-        "start": args.on("start"), "restore": restore,
+        "start": args.on("start"), "restore": restore, "unique": args.on("unique"), "root": ctx.is_root(),
     });
     let reserved = BTreeMap::from([("lock".to_owned(), "create".to_owned())]);
     let old = ctx.world.guests.remove(&vmid);
@@ -158,8 +162,16 @@ fn build(world: &mut World, told: &Value, vmid: u32, node: &str, lines: &mut Vec
     if told["restore"] == true {
         let backup = source.as_ref().and_then(|v| v.backup_of.clone());
         let backup = backup.ok_or_else(|| format!("volume '{}' does not exist", text("template")))?;
+        let mounts_sent = settings.keys().any(|key| config::is_mount(key));
         for (key, value) in &backup.config {
-            if config::is_mount(key) {
+            if config::is_mount(key) && mounts_sent {
+                // Whoever sends one, says all of them.
+            } else if config::is_mount(key) && config::volume_of(value).starts_with('/') {
+                if told["root"] != true {
+                    return Err(format!("restoring '{key}' to bind mount is only possible for root"));
+                }
+                settings.entry(key.clone()).or_insert_with(|| value.clone());
+            } else if config::is_mount(key) {
                 let size = crate::pve::property::PropertyString::parse(value, "volume");
                 let gib = size
                     .get("size")
@@ -168,6 +180,10 @@ fn build(world: &mut World, told: &Value, vmid: u32, node: &str, lines: &mut Vec
                 let mut parts = crate::pve::property::PropertyString::parse(value, "volume");
                 parts.set("volume", format!("{}:{gib}", text("storage")));
                 settings.entry(key.clone()).or_insert_with(|| parts.to_text("volume"));
+            } else if config::numbered(key, "net") && told["unique"] == true {
+                let mut parts = crate::pve::property::PropertyString::parse(value, "");
+                parts.remove("hwaddr");
+                base.insert(key.clone(), config::net(world, key, &parts.to_text("")));
             } else if !config::numbered(key, "unused") && !matches!(key.as_str(), "lock" | "parent" | "template") {
                 base.insert(key.clone(), value.clone());
             }
@@ -192,6 +208,12 @@ fn build(world: &mut World, told: &Value, vmid: u32, node: &str, lines: &mut Vec
     let system =
         ["debian", "devuan", "ubuntu", "centos", "fedora", "opensuse", "archlinux", "alpine", "gentoo", "nixos"];
     let named = system.iter().find(|s| source.volid.contains(**s)).copied().unwrap_or("unmanaged");
+    if source.format == "toci" {
+        // PVE takes these from the image, whatever is sent.
+        base.insert("entrypoint".to_owned(), "/docker-entrypoint.sh nginx -g 'daemon off;'".to_owned());
+        base.insert("env".to_owned(), "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned());
+        lines.push("Detected OCI archive".to_owned());
+    }
     let mut default = |key: &str, value: &str| {
         base.entry(key.to_owned()).or_insert_with(|| value.to_owned());
     };
@@ -200,7 +222,8 @@ fn build(world: &mut World, told: &Value, vmid: u32, node: &str, lines: &mut Vec
     default("memory", "512");
     default("swap", "512");
     default("hostname", &format!("CT{vmid}"));
-    default("unprivileged", "1");
+    // A backup knows whether it is; anything else is unless said.
+    default("unprivileged", if told["restore"] == true { "0" } else { "1" });
     if base.get("unprivileged").is_some_and(|u| u == "0") {
         base.remove("unprivileged");
     }
@@ -208,6 +231,10 @@ fn build(world: &mut World, told: &Value, vmid: u32, node: &str, lines: &mut Vec
     if let Some(guest) = world.guests.get_mut(&vmid) {
         guest.config = base;
         guest.boot_seconds = Some(5);
+    }
+    if told["restore"] == true && source.backup_of.as_ref().is_some_and(|g| g.config.contains_key("template")) {
+        lines.push("Convert restored container to template...".to_owned());
+        clone::make_template(world, vmid, node);
     }
     if told["start"] == true {
         let (pid, now) = (world.new_pid(), world.clock_ms);

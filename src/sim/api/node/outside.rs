@@ -24,18 +24,25 @@ fn file((package, version, ending, ..): &(&str, &str, &str, &str, &str, u64)) ->
     format!("{package}_{version}_amd64.{ending}")
 }
 
+/// What the list says of a file: as long as a SHA-512.
+fn sha512(name: &str) -> String {
+    let name = name.to_owned();
+    let sum = digest_of([(&name, &name)]);
+    format!("{}{}", sum.repeat(3), &sum[..8])
+}
+
 /// `GET /nodes/{node}/aplinfo`.
 pub fn appliances(_: &mut Ctx<'_>, _: &Args) -> Result<Value, Refusal> {
     let rows = APPLIANCES.iter().map(|appliance| {
         let (package, version, _, os, section, _) = appliance;
         let name = file(appliance);
-        let sum = digest_of([(&name, &name)]);
+        let sum = sha512(&name);
         json!({
             "package": package, "version": version, "template": name, "os": os, "section": section, "type": "lxc",
             "architecture": "amd64", "source": MIRROR, "location": format!("{MIRROR}/{section}/{name}"),
             "headline": format!("LXC default image for {os} ({version})"), "description": "",
             "infopage": "https://linuxcontainers.org", "maintainer": "Proxmox Support Team <support@proxmox.com>",
-            "md5sum": &sum[..32], "sha512sum": format!("{}{}", sum.repeat(3), &sum[..8]),
+            "md5sum": &sum[..32], "sha512sum": &sum,
         })
     });
     Ok(rows.collect())
@@ -51,7 +58,9 @@ pub fn download(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
         return Err(Refusal::died(format!("storage '{storage}' does not support templates")));
     }
     let url = format!("{MIRROR}/{section}/{template}");
-    let told = content::arrival(node, storage, "vztmpl", template, &url, mib << 20);
+    let mut told = content::arrival(node, storage, "vztmpl", template, &url, mib << 20);
+    told["checksum"] = format!("sha512:{}", sha512(template)).into();
+    told["keep"] = true.into();
     let line = format!("downloading {url} to {}", content::path_of(ctx.world, &format!("{storage}:vztmpl/{template}")));
     Ok(ctx.start(NewTask::new(node, "download", template).takes_ms(mib * 50).says(line).then("storage.file", told)))
 }

@@ -167,8 +167,7 @@ pub fn defaults(_: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
 /// `GET …/vzdump/extractconfig`: the guest's configuration as text.
 pub fn extract_config(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
     let volid = args.text("volume");
-    let storage = crate::sim::volume::storage_of(volid);
-    ctx.require(&format!("/storage/{storage}"), &["Datastore.Audit"])?;
+    crate::sim::api::storage::content::may_restore(ctx, volid, args.text("node"), 0)?;
     let found = ctx.world.volume(volid, args.text("node")).and_then(|v| v.backup_of.as_ref());
     let guest = found.ok_or_else(|| Refusal::died(format!("volume '{volid}' does not exist")))?;
     let mut text = String::new();

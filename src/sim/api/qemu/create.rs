@@ -5,6 +5,7 @@ use super::disk::{copy, print_drive, resolve};
 use super::permit::permitted;
 use super::{drives, ended, file_of, is_disk, machine, told, unlocked};
 use crate::sim::api::references;
+use crate::sim::api::storage::content;
 use crate::sim::ctx::{Ctx, NewTask};
 use crate::sim::params::qemu::{CREATE, DISKS};
 use crate::sim::request::{Args, Refusal};
@@ -36,6 +37,9 @@ pub(super) fn create(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
         }
     }
     let restoring = args.get("archive").is_some();
+    if let Some(drive) = config.keys().find(|key| restoring && is_disk(key)) {
+        return Err(Refusal::param(drive, "option conflicts with option 'archive'"));
+    }
     let there = ctx.world.guests.get(&vmid).map(|g| g.node.clone());
     if let Some(at) = there.filter(|_| !(restoring && args.on("force"))) {
         let verb = if restoring { "restore" } else { "create" };
@@ -45,20 +49,29 @@ pub(super) fn create(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
         let volume = ctx.world.volume(archive, &node);
         let volume = volume.ok_or_else(|| Refusal::died(format!("volume '{archive}' does not exist")))?;
         let size = volume.size.max(1 << 30);
+        content::may_restore(ctx, archive, &node, vmid)?;
+        // What is sent overrides what was saved (`restore_merge_config`).
         let what = json!({
-            "node": node, "vmid": vmid, "archive": archive, "storage": args.get("storage"),
+            "node": node, "vmid": vmid, "archive": archive, "storage": args.get("storage"), "config": config,
             "unique": args.on("unique"), "pool": args.get("pool"), "start": args.on("start"),
         });
+        if !ctx.world.guests.contains_key(&vmid) {
+            reserve(ctx.world, &node, vmid);
+        }
         let task = NewTask::new(&node, "qmrestore", vmid).takes_ms((size >> 20) * 5).copies(size).holds(vmid);
         return Ok(ctx.start(task.then("qemu.restore", what)));
     }
     let what =
         json!({"node": node, "vmid": vmid, "config": config, "pool": args.get("pool"), "start": args.on("start")});
-    // The number is taken before the task starts (`create_and_lock_config`).
-    let reserved = BTreeMap::from([("lock".to_owned(), "create".to_owned())]);
-    let guest = Guest { guest_type: GuestType::Qemu, node: node.clone(), config: reserved, ..Guest::default() };
-    ctx.world.guests.insert(vmid, guest);
+    reserve(ctx.world, &node, vmid);
     Ok(ctx.start(NewTask::new(&node, "qmcreate", vmid).takes_ms(1500).holds(vmid).then("qemu.create", what)))
+}
+
+/// The number is taken before the task starts (`create_and_lock_config`).
+fn reserve(world: &mut World, node: &str, vmid: u32) {
+    let reserved = BTreeMap::from([("lock".to_owned(), "create".to_owned())]);
+    let guest = Guest { guest_type: GuestType::Qemu, node: node.to_owned(), config: reserved, ..Guest::default() };
+    world.guests.insert(vmid, guest);
 }
 
 /// The order in which a machine tries to boot, if nobody says.
@@ -123,15 +136,40 @@ fn finish(world: &mut World, node: &str, vmid: u32, what: &Value) -> End {
 
 pub(super) fn restore_effect(world: &mut World, what: &Value, log: &mut Vec<String>) -> End {
     let (node, vmid) = told(what);
-    let archive = what["archive"].as_str().unwrap_or_default();
-    let Some(saved) = world.volume(archive, &node).and_then(|v| v.backup_of.clone()) else {
-        return End::Failed(format!("unable to restore VM {vmid} - unable to read archive '{archive}'"));
-    };
-    if world.guests.get(&vmid).is_some_and(|g| g.power != Power::Stopped) {
-        return End::Failed(format!("unable to restore VM {vmid} - VM {vmid} is running"));
+    let volumes = world.volumes.clone();
+    match restored(world, what, log) {
+        Ok(template) => {
+            let end = finish(world, &node, vmid, what);
+            if template {
+                log.push("Convert to template.".to_owned());
+                return super::clone::template_effect(world, &json!({"node": node, "vmid": vmid}), log);
+            }
+            end
+        }
+        Err(text) => {
+            world.volumes = volumes;
+            // What was reserved for it goes again; a guest that was to be overwritten stays.
+            if world.guests.get(&vmid).is_some_and(|g| g.config.get("lock").is_some_and(|l| l == "create")) {
+                world.guests.remove(&vmid);
+            }
+            End::Failed(format!("unable to restore VM {vmid} - {text}"))
+        }
     }
+}
+
+/// Whether the restored machine was a template.
+fn restored(world: &mut World, what: &Value, log: &mut Vec<String>) -> Result<bool, String> {
+    let (node, vmid) = told(what);
+    let archive = what["archive"].as_str().unwrap_or_default();
+    let saved = world.volume(archive, &node).and_then(|v| v.backup_of.clone());
+    let saved = saved.ok_or_else(|| format!("unable to read archive '{archive}'"))?;
+    if world.guests.get(&vmid).is_some_and(|g| g.power != Power::Stopped) {
+        return Err(format!("VM {vmid} is running"));
+    }
+    let before = world.guests.get(&vmid).cloned();
     wipe(world, &node, vmid);
     let mut config = saved.config.clone();
+    let template = config.get("template").is_some_and(|t| t == "1");
     for key in ["lock", "parent", "template"] {
         config.remove(key);
     }
@@ -152,15 +190,23 @@ pub(super) fn restore_effect(world: &mut World, what: &Value, log: &mut Vec<Stri
                 parts.push(("file".to_owned(), volid));
                 config.insert(key, print_drive(parts));
             }
-            Err(text) => return End::Failed(format!("unable to restore VM {vmid} - {text}")),
+            Err(text) => {
+                world.guests.extend(before.map(|guest| (vmid, guest)));
+                return Err(text);
+            }
         }
     }
     if what["unique"] == true {
         fresh_identity(world, &mut config);
     }
+    let sent: BTreeMap<String, String> = serde_json::from_value(what["config"].clone()).unwrap_or_default();
+    for (key, value) in sent {
+        let value = if key.starts_with("net") { print_net(world, &key, &value) } else { value };
+        config.insert(key, value);
+    }
     let guest = Guest { guest_type: GuestType::Qemu, node: node.clone(), config, ..Guest::default() };
     world.guests.insert(vmid, guest);
-    finish(world, &node, vmid, what)
+    Ok(template)
 }
 
 /// New UUIDs and MACs.

@@ -218,12 +218,24 @@ fn right_ending(content: &str, name: &str) -> Result<(), Refusal> {
     let endings: &[&str] = match content {
         "iso" => &[".iso", ".img"],
         "vztmpl" => &[".tar.gz", ".tar.xz", ".tar.zst", ".tar"],
-        _ => &[".ova", ".ovf", ".qcow2", ".raw", ".vmdk", ".img"],
+        // `.img` is none of them (`PVE::Storage`, `UPLOAD_IMPORT_EXT_RE_1`).
+        _ => &[".ova", ".qcow2", ".raw", ".vmdk"],
     };
+    let safe = name.chars().all(|c| c.is_ascii_alphanumeric() || "-.+=_".contains(c));
     match endings.iter().any(|e| name.ends_with(e)) {
-        true => Ok(()),
+        true if content != "import" || safe => Ok(()),
+        true => Err(Refusal::param("filename", "invalid filename or wrong extension")),
+        false if content == "import" => Err(Refusal::param("filename", "invalid filename or wrong extension")),
         false => Err(Refusal::param("filename", "wrong file extension")),
     }
+}
+
+/// What a file of a URL weighs: distributions' images by their names, anything else [`DOWNLOAD_SIZE`].
+fn weight(url: &str) -> u64 {
+    let name = url.split(['?', '#']).next().unwrap_or_default().rsplit('/').next().unwrap_or_default();
+    let table =
+        [("genericcloud", 330), ("debian", 410), ("cloudimg", 600), ("ubuntu", 600), ("alpine", 60), ("Rocky", 560)];
+    table.iter().find(|(word, _)| name.contains(word)).map_or(DOWNLOAD_SIZE, |(_, mib)| mib << 20)
 }
 
 /// What the effect `storage.file` is told about a file that will arrive.
@@ -259,8 +271,50 @@ pub fn download(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
     let (node, url) = (args.text("node"), args.text("url"));
     let volid = format!("{}:{}/{}", args.text("storage"), args.text("content"), args.text("filename"));
     let line = format!("downloading {url} to {}", path_of(ctx.world, &volid));
-    let task = NewTask::new(node, "download", args.text("filename")).takes_ms(10_000).says(line);
-    Ok(ctx.start(task.then("storage.file", file_told(args, DOWNLOAD_SIZE))))
+    let size = weight(url);
+    let mut told = file_told(args, size);
+    if let (Some(algorithm), Some(digits)) = (args.get("checksum-algorithm"), args.get("checksum")) {
+        told["checksum"] = format!("{algorithm}:{}", digits.to_lowercase()).into();
+    }
+    told["keep"] = true.into();
+    // About 50 MiB a second.
+    let task = NewTask::new(node, "download", args.text("filename")).takes_ms((size >> 20) * 20).says(line);
+    Ok(ctx.start(task.then("storage.file", told)))
+}
+
+/// `POST …/oci-registry-pull`: PVE puts the ending to the name itself. The references that fail are those of [`download`].
+pub fn pull(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
+    let (node, storage, reference) = (args.text("node"), args.text("storage"), args.text("reference"));
+    ctx.require(&format!("/nodes/{node}"), &["Sys.AccessNetwork"])?;
+    if !definition(ctx, args)?.takes("vztmpl") {
+        return Err(Refusal::died(format!("storage '{storage}' does not support templates")));
+    }
+    let last = reference.rsplit('/').next().unwrap_or_default();
+    let name = args.get("filename").unwrap_or(last);
+    let name: String =
+        name.chars().map(|c| if c.is_ascii_alphanumeric() || "-._+".contains(c) { c } else { '_' }).collect();
+    let filename = format!("{name}.tar");
+    let mut told = arrival(node, storage, "vztmpl", &filename, &format!("docker://{reference}"), 70 << 20);
+    told["keep"] = true.into();
+    told["mark"] = format!("oci:{reference}").into();
+    let line = format!("pulling {reference} to {}", path_of(ctx.world, &format!("{storage}:vztmpl/{filename}")));
+    Ok(ctx.start(NewTask::new(node, "ocipull", &filename).takes_ms(4000).says(line).then("storage.file", told)))
+}
+
+/// Whether a user may read a backup for a guest: that of the guest itself, or with rights on its storage and its guest
+/// (`PVE::Storage::check_volume_access`).
+pub fn may_restore(ctx: &Ctx<'_>, volid: &str, node: &str, vmid: u32) -> Result<(), Refusal> {
+    let storage = format!("/storage/{}", storage_of(volid));
+    let owner = ctx.world.volume(volid, node).and_then(|v| v.vmid);
+    match owner {
+        _ if ctx.may(&storage, &["Datastore.Allocate"]) => Ok(()),
+        Some(owner) if owner == vmid => Ok(()),
+        Some(owner) => {
+            ctx.require(&storage, &["Datastore.AllocateSpace"])?;
+            ctx.require(&format!("/vms/{owner}"), &["VM.Backup"])
+        }
+        None => Ok(()),
+    }
 }
 
 /// `POST …/upload`.
@@ -275,6 +329,25 @@ pub fn upload(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
     Ok(ctx.start(task.then("storage.file", file_told(args, 1 << 20))))
 }
 
+/// What becomes of a download whose file is there: the right one stays, another is never written over
+/// (`PVE::Tools::download_file_from_url`).
+fn kept(there: &Volume, wanted: Option<&str>, path: &str, lines: &mut Vec<String>) -> End {
+    match (wanted, there.checksum.as_deref()) {
+        (None, _) => End::Failed(format!("refusing to override existing file '{path}'")),
+        (Some(wanted), Some(held)) if wanted == held => {
+            lines.push(
+                "calculating checksum of existing file...OK, got correct file already, no need to download".into(),
+            );
+            End::Ok
+        }
+        (Some(wanted), held) => {
+            let digits = |sum: &str| sum.split_once(':').map_or_else(String::new, |(_, d)| d.to_owned());
+            let got = held.map_or_else(|| "0".repeat(64), digits);
+            End::Failed(format!("checksum mismatch: got '{got}' != expect '{}', aborting", digits(wanted)))
+        }
+    }
+}
+
 /// The end of a download or upload.
 pub fn arrived(world: &mut World, told: &Value, lines: &mut Vec<String>) -> End {
     let text = |key: &str| told[key].as_str().unwrap_or_default().to_owned();
@@ -287,6 +360,16 @@ pub fn arrived(world: &mut World, told: &Value, lines: &mut Vec<String>) -> End 
     }
     let size = told["size"].as_u64().unwrap_or(0);
     let volid = format!("{storage}:{content}/{filename}");
+    let wanted = told["checksum"].as_str();
+    if let (Some(there), true) = (world.volume(&volid, &text("node")), told["keep"] == true) {
+        return kept(there, wanted, &path_of(world, &volid), lines);
+    }
+    // What was tampered with has another checksum than the one that its publisher gives.
+    if let (Some((algorithm, digits)), true) = (wanted.and_then(|w| w.split_once(':')), url.contains("tampered")) {
+        let got = crate::sim::ctx::digest_of([(&url, &algorithm.to_owned())]).repeat(4)[..digits.len()].to_owned();
+        return End::Failed(format!("download failed: checksum mismatch: got '{got}' != expect '{digits}'"));
+    }
+    let checksum = wanted.or(told["mark"].as_str()).map(str::to_owned);
     let Some(definition) = world.storages.get(&storage) else {
         return End::Failed(format!("storage '{storage}' does not exist"));
     };
@@ -297,6 +380,7 @@ pub fn arrived(world: &mut World, told: &Value, lines: &mut Vec<String>) -> End 
     let format = match content.as_str() {
         "vztmpl" if filename.ends_with(".gz") => "tgz",
         "vztmpl" if filename.ends_with(".xz") => "txz",
+        "vztmpl" if url.starts_with("docker://") => "toci",
         "vztmpl" => "tzst",
         _ => filename.rsplit('.').next().unwrap_or("raw"),
     }
@@ -313,6 +397,7 @@ pub fn arrived(world: &mut World, told: &Value, lines: &mut Vec<String>) -> End 
         bootable: content == "import",
         content,
         ctime,
+        checksum,
         ..Volume::default()
     });
     End::Ok
