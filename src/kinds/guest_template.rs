@@ -10,6 +10,8 @@ use crate::kinds::guest::moving::Moving;
 use crate::kinds::guest::networks::CtNetwork;
 use crate::kinds::guest::observed::{self, GuestSeen};
 use crate::kinds::guest::plan::{self, GuestDesired};
+use crate::kinds::guest::rules::checks::Checks;
+use crate::kinds::guest::rules::evaluate::stops_conversion;
 use crate::kinds::guest::said::{self, Said};
 use crate::kinds::guest::spec::{RebootPolicy, VmIdRange, VolumePolicy};
 use crate::kinds::guest::{export, fit};
@@ -20,7 +22,7 @@ use crate::resource::kind::{DecodeError, Kind, Listed, PlanContext};
 use crate::resource::marker::Marker;
 use crate::resource::observation::Observation;
 use crate::resource::reference::{Claim, Identity, Reference, ResourceRef};
-use crate::resource::step::{Delta, Problem};
+use crate::resource::step::{Delta, Problem, Step};
 use serde_json::{Value, json};
 
 /// The kind `GuestTemplate`.
@@ -128,12 +130,39 @@ impl Kind for GuestTemplateKind {
                 Problem::new(&format!("source.{word}"), why).help("say `type: VirtualMachine` or `type: Container`"),
             );
         }
+        let checks = desired.and_then(|spec| Some((spec.checks.as_ref()?, spec.guest_type.guest())));
+        if let Some((checks, guest)) = checks {
+            let faults = checks.faults(guest).into_iter();
+            problems.extend(faults.map(|why| Problem::new("checks", why).help("pvectl explain GuestTemplate.checks")));
+        }
         let mut delta = plan::plan(cx, want.as_ref(), observed);
+        if let (Some((checks, _)), Some(seen)) = (checks, observed) {
+            examine(checks, seen, &mut delta);
+        }
         if !problems.is_empty() {
             delta.steps.clear();
             delta.problems.extend(problems);
         }
         delta
+    }
+}
+
+/// What is built is examined when all else is done, and converted only if it passes.
+fn examine(checks: &Checks, seen: &GuestSeen, delta: &mut Delta) {
+    let converts = |step: &Step| step.call.path.ends_with("/template");
+    if seen.row.template || !delta.steps.iter().any(converts) {
+        return;
+    }
+    let written = |step: &Step| step.call.path.ends_with("/config") || step.call.path.ends_with("/resize");
+    if delta.steps.iter().any(written) {
+        // It is not yet what it will be: the next round sees it whole.
+        delta.steps.retain(|step| !converts(step));
+        return;
+    }
+    let problems = stops_conversion(checks, seen);
+    if !problems.is_empty() {
+        delta.steps.clear();
+        delta.problems.extend(problems);
     }
 }
 
@@ -163,6 +192,7 @@ fn wanted(name: &str, spec: &GuestTemplateSpec, problems: &mut Vec<Problem>) -> 
         nameservers,
         search_domain,
         pool,
+        checks: _,
         tags,
         description,
         protection,

@@ -604,3 +604,26 @@ fn the_images_of_the_examples_are_built_as_they_are_written() {
         );
     }
 }
+
+// ---- what an image must pass -----------------------------------------------------------------------------------------
+
+#[test]
+fn an_image_that_fails_its_rules_is_built_and_not_converted() {
+    let lab = Lab::homelab();
+    let image = |cores: u32| {
+        let rule = "{id: enough-cores, field: hardware.cores, atLeast: 4, why: jobs are slow}";
+        let spec = format!(
+            "{{vmid: 9300, node: pve1, checks: [{rule}], source: {{clone: {{vmid: 8000, mode: Full}}}}, hardware: {{cores: {cores}}}}}"
+        );
+        desired(&format!(
+            "{{apiVersion: pvectl/v1alpha1, kind: GuestTemplate, metadata: {{name: runner}}, spec: {spec}}}"
+        ))
+    };
+    let report = lab.try_apply(&lab.sim.api(), &KINDS, &image(2), &plain()).expect("it runs");
+    assert!(!report.converged());
+    let text = differences(&report.last);
+    assert!(text.contains("enough-cores") && text.contains("hardware.cores is 2"), "{text}");
+    assert_eq!(lab.world().guests[&9300].config.get("template"), None, "{text}");
+    lab.apply(&image(4), &plain());
+    assert_eq!(lab.world().guests[&9300].config["template"], "1");
+}

@@ -10,6 +10,7 @@ use crate::kinds::guest::from::{
 };
 use crate::kinds::guest::networks::{CtNetwork, Network};
 use crate::kinds::guest::plan::{Original, Source};
+use crate::kinds::guest::rules::checks::Checks;
 use crate::kinds::guest::spec::{CloneMode, Options, VmIdRange};
 use crate::kinds::guest::volumes::{Disk, Mount, RootFs};
 use crate::kinds::guest_template::of_type::OfType;
@@ -95,6 +96,9 @@ pub struct GuestTemplateSpec {
     /// DNS search domain (containers).
     #[serde(default)]
     pub search_domain: Option<String>,
+    /// Rules that the built image must pass before it is converted: the name of a rule set, or a list of sets and rules.
+    #[serde(default)]
+    pub checks: Option<Checks>,
     /// The pool that it is in.
     #[serde(default)]
     pub pool: Option<String>,
