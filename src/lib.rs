@@ -33,20 +33,23 @@
 //! ```arrows
 //! base:
 //! manifest: base
+//! firewall: base
 //! config: base pve
 //! pve: base
 //! resource: base pve manifest
-//! kinds: base pve resource
+//! kinds: base pve firewall resource
 //! plan: base pve resource
 //! report: base pve resource plan
 //! engine: base pve resource plan report
 //! sim: base pve
-//! cli: base manifest config pve resource kinds plan report engine sim
+//! cli: base manifest config pve firewall resource kinds plan report engine sim
 //! ```
 
 pub mod base;
 pub mod manifest;
 pub mod pve;
+
+pub mod firewall;
 
 pub mod config;
 
