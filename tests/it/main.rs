@@ -32,3 +32,5 @@ mod hands;
 mod apidoc;
 
 mod guests;
+
+mod packets;
