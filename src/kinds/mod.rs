@@ -6,5 +6,6 @@ pub mod guest;
 pub mod guest_set;
 pub mod guest_template;
 pub mod list;
+pub mod network_profile;
 pub mod pool;
 pub mod virtual_machine;
