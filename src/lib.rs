@@ -34,6 +34,7 @@
 //! base:
 //! manifest: base
 //! firewall: base
+//! dns: base
 //! config: base pve
 //! pve: base
 //! resource: base pve manifest
@@ -42,7 +43,7 @@
 //! report: base pve resource plan
 //! engine: base pve resource plan report
 //! sim: base pve
-//! cli: base manifest config pve firewall resource kinds plan report engine sim
+//! cli: base manifest config pve firewall dns resource kinds plan report engine sim
 //! ```
 
 pub mod base;
@@ -50,6 +51,8 @@ pub mod manifest;
 pub mod pve;
 
 pub mod firewall;
+
+pub mod dns;
 
 pub mod config;
 
