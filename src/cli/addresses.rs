@@ -26,7 +26,7 @@ const TIME_MAX: Duration = Duration::from_secs(4);
 pub async fn addresses(cluster: &Cluster<'_>, listed: &[Listed], seen: &Observation) -> BTreeMap<VmId, Vec<String>> {
     let rows = listed.iter().filter_map(|l| match &l.identity {
         Identity::Guest { vmid, .. } => seen.index.guests.get(vmid),
-        Identity::Pool(_) => None,
+        Identity::Pool(_) | Identity::Object { .. } => None,
     });
     let asked: Vec<(VmId, Query)> =
         rows.filter(|r| may_answer(r, seen)).map(|r| (r.vmid, query(r))).take(GUESTS_MAX).collect();

@@ -182,7 +182,7 @@ fn check(global: &Global, sources: &Sources) -> Ended {
     let session = Session::open(global, None)?;
     let index = block_on(async {
         let cluster = session.cluster();
-        index(cluster.api, cluster.clock).await
+        index(cluster.api, cluster.clock, &BTreeSet::new()).await
     })?;
     session.close()?;
     let index = index.map_err(|e| Failure::wire(exit::FAILED, &e))?;

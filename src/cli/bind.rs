@@ -101,6 +101,7 @@ fn resource(
         retain: flag("pvectl/deletion-policy", "Retain"),
         rolling: None,
         ignored,
+        annotations: document.annotations.clone(),
     })
 }
 

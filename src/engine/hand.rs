@@ -86,7 +86,9 @@ pub async fn perform(
         None => Fate::Ended,
         Some(Stop::Failed { error, .. }) if is_open(&error) => adopt(cluster, hand, &before, error).await,
         Some(Stop::Failed { error, .. }) => Fate::Failed(error),
-        Some(Stop::Guarded(_) | Stop::Skipped(_)) => unreachable!("a deed has no guard and waits for nobody"),
+        Some(Stop::Guarded(_) | Stop::Skipped(_) | Stop::Changed { .. }) => {
+            unreachable!("a deed has no guard and waits for nobody")
+        }
     };
     let (last, blind) = verify(cluster, hand, &before, &fate).await;
     let last = last.unwrap_or_else(|| first.clone());
@@ -99,7 +101,7 @@ fn alone(delta: Delta) -> Plan {
 }
 
 async fn look(cluster: &Cluster<'_>, hand: &dyn Hand, first: bool) -> Result<Observation, PveError> {
-    let index = index(cluster.api, cluster.clock).await?;
+    let index = index(cluster.api, cluster.clock, &BTreeSet::new()).await?;
     let reads = hand.reads(&index, first);
     read_all(cluster.api, cluster.clock, index, reads).await
 }

@@ -51,8 +51,9 @@ fn may_pass(error: &PveError) -> bool {
     }
 }
 
-/// The table of contents.
-pub async fn index(api: &dyn Api, clock: &dyn Clock) -> Result<Index, PveError> {
+/// The table of contents, with the lists that some kinds need. A list that is refused is kept as that: it concerns these
+/// kinds only.
+pub async fn index(api: &dyn Api, clock: &dyn Clock, lists: &BTreeSet<Query>) -> Result<Index, PveError> {
     let queries = index::queries();
     let (first, others) = queries.split_first().expect("an index has queries");
     let mut answers = vec![get(api, clock, first).await];
@@ -69,17 +70,28 @@ pub async fn index(api: &dyn Api, clock: &dyn Clock) -> Result<Index, PveError> 
         }
     }
     let [a, b, c, d, e, f] = &values[..] else { unreachable!("six queries, six answers") };
-    Ok(Index::decode([a, b, c, d, e, f]))
+    let mut index = Index::decode([a, b, c, d, e, f]);
+    let answers = futures::future::join_all(lists.iter().map(|q| get(api, clock, q))).await;
+    for (query, answer) in lists.iter().zip(answers) {
+        if let Err(error @ PveError::Unsent { .. }) = answer {
+            return Err(error);
+        }
+        index.lists.insert(query.clone(), answer.map(Arc::new).map_err(|error| error.to_string()));
+    }
+    Ok(index)
 }
 
-/// Everything that a plan of the set needs.
+/// Everything that a plan of the set needs; to prune, also the lists of kinds that no manifest names any more.
 pub async fn observe(
     api: &dyn Api,
     clock: &dyn Clock,
     desired: &DesiredSet,
     kinds: &[&'static dyn AnyKind],
+    prune: bool,
 ) -> Result<Observation, PveError> {
-    let index = index(api, clock).await?;
+    let named = |kind: &&&'static dyn AnyKind| desired.resources.keys().any(|r| r.kind == kind.name());
+    let lists = kinds.iter().filter(|k| named(k) || prune && k.marks()).flat_map(|k| k.lists()).collect();
+    let index = index(api, clock, &lists).await?;
     let reads = identify::reads(desired, &index, kinds);
     read_all(api, clock, index, reads).await
 }

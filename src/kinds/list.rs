@@ -1,6 +1,8 @@
 //! The registry of kinds.
 
 use crate::kinds::guest_set;
+use crate::kinds::objects::object::Object;
+use crate::kinds::objects::table::{FirewallAlias, IpSet, SecurityGroup};
 use crate::kinds::{
     container::ContainerKind, guest_template::GuestTemplateKind, pool::PoolKind, virtual_machine::VirtualMachineKind,
 };
@@ -8,9 +10,13 @@ use crate::resource::kind::{AnyKind, Entry};
 use serde_json::Value;
 use std::marker::PhantomData;
 
-/// All kinds, in the order in which `explain` and the schemas list them.
-pub static KINDS: [&dyn AnyKind; 4] = [
+/// All kinds, in the order in which `explain` and the schemas list them, and in which objects are made: what is deleted goes
+/// in the opposite order.
+pub static KINDS: [&dyn AnyKind; 7] = [
     &Entry::<PoolKind>(PhantomData),
+    &Entry::<Object<FirewallAlias>>(PhantomData),
+    &Entry::<Object<IpSet>>(PhantomData),
+    &Entry::<Object<SecurityGroup>>(PhantomData),
     &Entry::<GuestTemplateKind>(PhantomData),
     &Entry::<VirtualMachineKind>(PhantomData),
     &Entry::<ContainerKind>(PhantomData),

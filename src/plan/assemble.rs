@@ -91,13 +91,18 @@ pub fn plan(desired: &DesiredSet, seen: &Observation, kinds: &[&'static dyn AnyK
             }
         }
     }
+    // What cannot carry our marker is deleted by its manifest, never pruned.
+    for want in desired.resources.values().filter(|w| settings.delete.contains(&w.resource) && !w.kind.marks()) {
+        let identity = bound.known.get(&want.resource);
+        gone.extend(identity.map(|identity| (want.kind, want.resource.clone(), identity.clone())));
+    }
     // A template that is made of a guest of ours changes kinds: whoever declares the identity keeps it.
     gone.retain(|(_, resource, identity)| settings.delete.contains(resource) || !bound_identities.contains(identity));
     let leaving: BTreeSet<VmId> = gone
         .iter()
         .filter_map(|(_, _, i)| match i {
             Identity::Guest { vmid, .. } => Some(*vmid),
-            Identity::Pool(_) => None,
+            Identity::Pool(_) | Identity::Object { .. } => None,
         })
         .collect();
     let mut deltas: BTreeMap<ResourceRef, Delta> = BTreeMap::new();
@@ -115,7 +120,7 @@ pub fn plan(desired: &DesiredSet, seen: &Observation, kinds: &[&'static dyn AnyK
     }
     plan.deltas = order(deltas);
     rolling::hold_back(&mut plan.deltas, desired, seen);
-    plan.deltas.extend(deletions(desired, &gone, &bound, seen, settings, &leaving));
+    plan.deltas.extend(deletions(desired, &gone, &bound, seen, settings, (&leaving, kinds)));
     if seen.index.quorate == Some(false) {
         refuse_without_quorum(&mut plan);
     }
@@ -161,6 +166,7 @@ fn one(
         retain: want.retain,
         adopt,
         root_ticket: settings.root_ticket,
+        annotations: &want.annotations,
     };
     let mut delta = match want.kind.plan(&cx, Some(&want.spec)) {
         Ok((delta, _)) => delta,
@@ -174,8 +180,9 @@ fn one(
         }
     };
     for reference in want.kind.refs(&want.spec) {
-        if desired.resources.contains_key(&reference.to) && !delta.after.contains(&reference.to) {
-            delta.after.push(reference.to);
+        let first = declared(desired, bound, reference.to);
+        if let Some(first) = first.filter(|first| first != resource && !delta.after.contains(first)) {
+            delta.after.push(first);
         }
     }
     delta.notes.extend(elsewhere(want, identity, seen));
@@ -189,6 +196,16 @@ fn one(
         delta.steps.clear();
     }
     delta
+}
+
+/// The resource of the set that a reference means: by its name, or by the id of the object that it is.
+fn declared(desired: &DesiredSet, bound: &Identities, to: ResourceRef) -> Option<ResourceRef> {
+    if desired.resources.contains_key(&to) {
+        return Some(to);
+    }
+    let is =
+        |identity: &Identity| matches!(identity, Identity::Object { kind, id } if *kind == to.kind && *id == to.name);
+    bound.known.iter().find(|(_, identity)| is(identity)).map(|(resource, _)| resource.clone())
 }
 
 /// A guest that is there, on a node that its manifest does not name.
@@ -226,19 +243,20 @@ fn deletions(
     bound: &Identities,
     seen: &Observation,
     settings: &Settings,
-    leaving: &BTreeSet<VmId>,
+    (leaving, kinds): (&BTreeSet<VmId>, &[&'static dyn AnyKind]),
 ) -> Vec<Delta> {
-    let mut out: Vec<Delta> = Vec::new();
-    // Ordinary guests first, then templates, then what holds them: the reverse of how they were made.
-    let mut sorted: Vec<_> = gone.iter().collect();
-    sorted.sort_by_key(|(_, resource, identity)| {
-        let rank = match identity {
-            Identity::Guest { vmid, .. } => u8::from(seen.index.guests.get(vmid).is_some_and(|r| r.template)),
-            Identity::Pool(_) => 2,
-        };
-        (rank, resource.clone(), identity.clone())
-    });
-    for (kind, resource, identity) in sorted {
+    let mut out: Vec<(usize, Delta)> = Vec::new();
+    // Ordinary guests first, then templates, then what holds them: the reverse of how they were made, which is the order
+    // of the registry.
+    let place = |kind: &str| kinds.iter().rev().position(|k| k.name() == kind).unwrap_or(0);
+    let rank = |kind: &'static dyn AnyKind, identity: &Identity| match identity {
+        Identity::Guest { vmid, .. } => usize::from(seen.index.guests.get(vmid).is_some_and(|r| r.template)),
+        Identity::Pool(_) | Identity::Object { .. } => 2 + place(kind.name()),
+    };
+    let mut sorted: Vec<_> = gone.iter().map(|(kind, r, i)| (rank(*kind, i), kind, r, i)).collect();
+    sorted.sort_by_key(|(rank, _, resource, identity)| (*rank, *resource, *identity));
+    let none = BTreeMap::new();
+    for (mine, kind, resource, identity) in sorted {
         let cx = PlanContext {
             resource,
             identity,
@@ -249,6 +267,7 @@ fn deletions(
             retain: false,
             adopt: false,
             root_ticket: settings.root_ticket,
+            annotations: desired.resources.get(resource).map_or(&none, |want| &want.annotations),
         };
         let mut delta = match kind.plan(&cx, None) {
             Ok((delta, _)) => delta,
@@ -264,15 +283,10 @@ fn deletions(
         if !delta.problems.is_empty() {
             delta.steps.clear();
         }
-        let rank = |i: &Option<Identity>| match i {
-            Some(Identity::Guest { vmid, .. }) => u8::from(seen.index.guests.get(vmid).is_some_and(|r| r.template)),
-            Some(Identity::Pool(_)) | None => 2,
-        };
-        let mine = rank(&delta.identity);
-        delta.after = out.iter().filter(|d| rank(&d.identity) < mine).map(|d| d.resource.clone()).collect();
-        out.push(delta);
+        delta.after = out.iter().filter(|(rank, _)| *rank < mine).map(|(_, d)| d.resource.clone()).collect();
+        out.push((mine, delta));
     }
-    out
+    out.into_iter().map(|(_, delta)| delta).collect()
 }
 
 /// Deltas so that every one comes after those that it names; a cycle is a problem of its members.

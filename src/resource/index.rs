@@ -97,6 +97,8 @@ pub struct Index {
     pub quorate: Option<bool>,
     /// Privileges by path, as `/access/permissions` tells of us; the flag says whether paths below inherit it.
     pub permissions: BTreeMap<String, BTreeMap<String, bool>>,
+    /// Lists of the kinds that are spoken of, or why there is none ([`crate::resource::kind::Kind::lists`]).
+    pub lists: BTreeMap<Query, Result<Arc<Value>, String>>,
 }
 
 /// The requests that make an index, in the order in which [`Index::decode`] takes their answers. Tasks are asked for before

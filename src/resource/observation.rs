@@ -77,6 +77,17 @@ impl Observation {
                 pool.comment = marker.join(&text);
             }
         }
+        for rows in index.lists.values_mut().flatten() {
+            let Some(rows) = Arc::make_mut(rows).as_array_mut() else { continue };
+            for comment in rows.iter_mut().filter_map(|row| row.get_mut("comment")) {
+                let Some((text, Some(mut marker))) = comment.as_str().map(Marker::split) else { continue };
+                let fields = if marker.set == set { forgotten(&marker.owner) } else { &[] };
+                if !fields.is_empty() {
+                    marker.applied.retain(|path, _| !fields.contains(path));
+                    *comment = marker.join(&text).into();
+                }
+            }
+        }
         Observation { index, markers: OnceLock::from(markers), ..self.clone() }
     }
 

@@ -71,6 +71,20 @@ pub enum Limit {
     Template(u32),
     /// Writes to the pool list (`user.cfg` has one lock).
     UserConfig,
+    /// Writes to another file of the datacenter that has one lock, such as `cluster.fw`.
+    File(&'static str),
+}
+
+/// A list whose rows a call names by their position. Read right before the call, it must still hold these rows; its digest
+/// then goes with the call, so that PVE refuses what changed in between.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rows {
+    /// What lists them.
+    pub query: Query,
+    /// The members that are compared; others are of no meaning.
+    pub keys: &'static [&'static str],
+    /// The rows, each as the values of those members; what is not there is empty.
+    pub rows: Vec<Vec<String>>,
 }
 
 /// Looked at once more right before a destructive call: the value of `query` must still carry this marker.
@@ -99,12 +113,14 @@ pub struct Step {
     pub limits: Vec<Limit>,
     /// What is checked again right before it.
     pub guard: Option<Guard>,
+    /// The list in which the call names a position.
+    pub rows: Option<Rows>,
 }
 
 impl Step {
     /// A step that is done when answered, with no limits.
     pub fn new(title: impl Into<String>, call: Call, impact: Impact) -> Step {
-        Step { title: title.into(), call, expect: Expect::Value, impact, limits: Vec::new(), guard: None }
+        Step { title: title.into(), call, expect: Expect::Value, impact, limits: Vec::new(), guard: None, rows: None }
     }
 
     /// The same as a task on a node.

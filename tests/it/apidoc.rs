@@ -391,6 +391,11 @@ fn live(states: &[&str], notes: &Mutex<Vec<Sent>>, install: bool) {
     }
     let report = lab.try_apply(&recorder, &KINDS, &nothing(), &prune()).expect("all of it can go");
     assert!(report.converged(), "{}", crate::world::open(&report));
+    let last = desired(states.last().expect("a life has a state"));
+    if let Some(settings) = crate::world::by_manifest(&last) {
+        let report = lab.try_apply(&recorder, &KINDS, &last, &settings).expect("it goes by its manifest");
+        assert!(report.converged(), "{}", crate::world::open(&report));
+    }
 }
 
 /// What `get`, `describe`, `wait` and exporting read.
@@ -399,7 +404,9 @@ fn survey(lab: &Lab, notes: &Mutex<Vec<Sent>>) {
     let clock = lab.sim.clock();
     for kind in KINDS {
         run(async {
-            let index = pvectl::engine::observe::index(&recorder, &clock).await.expect("readable");
+            let index = pvectl::engine::observe::index(&recorder, &clock, &kind.lists().into_iter().collect())
+                .await
+                .expect("readable");
             let bare = Observation::new(index.clone());
             let reads = kind.list(&bare).iter().flat_map(|l| kind.reads(&l.identity, None, &index)).collect();
             let seen = pvectl::engine::observe::read_all(&recorder, &clock, index, reads).await.expect("readable");

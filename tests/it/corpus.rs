@@ -383,4 +383,62 @@ spec:
 ",
         ],
     },
+    Life {
+        name: "firewall of the datacenter",
+        states: &[
+            r"
+{apiVersion: pvectl/v1alpha1, kind: FirewallAlias, metadata: {name: office}, spec: {cidr: 10.9.0.1/16, comment: 'the office # 1'}}
+---
+apiVersion: pvectl/v1alpha1
+kind: IpSet
+metadata: {name: admins}
+spec:
+  comment: who may come in
+  members:
+    - {cidr: 10.1.0.0/24, comment: desks}
+    - {cidr: 10.1.0.9, nomatch: true}
+    - {cidr: office}
+---
+apiVersion: pvectl/v1alpha1
+kind: SecurityGroup
+metadata: {name: web}
+spec:
+  comment: front ends
+  rules:
+    - {type: in, action: ACCEPT, macro: HTTP}
+    - {type: in, action: ACCEPT, proto: tcp, dport: '22', source: +admins, comment: shell}
+    - {type: in, action: ACCEPT, proto: icmp, icmpType: echo-request}
+    - {type: out, action: REJECT, dest: office, log: info}
+",
+            r"
+{apiVersion: pvectl/v1alpha1, kind: FirewallAlias, metadata: {name: office}, spec: {cidr: 10.8.0.0/16}}
+---
+apiVersion: pvectl/v1alpha1
+kind: IpSet
+metadata: {name: admins}
+spec:
+  members:
+    - {cidr: 10.1.0.9, comment: not a desk}
+    - {cidr: 'fd00::1/64'}
+---
+apiVersion: pvectl/v1alpha1
+kind: SecurityGroup
+metadata: {name: web}
+spec:
+  comment: front ends, moved
+  rules:
+    - {type: out, action: REJECT, dest: office, log: info}
+    - {type: in, action: ACCEPT, macro: HTTPS, enable: false}
+    - {type: in, action: ACCEPT, proto: tcp, dport: '22', source: +admins}
+    - {type: in, action: DROP}
+",
+            r"
+{apiVersion: pvectl/v1alpha1, kind: FirewallAlias, metadata: {name: office}, spec: {cidr: 10.8.0.0/16}}
+---
+{apiVersion: pvectl/v1alpha1, kind: IpSet, metadata: {name: admins}, spec: {members: []}}
+---
+{apiVersion: pvectl/v1alpha1, kind: SecurityGroup, metadata: {name: web}, spec: {rules: []}}
+",
+        ],
+    },
 ];

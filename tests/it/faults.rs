@@ -209,6 +209,7 @@ const SEVERAL_CHANGED: &str = r"
 fn scenarios() -> Vec<Scenario> {
     let web = LIVES[3].states;
     let dns = LIVES[5].states;
+    let wall = LIVES.iter().find(|l| l.name.starts_with("firewall of")).expect("a life").states;
     vec![
         Scenario { name: "create from a template that is made too", before: None, then: Some(web[0]) },
         Scenario { name: "update live", before: Some(MACHINE), then: Some(MACHINE_LIVE) },
@@ -218,6 +219,7 @@ fn scenarios() -> Vec<Scenario> {
         Scenario { name: "delete all with prune", before: Some(web[0]), then: None },
         Scenario { name: "create a container", before: None, then: Some(dns[0]) },
         Scenario { name: "change a container", before: Some(dns[0]), then: Some(dns[1]) },
+        Scenario { name: "change a firewall", before: Some(wall[0]), then: Some(wall[1]) },
         Scenario { name: "move to another pool and change a clone", before: Some(web[0]), then: Some(web[1]) },
     ]
 }

@@ -72,6 +72,13 @@ pub(crate) fn prune() -> Settings {
     Settings { prune: true, ..plain() }
 }
 
+/// How those resources of a set are deleted that cannot carry a marker: by their manifests. `None`: there are none.
+pub(crate) fn by_manifest(set: &DesiredSet) -> Option<Settings> {
+    let unmarked = set.resources.values().filter(|want| !want.kind.marks()).map(|want| want.resource.clone());
+    let doomed: BTreeSet<_> = unmarked.collect();
+    (!doomed.is_empty()).then(|| Settings { delete: doomed.clone(), only: Some(doomed), ..plain() })
+}
+
 /// A simulated cluster.
 pub(crate) struct Lab {
     /// The simulator.
@@ -200,6 +207,9 @@ pub(crate) fn strangers(world: &World) -> Value {
     for passing in ["clock_ms", "seed", "serial", "statistics", "tasks", "tickets", "pools"] {
         top.remove(passing);
     }
+    for part in ["groups", "tables", "users"] {
+        without_ours(&mut top[part]);
+    }
     without_empty_tables(top);
     if let Some(guests) = top["guests"].as_object_mut() {
         guests.retain(|id, _| STRANGERS.iter().any(|s| s.to_string() == *id));
@@ -208,6 +218,19 @@ pub(crate) fn strangers(world: &World) -> Value {
         volumes.retain(|v| v["vmid"].is_null() || STRANGERS.iter().any(|s| v["vmid"] == *s));
     }
     value
+}
+
+/// Takes out what carries a marker: it is nobody else's.
+fn without_ours(value: &mut Value) {
+    let marked = |text: &Value| text.as_str().is_some_and(|t| t.contains("<!-- pvectl "));
+    match value {
+        Value::Object(map) => {
+            map.retain(|_, inner| !marked(&inner["comment"]) && !marked(&inner["config"]["comment"]));
+            map.values_mut().for_each(without_ours);
+        }
+        Value::Array(items) => items.iter_mut().for_each(without_ours),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
 }
 
 /// The state without what differs from run to run: times, process ids, random names, tasks.
@@ -244,6 +267,11 @@ pub(crate) fn normal(world: &World) -> Value {
 /// A table that was looked at is there, and empty.
 fn without_empty_tables(world: &mut Map<String, Value>) {
     if let Some(tables) = world["tables"].as_object_mut() {
+        let empty =
+            |part: &Value| part.as_object().is_some_and(Map::is_empty) || part.as_array().is_some_and(Vec::is_empty);
+        if let Some(scopes) = tables.get_mut("firewall").and_then(Value::as_object_mut) {
+            scopes.retain(|_, scope| !scope.as_object().is_some_and(|parts| parts.values().all(empty)));
+        }
         tables.retain(|_, table| table.as_object().is_some_and(|t| !t.is_empty()));
     }
 }

@@ -85,7 +85,7 @@ pub fn linked_clones(seen: &Observation, template: VmId) -> Vec<VmId> {
 pub fn template_of(cx: &PlanContext<'_>, template: &ResourceRef) -> Option<GuestSeen> {
     match cx.identities.get(template)? {
         Identity::Guest { vmid, .. } => guest_of(cx, *vmid),
-        Identity::Pool(_) => None,
+        Identity::Pool(_) | Identity::Object { .. } => None,
     }
 }
 

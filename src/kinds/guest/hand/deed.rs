@@ -122,6 +122,7 @@ impl Scene<'_> {
             retain: false,
             adopt: false,
             root_ticket: false,
+            annotations: &BTreeMap::new(),
         };
         require_any(&cx, delta, &[path.to_owned()], privileges);
     }
