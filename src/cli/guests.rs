@@ -164,6 +164,7 @@ fn finish(performed: &Performed, view: View) -> Ended {
             | Note::Unsettled(_)
             | Note::Elsewhere { .. }
             | Note::Paused
+            | Note::Toothless(_)
             | Note::RebootRequired(_) => None,
         });
         let end = match (nothing, told) {

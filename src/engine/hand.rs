@@ -236,6 +236,7 @@ fn open(last: &Plan) -> String {
             | Note::Elsewhere { .. }
             | Note::Paused
             | Note::RebootRequired(_)
+            | Note::Toothless(_)
             | Note::Info(_) => None,
         }));
         words.extend(delta.problems.iter().map(|p| p.message.clone()));

@@ -3,6 +3,7 @@
 use crate::base::id::{GuestType, VmId};
 use crate::kinds::guest::desired::Collect;
 use crate::kinds::guest::devices::CtDevice;
+use crate::kinds::guest::firewall::{self, GuestFirewall};
 use crate::kinds::guest::networks::CtNetwork;
 use crate::kinds::guest::observed::{self, GuestSeen};
 use crate::kinds::guest::plan::{self, GuestDesired, Source};
@@ -105,6 +106,9 @@ pub struct ContainerSpec {
     /// Start with the node.
     #[serde(default)]
     pub startup: Option<Startup>,
+    /// Its firewall.
+    #[serde(default)]
+    pub firewall: Option<GuestFirewall>,
     /// PVE's own protection against deletion.
     #[serde(default)]
     pub protection: Option<bool>,
@@ -222,7 +226,7 @@ impl Kind for ContainerKind {
             path: vec!["pool".into()],
             or_on_cluster: true,
         });
-        from.into_iter().chain(pool).collect()
+        from.into_iter().chain(pool).chain(firewall::refs(spec.firewall.as_ref())).collect()
     }
 
     fn claim(_name: &str, spec: &ContainerSpec) -> Claim {
@@ -240,7 +244,9 @@ impl Kind for ContainerKind {
 
     fn reads(identity: &Identity, spec: Option<&ContainerSpec>, index: &Index) -> Vec<Query> {
         let archive = spec.and_then(|s| s.from.as_ref()).and_then(|f| f.os_template.as_deref());
-        fit::reads(identity, spec.is_some_and(|s| !s.networks.is_empty()), archive, index)
+        let mut reads = fit::reads(identity, spec.is_some_and(|s| !s.networks.is_empty()), archive, index);
+        reads.extend(firewall::reads(fit::row(identity, index), spec.and_then(|s| s.firewall.as_ref())));
+        reads
     }
 
     fn list(seen: &Observation) -> Vec<Listed> {
@@ -306,6 +312,7 @@ fn wanted(name: &str, spec: &ContainerSpec) -> GuestDesired {
         nameservers,
         search_domain,
         startup,
+        firewall,
         protection,
         update,
         options,
@@ -337,6 +344,7 @@ fn wanted(name: &str, spec: &ContainerSpec) -> GuestDesired {
     collect.part("searchDomain", search_domain);
     collect.part("startup", startup);
     collect.part("protection", protection);
+    firewall::collect(&mut collect.fields, firewall.as_ref());
     collect.options(options);
     let source = match from {
         Some(CtFrom { os_template: Some(volume), .. }) => Source::OsTemplate(volume.clone()),

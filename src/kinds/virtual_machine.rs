@@ -5,6 +5,7 @@ use crate::kinds::guest::board::Hardware;
 use crate::kinds::guest::cloud_init::CloudInit;
 use crate::kinds::guest::desired::Collect;
 use crate::kinds::guest::devices::{NumaNode, Pci, SerialPort, Usb, Virtiofs};
+use crate::kinds::guest::firewall::{self, GuestFirewall};
 use crate::kinds::guest::networks::Network;
 use crate::kinds::guest::observed::{self, GuestSeen};
 use crate::kinds::guest::plan::{self, GuestDesired, Source};
@@ -90,6 +91,9 @@ pub struct VirtualMachineSpec {
     /// Start with the node.
     #[serde(default)]
     pub startup: Option<Startup>,
+    /// Its firewall.
+    #[serde(default)]
+    pub firewall: Option<GuestFirewall>,
     /// PVE's own protection against deletion.
     #[serde(default)]
     pub protection: Option<bool>,
@@ -134,7 +138,7 @@ impl Kind for VirtualMachineKind {
             path: vec!["pool".into()],
             or_on_cluster: true,
         });
-        from.into_iter().chain(pool).collect()
+        from.into_iter().chain(pool).chain(firewall::refs(spec.firewall.as_ref())).collect()
     }
 
     fn claim(_name: &str, spec: &VirtualMachineSpec) -> Claim {
@@ -151,7 +155,9 @@ impl Kind for VirtualMachineKind {
     }
 
     fn reads(identity: &Identity, spec: Option<&VirtualMachineSpec>, index: &Index) -> Vec<Query> {
-        fit::reads(identity, spec.is_some_and(|s| !s.networks.is_empty()), None, index)
+        let mut reads = fit::reads(identity, spec.is_some_and(|s| !s.networks.is_empty()), None, index);
+        reads.extend(firewall::reads(fit::row(identity, index), spec.and_then(|s| s.firewall.as_ref())));
+        reads
     }
 
     fn list(seen: &Observation) -> Vec<Listed> {
@@ -202,6 +208,7 @@ fn wanted(name: &str, spec: &VirtualMachineSpec) -> GuestDesired {
         hook_script,
         cloud_init,
         startup,
+        firewall,
         protection,
         update,
         options,
@@ -225,6 +232,7 @@ fn wanted(name: &str, spec: &VirtualMachineSpec) -> GuestDesired {
     collect.part("cloudInit", cloud_init);
     collect.part("startup", startup);
     collect.part("protection", protection);
+    firewall::collect(&mut collect.fields, firewall.as_ref());
     collect.options(options);
     GuestDesired {
         guest: GuestType::Qemu,

@@ -159,6 +159,8 @@ pub enum Note {
     Paused,
     /// Changes wait for the guest's next start; the keys.
     RebootRequired(Vec<String>),
+    /// It is as its manifest says and yet has no effect: why, and what to do.
+    Toothless(String),
     /// Something to know.
     Info(String),
 }
@@ -263,6 +265,7 @@ impl Delta {
             | Note::Elsewhere { .. }
             | Note::Paused
             | Note::RebootRequired(_)
+            | Note::Toothless(_)
             | Note::Info(_) => None,
         })
     }

@@ -441,4 +441,74 @@ spec:
 ",
         ],
     },
+    Life {
+        name: "guests behind security groups",
+        states: &[
+            r"
+apiVersion: pvectl/v1alpha1
+kind: SecurityGroup
+metadata: {name: inside}
+spec: {rules: [{type: in, action: ACCEPT, proto: tcp, dport: '22'}]}
+---
+apiVersion: pvectl/v1alpha1
+kind: VirtualMachine
+metadata: {name: guarded}
+spec:
+  vmid: 130
+  node: pve1
+  power: Running
+  networks: [{slot: net0, bridge: vmbr0, firewall: true}, {slot: net1, bridge: vmbr1, firewall: true}]
+  firewall:
+    enabled: true
+    policyOut: DROP
+    groups: [{group: inside, interface: net0}]
+",
+            r"
+apiVersion: pvectl/v1alpha1
+kind: SecurityGroup
+metadata: {name: inside}
+spec: {rules: [{type: in, action: ACCEPT, proto: tcp, dport: '22'}]}
+---
+apiVersion: pvectl/v1alpha1
+kind: SecurityGroup
+metadata: {name: other}
+spec: {rules: [{type: out, action: ACCEPT}]}
+---
+apiVersion: pvectl/v1alpha1
+kind: VirtualMachine
+metadata: {name: guarded}
+spec:
+  vmid: 130
+  node: pve1
+  power: Running
+  networks: [{slot: net0, bridge: vmbr0, firewall: true}, {slot: net1, bridge: vmbr1, firewall: true}]
+  firewall:
+    enabled: true
+    policyIn: REJECT
+    macFilter: false
+    groups: [{group: other, interface: net1}, {group: inside}]
+",
+            r"
+apiVersion: pvectl/v1alpha1
+kind: SecurityGroup
+metadata: {name: inside}
+spec: {rules: [{type: in, action: ACCEPT, proto: tcp, dport: '22'}]}
+---
+apiVersion: pvectl/v1alpha1
+kind: SecurityGroup
+metadata: {name: other}
+spec: {rules: [{type: out, action: ACCEPT}]}
+---
+apiVersion: pvectl/v1alpha1
+kind: VirtualMachine
+metadata: {name: guarded}
+spec:
+  vmid: 130
+  node: pve1
+  power: Running
+  networks: [{slot: net0, bridge: vmbr0, firewall: true}]
+  firewall: {enabled: false, groups: []}
+",
+        ],
+    },
 ];

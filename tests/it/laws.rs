@@ -356,10 +356,15 @@ fn another_sets_objects_are_strangers_too() {
 
 // ---- only absence destroys -------------------------------------------------------------------------------------------
 
+/// Whether a path is that of a line in a list which an object holds: a member of an address set, a rule.
+fn is_held(path: &str) -> bool {
+    let cluster = path.strip_prefix("/cluster/firewall/").is_some_and(|p| p.split('/').count() == 3);
+    cluster || path.starts_with("/nodes/") && path.contains("/firewall/rules/")
+}
+
 /// Whether a request takes something away, other than from a list that an object holds.
 fn is_loss(write: &str) -> bool {
-    let held = write.strip_prefix("DELETE /cluster/firewall/").is_some_and(|p| p.split('/').count() == 3);
-    write.starts_with("DELETE") && !held || write.ends_with("/status/stop")
+    write.strip_prefix("DELETE ").is_some_and(|path| !is_held(path)) || write.ends_with("/status/stop")
 }
 
 fn only_absence_destroys(subject: &Subject, life: &Life) -> Result<(), String> {
@@ -370,8 +375,7 @@ fn only_absence_destroys(subject: &Subject, life: &Life) -> Result<(), String> {
         let plan = lab.preview(&set, &prune());
         for step in plan.deltas.iter().flat_map(|d| &d.steps) {
             // What a list holds goes when it leaves the list: a member of an address set, a rule.
-            let held = step.call.path.strip_prefix("/cluster/firewall/").is_some_and(|p| p.split('/').count() == 3);
-            let destroys = step.call.method == Method::Delete && !held
+            let destroys = step.call.method == Method::Delete && !is_held(&step.call.path)
                 || step.impact == Impact::DataLoss
                 || step.call.path.ends_with("/status/stop");
             if destroys {

@@ -2,10 +2,10 @@
 
 use crate::base::id::{GuestType, VmId};
 use crate::kinds::guest::compose::{self};
-use crate::kinds::guest::fit;
 use crate::kinds::guest::mapping::{self, Config};
 use crate::kinds::guest::plan::{GuestDesired, Source, add_cloud_init_drive, base, power_step};
 use crate::kinds::guest::spec::CloneMode;
+use crate::kinds::guest::{firewall, fit};
 use crate::pve::request::{Call, Method};
 use crate::resource::kind::PlanContext;
 use crate::resource::marker::Marker;
@@ -56,7 +56,14 @@ pub fn create(cx: &PlanContext<'_>, want: &GuestDesired, delta: &mut Delta) {
             );
         }
         Source::Empty | Source::OsTemplate(_) => {
-            let applied: Fields = want.fields.clone();
+            // Its firewall is set when it is there, and before it runs for the first time.
+            let guarded = want.fields.keys().any(|path| firewall::is_field(path));
+            let applied: Fields = want
+                .fields
+                .iter()
+                .filter(|(p, _)| !firewall::is_field(p))
+                .map(|(p, v)| (p.clone(), v.clone()))
+                .collect();
             let mut call = Call::new(Method::Post, format!("/nodes/{node}/{guest}")).with("vmid", vmid);
             if let Source::OsTemplate(volume) = &want.source {
                 call = call.with("ostemplate", volume);
@@ -85,7 +92,7 @@ pub fn create(cx: &PlanContext<'_>, want: &GuestDesired, delta: &mut Delta) {
                 step = step.limit(Limit::Storage(storage));
             }
             delta.steps.push(step);
-            if want.fields.get("power").is_some_and(|p| p == "Running") {
+            if !guarded && want.fields.get("power").is_some_and(|p| p == "Running") {
                 delta.steps.push(power_step(cx, "start"));
             }
         }
@@ -164,5 +171,5 @@ fn clone_step(
 
 /// The value of a field as the merge sees it: what is there, or what its absence means.
 pub fn current(guest: GuestType, config: &Config, path: &str) -> Option<String> {
-    mapping::read(guest, config, path).or_else(|| mapping::default(guest, path))
+    mapping::read(guest, config, path).or_else(|| firewall::default(path)).or_else(|| mapping::default(guest, path))
 }

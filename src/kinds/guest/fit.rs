@@ -44,6 +44,12 @@ pub fn reads(identity: &Identity, networks: bool, archive: Option<&str>, index: 
     reads
 }
 
+/// The index's row of a guest.
+pub fn row<'a>(identity: &Identity, index: &'a Index) -> Option<&'a GuestRow> {
+    let Identity::Guest { vmid, .. } = identity else { return None };
+    index.guests.get(vmid).map(std::convert::AsRef::as_ref)
+}
+
 /// What shows a guest that is there: its configuration, and how it is just now.
 pub fn looks(row: &GuestRow) -> [Query; 2] {
     [guest_query(row), node_guests_query(&row.node, row.guest)]

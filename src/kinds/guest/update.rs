@@ -7,7 +7,7 @@ use crate::kinds::guest::mapping::{self};
 use crate::kinds::guest::observed::GuestSeen;
 use crate::kinds::guest::plan::{GuestDesired, Source, add_cloud_init_drive, base, power_step};
 use crate::kinds::guest::spec::{RebootPolicy, VolumePolicy};
-use crate::kinds::guest::{fit, room};
+use crate::kinds::guest::{firewall, fit, room};
 use crate::pve::request::{Call, Method, segment};
 use crate::resource::kind::PlanContext;
 use crate::resource::marker::Marker;
@@ -60,19 +60,29 @@ pub fn update(cx: &PlanContext<'_>, want: &GuestDesired, seen: &GuestSeen, delta
     }
     let nothing = Fields::new();
     let applied = seen.marker.as_ref().map_or(&nothing, |m| &m.applied);
-    let mut differences = merge(&want.fields, applied, |p| fact(guest, seen, p), |p| mapping::default(guest, p));
+    let mut differences = merge(
+        &want.fields,
+        applied,
+        |p| fact(guest, seen, p),
+        |p| firewall::default(p).or_else(|| mapping::default(guest, p)),
+    );
     unmanage(&mut differences, &want.fields);
     fit::check_update(cx, want, seen, &differences, delta);
     delta.changes = differences
         .iter()
         .map(|d| {
-            let impact = mapping::impact(guest, &d.path);
+            let impact = if firewall::is_field(&d.path) { Impact::Live } else { mapping::impact(guest, &d.path) };
             let impact = if impact == Impact::AfterReboot && !seen.running() { Impact::Live } else { impact };
             Change { path: d.path.clone(), from: d.from.clone(), to: d.to.clone(), cause: d.cause, impact }
         })
         .collect();
+    firewall::check(cx, &want.fields, delta);
+    firewall::say(&want.fields, applied, seen.firewall.as_ref(), delta);
+    let (before, after) = firewall::steps(cx, seen.firewall.as_ref(), &differences, delta);
+    delta.steps.extend(before);
     let detached = leave(want, seen, delta);
     write_steps(cx, want, seen, (&differences, &detached), applied, delta);
+    delta.steps.extend(after);
     let restart = restart_needed(want, seen, delta);
     power_steps(cx, want, seen, restart, delta);
     if want.template && !seen.row.template {
@@ -172,6 +182,7 @@ fn fact(guest: GuestType, seen: &GuestSeen, path: &str) -> Option<String> {
             _ => None,
         },
         "pool" => seen.row.pool.clone(),
+        _ if firewall::is_field(path) => seen.firewall.as_ref().and_then(|f| f.fact(path)),
         _ => mapping::read(guest, &seen.config, path),
     }
 }
@@ -208,7 +219,7 @@ fn write_steps(
         set: cx.set.to_owned(),
         vmid: Some(vmid.get()),
         retain: cx.retain,
-        applied: want.fields.clone(),
+        applied: firewall::still_applied(&want.fields, applied, differences),
     };
     let marker_moves = !seen.marker.as_ref().is_some_and(|m| m.is_as(&marker));
     write.delete.remove("description");
