@@ -2,7 +2,9 @@
 
 use crate::kinds::guest_set;
 use crate::kinds::objects::object::Object;
-use crate::kinds::objects::table::{FirewallAlias, IpSet, SecurityGroup};
+use crate::kinds::objects::table::{
+    AclEntry, BackupJob, FirewallAlias, Group, IpSet, Role, SecurityGroup, Storage, User,
+};
 use crate::kinds::{
     container::ContainerKind, guest_template::GuestTemplateKind, pool::PoolKind, virtual_machine::VirtualMachineKind,
 };
@@ -12,14 +14,20 @@ use std::marker::PhantomData;
 
 /// All kinds, in the order in which `explain` and the schemas list them, and in which objects are made: what is deleted goes
 /// in the opposite order.
-pub static KINDS: [&dyn AnyKind; 7] = [
+pub static KINDS: [&dyn AnyKind; 13] = [
     &Entry::<PoolKind>(PhantomData),
+    &Entry::<Object<Role>>(PhantomData),
+    &Entry::<Object<Group>>(PhantomData),
+    &Entry::<Object<User>>(PhantomData),
+    &Entry::<Object<AclEntry>>(PhantomData),
+    &Entry::<Object<Storage>>(PhantomData),
     &Entry::<Object<FirewallAlias>>(PhantomData),
     &Entry::<Object<IpSet>>(PhantomData),
     &Entry::<Object<SecurityGroup>>(PhantomData),
     &Entry::<GuestTemplateKind>(PhantomData),
     &Entry::<VirtualMachineKind>(PhantomData),
     &Entry::<ContainerKind>(PhantomData),
+    &Entry::<Object<BackupJob>>(PhantomData),
 ];
 
 /// The names of everything that a manifest may be, sets of guests included.
