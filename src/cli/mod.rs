@@ -21,6 +21,7 @@ pub mod live;
 pub mod manifests;
 pub mod output;
 pub mod problems;
+pub mod profiles;
 pub mod raw;
 pub mod run;
 pub mod saved;

@@ -511,4 +511,84 @@ spec:
 ",
         ],
     },
+    Life {
+        name: "who may do what",
+        states: &[
+            r"
+{apiVersion: pvectl/v1alpha1, kind: Role, metadata: {name: backup-operator}, spec: {id: BackupOperator, privs: [VM.Backup, VM.Audit]}}
+---
+{apiVersion: pvectl/v1alpha1, kind: Group, metadata: {name: ops}, spec: {comment: 'on call: 24 h'}}
+---
+{apiVersion: pvectl/v1alpha1, kind: User, metadata: {name: anna}, spec: {id: anna@pve, groups: [ops], email: anna@example.org, expire: '2027-01-01T00:00:00Z', enable: false}}
+---
+{apiVersion: pvectl/v1alpha1, kind: AclEntry, metadata: {name: ops-backup}, spec: {path: /vms, role: BackupOperator, group: ops}}
+---
+{apiVersion: pvectl/v1alpha1, kind: AclEntry, metadata: {name: anna-audits}, spec: {path: /, role: PVEAuditor, user: anna@pve, propagate: false}}
+",
+            r"
+{apiVersion: pvectl/v1alpha1, kind: Role, metadata: {name: backup-operator, annotations: {pvectl/take-over: 'true'}}, spec: {id: BackupOperator, privs: [VM.Audit, VM.Snapshot]}}
+---
+{apiVersion: pvectl/v1alpha1, kind: Group, metadata: {name: ops}, spec: {}}
+---
+{apiVersion: pvectl/v1alpha1, kind: User, metadata: {name: anna}, spec: {id: anna@pve, comment: 'Anna', firstName: Anna, lastName: Ops, groups: []}}
+---
+{apiVersion: pvectl/v1alpha1, kind: AclEntry, metadata: {name: ops-backup}, spec: {path: /vms, role: BackupOperator, group: ops}}
+---
+{apiVersion: pvectl/v1alpha1, kind: AclEntry, metadata: {name: anna-audits, annotations: {pvectl/take-over: 'true'}}, spec: {path: /, role: PVEAuditor, user: anna@pve, propagate: true}}
+",
+        ],
+    },
+    Life {
+        name: "storage with a backup job",
+        states: &[
+            r"
+apiVersion: pvectl/v1alpha1
+kind: Storage
+metadata: {name: vault}
+spec: {type: nfs, server: 10.0.0.2, export: /vault, content: [backup, iso], nodes: [pve1, pve2], retention: {keepDaily: 7}}
+---
+{apiVersion: pvectl/v1alpha1, kind: Pool, metadata: {name: front}, spec: {}}
+---
+apiVersion: pvectl/v1alpha1
+kind: BackupJob
+metadata: {name: nightly}
+spec:
+  comment: every night
+  schedule: '02:30'
+  storage: vault
+  vmids: [8200, 8100]
+  mode: stop
+  compress: zstd
+  retention: {keepLast: 3, keepWeekly: 4}
+  notesTemplate: '{{guestname}}'
+  repeatMissed: true
+",
+            r"
+apiVersion: pvectl/v1alpha1
+kind: Storage
+metadata: {name: vault, annotations: {pvectl/take-over: 'true'}}
+spec: {type: nfs, server: 10.0.0.3, content: [iso, backup, snippets], disable: true, options: {options: 'vers=4.2'}}
+---
+{apiVersion: pvectl/v1alpha1, kind: Pool, metadata: {name: front}, spec: {}}
+---
+apiVersion: pvectl/v1alpha1
+kind: BackupJob
+metadata: {name: nightly}
+spec: {schedule: 'sat 04:00', storage: vault, pool: front, enabled: false, options: {mailto: ops@example.org}}
+",
+            r"
+apiVersion: pvectl/v1alpha1
+kind: Storage
+metadata: {name: vault}
+spec: {type: nfs}
+---
+{apiVersion: pvectl/v1alpha1, kind: Pool, metadata: {name: front}, spec: {}}
+---
+apiVersion: pvectl/v1alpha1
+kind: BackupJob
+metadata: {name: nightly}
+spec: {schedule: 'sat 04:00', all: true, exclude: [8100], node: pve1}
+",
+        ],
+    },
 ];

@@ -209,6 +209,8 @@ const SEVERAL_CHANGED: &str = r"
 fn scenarios() -> Vec<Scenario> {
     let web = LIVES[3].states;
     let dns = LIVES[5].states;
+    let rights = LIVES.iter().find(|l| l.name.starts_with("who may")).expect("a life").states;
+    let vault = LIVES.iter().find(|l| l.name.starts_with("storage with")).expect("a life").states;
     let wall = LIVES.iter().find(|l| l.name.starts_with("firewall of")).expect("a life").states;
     vec![
         Scenario { name: "create from a template that is made too", before: None, then: Some(web[0]) },
@@ -220,6 +222,8 @@ fn scenarios() -> Vec<Scenario> {
         Scenario { name: "create a container", before: None, then: Some(dns[0]) },
         Scenario { name: "change a container", before: Some(dns[0]), then: Some(dns[1]) },
         Scenario { name: "change a firewall", before: Some(wall[0]), then: Some(wall[1]) },
+        Scenario { name: "change who may do what", before: Some(rights[0]), then: Some(rights[1]) },
+        Scenario { name: "change a storage and its backup job", before: Some(vault[0]), then: Some(vault[1]) },
         Scenario { name: "move to another pool and change a clone", before: Some(web[0]), then: Some(web[1]) },
     ]
 }

@@ -7,7 +7,9 @@ pub mod object;
 pub mod row;
 pub mod table;
 
+pub mod access;
 pub mod firewall;
+pub mod storage;
 
 pub mod content;
 pub mod form;

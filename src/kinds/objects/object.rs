@@ -7,6 +7,7 @@
 //! pruned.
 
 use crate::kinds::objects::content::{self, member};
+use crate::kinds::objects::form::Form;
 use crate::kinds::objects::row::{Field, Holds, Mark, Reset, Row, Verb, query};
 use crate::kinds::objects::rules;
 use crate::pve::request::{Call, Query};
@@ -209,7 +210,7 @@ fn export(row: &Row, seen: &Seen) -> Value {
     out.extend((row.export)(&row.key(&seen.row), &seen.row));
     for field in row.fields {
         let Some(normal) = field.form.normal(&seen.row[field.option]) else { continue };
-        if field.default != Some(normal.as_str()) && !normal.is_empty() {
+        if field.default != Some(normal.as_str()) && (!normal.is_empty() || field.form == Form::Words) {
             out.insert(field.path.to_owned(), field.form.export(&normal));
         }
     }
@@ -234,7 +235,7 @@ fn other(row: &Row, object: &Value) -> Fields {
         Some(map) if row.options => map
             .iter()
             .filter(|(k, _)| !known(k))
-            .filter_map(|(k, v)| Some((k.clone(), super::form::Form::Text.normal(v)?)))
+            .filter_map(|(k, v)| Some((k.clone(), Form::Text.normal(v)?)))
             .collect(),
         Some(_) | None => Fields::new(),
     }
@@ -254,7 +255,7 @@ fn wanted(row: &Row, spec: &Value) -> Fields {
         fields.insert("comment".into(), comment.trim_end().to_owned());
     }
     for (key, value) in spec["options"].as_object().into_iter().flatten().filter(|_| row.options) {
-        if let Some(value) = super::form::Form::Text.normal(value) {
+        if let Some(value) = Form::Text.normal(value) {
             // A manifest may write `true` where PVE says 1.
             let value = match value.as_str() {
                 "true" => "1".to_owned(),
@@ -276,7 +277,7 @@ fn current(row: &Row, seen: &Seen, path: &str) -> Option<String> {
         return field.form.normal(&seen.row[field.option]);
     }
     if let Some(key) = path.strip_prefix("options.") {
-        return super::form::Form::Text.normal(&seen.row[key]);
+        return Form::Text.normal(&seen.row[key]);
     }
     if path == "comment" {
         return Some(seen.comment.clone());
@@ -368,10 +369,15 @@ fn plan(row: &Row, cx: &PlanContext<'_>, desired: Option<Value>, observed: Optio
         }
     }
     if !delta.steps.is_empty() {
-        let (path, privilege) = row.modify;
-        require(cx, &mut delta, &row.path(path, id), privilege);
+        may_modify(row, cx, id, &mut delta);
     }
     delta
+}
+
+fn may_modify(row: &Row, cx: &PlanContext<'_>, id: &str, delta: &mut Delta) {
+    let (path, privilege) = row.modify;
+    let first = row.parts(id).first().copied().unwrap_or_default();
+    require(cx, delta, &path.replace("{0}", first), privilege);
 }
 
 fn step(row: &Row, title: String, call: Call) -> Step {
@@ -514,11 +520,17 @@ fn not_ours(row: &Row, cx: &PlanContext<'_>, id: &str, seen: &Seen, differences:
 
 /// A field that is settled when an object is made.
 fn fixed(row: &Row, id: &str, difference: &Difference) -> Option<Problem> {
-    let field = row.fields.iter().find(|f| f.path == difference.path && f.fixed)?;
+    let field = row.fields.iter().any(|f| f.path == difference.path && f.fixed);
+    if !field && !difference.path.strip_prefix("options.").is_some_and(row.settled) {
+        return None;
+    }
     let from = difference.from.as_deref().unwrap_or("not set");
     Some(
-        Problem::new(field.path, format!("`{}` of {} `{id}` is `{from}`, and cannot be changed", field.path, row.word))
-            .help("it is settled when the object is made: put it back, or delete the object and make it anew"),
+        Problem::new(
+            &difference.path,
+            format!("`{}` of {} `{id}` is `{from}`, and cannot be changed", difference.path, row.word),
+        )
+        .help("it is settled when the object is made: put it back, or delete the object and make it anew"),
     )
 }
 
@@ -542,9 +554,8 @@ fn dangling(row: &Row, cx: &PlanContext<'_>, spec: &Value) -> Vec<Problem> {
 
 fn removal(row: &Row, cx: &PlanContext<'_>, id: &str, seen: &Seen, delta: &mut Delta) {
     delta.action = Action::Delete;
-    let (path, privilege) = row.modify;
-    require(cx, delta, &row.path(path, id), privilege);
-    if row.own.is_some_and(|own| member(&seen.row, own) == "1") {
+    may_modify(row, cx, id, delta);
+    if row.own.is_some_and(|own| member(&seen.row, own) == "1") || row.stays.contains(&id) {
         delta.problems.push(
             Problem::new("", format!("{} `{id}` is PVE's own, and cannot be deleted", row.word))
                 .help("take it out of the manifests; nothing of it is left behind"),

@@ -52,10 +52,14 @@ pub struct Row {
     pub check: fn(cx: &PlanContext<'_>, id: &str, spec: &Value) -> Vec<Problem>,
     /// Why PVE's own may not be touched: the member of its row that says so.
     pub own: Option<&'static str>,
+    /// Ids that PVE cannot do without: never deleted.
+    pub stays: &'static [&'static str],
     /// Other names in a spec.
     pub refs: fn(spec: &Value) -> Vec<Reference>,
     /// Whether `options` may name any other of PVE's options.
     pub options: bool,
+    /// Whether an option that `options` names is settled when the object is made.
+    pub settled: fn(&str) -> bool,
     /// Members of PVE's row that are no option.
     pub hidden: &'static [&'static str],
     /// Whether it is always there, and only options are set.

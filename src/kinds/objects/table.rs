@@ -1,10 +1,12 @@
 //! The table: a row for each kind, in the order in which they are made. Sources are PVE's API schema (9.1), recordings of
 //! genuine answers, and where a comment says so, Proxmox's source.
 
+use crate::kinds::objects::access;
 use crate::kinds::objects::firewall as fw;
 use crate::kinds::objects::form::Form;
 use crate::kinds::objects::object::Described;
-use crate::kinds::objects::row::{Field, Holds, Mark, Reset, Row, Verb, With};
+use crate::kinds::objects::row::{Field, Holds, Mark, Refer, Reset, Row, Verb, With};
+use crate::kinds::objects::storage;
 use crate::pve::request::Method;
 use crate::resource::kind::PlanContext;
 use crate::resource::reference::{Identity, Reference, ResourceRef};
@@ -70,9 +72,11 @@ const PLAIN: Row = Row {
     claim: id_or_name,
     check: |_, _, _| Vec::new(),
     own: None,
+    stays: &[],
     refs: no_refs,
     options: false,
     hidden: &[],
+    settled: |_| false,
     blank: false,
     export: export_id,
     columns: &[],
@@ -128,6 +132,185 @@ pub static SECURITY_GROUP: Row = Row {
     ..PLAIN
 };
 
+const USERS: &str = "/access/users?full=1";
+
+/// Roles. A change names all privileges again.
+pub static ROLE: Row = Row {
+    kind: "Role",
+    word: "role",
+    list: "/access/roles",
+    id: &["roleid"],
+    create: verb(Method::Post, "/access/roles", &[With::Id("roleid", 0)]),
+    update: verb(Method::Put, "/access/roles/{0}", &[]),
+    delete: verb(Method::Delete, "/access/roles/{0}", &[]),
+    fields: &[Field::new("privs", "privs", Form::Words)],
+    limit: Limit::UserConfig,
+    // The list is open to every user.
+    audit: ("/access", "Sys.Modify"),
+    modify: ("/access", "Sys.Modify"),
+    check: |cx, id, _| access::role(cx, id),
+    own: Some("special"),
+    ..PLAIN
+};
+
+/// Groups.
+pub static GROUP: Row = Row {
+    kind: "Group",
+    word: "group",
+    list: "/access/groups",
+    id: &["groupid"],
+    create: verb(Method::Post, "/access/groups", &[With::Id("groupid", 0)]),
+    update: verb(Method::Put, "/access/groups/{0}", &[]),
+    delete: verb(Method::Delete, "/access/groups/{0}", &[]),
+    mark: ENCODED,
+    limit: Limit::UserConfig,
+    // One of User.Modify, Sys.Audit and Group.Allocate shows a group; the last is needed to make one anyway.
+    audit: ("/access/groups", "Group.Allocate"),
+    modify: ("/access/groups", "Group.Allocate"),
+    check: |_, id, _| access::plain_id(id),
+    columns: &[("USERS", "users")],
+    ..PLAIN
+};
+
+/// Users. `groups` without `append` names all of them.
+pub static USER: Row = Row {
+    kind: "User",
+    word: "user",
+    list: USERS,
+    id: &["userid"],
+    refers: &[Refer { path: "groups", kind: "Group", list: "/access/groups", member: "groupid" }],
+    create: verb(Method::Post, "/access/users", &[With::Id("userid", 0)]),
+    update: verb(Method::Put, "/access/users/{0}", &[]),
+    delete: verb(Method::Delete, "/access/users/{0}", &[]),
+    reset: Reset::Default,
+    fields: &[
+        Field::new("email", "email", Form::Text).default(""),
+        Field::new("firstName", "firstname", Form::Text).default(""),
+        Field::new("lastName", "lastname", Form::Text).default(""),
+        Field::new("enable", "enable", Form::Flag).default("1"),
+        Field::new("expire", "expire", Form::Moment).default("0"),
+        Field::new("groups", "groups", Form::Words).default(""),
+    ],
+    mark: ENCODED,
+    limit: Limit::UserConfig,
+    audit: ("/access/groups", "User.Modify"),
+    modify: ("/access/groups", "User.Modify"),
+    check: |_, id, spec| access::user(id, spec),
+    stays: &["root@pam"],
+    columns: &[("GROUPS", "groups"), ("EMAIL", "email")],
+    ..PLAIN
+};
+
+/// Entries of the access control list: one request adds, changes and takes away.
+pub static ACL_ENTRY: Row = Row {
+    kind: "AclEntry",
+    word: "ACL entry",
+    list: "/access/acl",
+    id: &["path", "roleid", "type", "ugid"],
+    join: ' ',
+    refers: &[
+        Refer { path: "role", kind: "Role", list: "/access/roles", member: "roleid" },
+        Refer { path: "user", kind: "User", list: USERS, member: "userid" },
+        Refer { path: "group", kind: "Group", list: "/access/groups", member: "groupid" },
+    ],
+    create: verb(Method::Put, "/access/acl", &[With::Id("path", 0), With::Id("roles", 1), With::Plural(2, 3)]),
+    update: verb(Method::Put, "/access/acl", &[With::Id("path", 0), With::Id("roles", 1), With::Plural(2, 3)]),
+    delete: verb(
+        Method::Put,
+        "/access/acl",
+        &[With::Id("path", 0), With::Id("roles", 1), With::Plural(2, 3), With::Fixed("delete", "1")],
+    ),
+    reset: Reset::Default,
+    fields: &[Field::new("propagate", "propagate", Form::Flag).default("1")],
+    limit: Limit::UserConfig,
+    // Without it the list shows only what one may change.
+    audit: ("/access", "Sys.Audit"),
+    modify: ("{0}", "Permissions.Modify"),
+    claim: access::acl_id,
+    check: access::acl,
+    refs: access::acl_refs,
+    export: access::export_acl,
+    columns: &[("PATH", "path"), ("ROLE", "roleid"), ("SUBJECT", "ugid")],
+    ..PLAIN
+};
+
+/// Storages. Their file has one digest for all, which each change of one of them changes: it is not sent.
+pub static STORAGE: Row = Row {
+    kind: "Storage",
+    word: "storage",
+    list: "/storage",
+    id: &["storage"],
+    create: verb(Method::Post, "/storage", &[With::Id("storage", 0)]),
+    update: verb(Method::Put, "/storage/{0}", &[]),
+    delete: verb(Method::Delete, "/storage/{0}", &[]),
+    fields: &[
+        Field::new("type", "type", Form::Text).fixed(),
+        Field::new("content", "content", Form::Words),
+        Field::new("nodes", "nodes", Form::Words).default(""),
+        Field::new("disable", "disable", Form::Flag).default("0"),
+        Field::new("shared", "shared", Form::Flag).default("0"),
+        Field::new("path", "path", Form::Text).fixed(),
+        Field::new("server", "server", Form::Text),
+        Field::new("export", "export", Form::Text).fixed(),
+        Field::new("share", "share", Form::Text).fixed(),
+        Field::new("vgname", "vgname", Form::Text).fixed(),
+        Field::new("thinpool", "thinpool", Form::Text).fixed(),
+        Field::new("pool", "pool", Form::Text),
+        Field::new("datastore", "datastore", Form::Text).fixed(),
+        Field::new("username", "username", Form::Text),
+        Field::new("retention", "prune-backups", Form::Keep),
+    ],
+    limit: Limit::File("storage.cfg"),
+    audit: ("/storage", "Datastore.Audit"),
+    modify: ("/storage", "Datastore.Allocate"),
+    check: |_, id, spec| storage::storage(id, spec),
+    options: true,
+    hidden: &["digest"],
+    settled: storage::is_settled,
+    export: storage::export_storage,
+    columns: &[("TYPE", "type"), ("CONTENT", "content")],
+    ..PLAIN
+};
+
+/// Backup jobs. One way of naming guests takes the place of another.
+pub static BACKUP_JOB: Row = Row {
+    kind: "BackupJob",
+    word: "backup job",
+    list: "/cluster/backup",
+    id: &["id"],
+    refers: &[Refer { path: "storage", kind: "Storage", list: "/storage", member: "storage" }],
+    create: verb(Method::Post, "/cluster/backup", &[With::Id("id", 0)]),
+    update: verb(Method::Put, "/cluster/backup/{0}", &[]),
+    delete: verb(Method::Delete, "/cluster/backup/{0}", &[]),
+    fields: &[
+        Field::new("schedule", "schedule", Form::Text),
+        Field::new("storage", "storage", Form::Text),
+        Field::new("enabled", "enabled", Form::Flag).default("1"),
+        Field::new("vmids", "vmid", Form::Numbers),
+        Field::new("pool", "pool", Form::Text),
+        Field::new("all", "all", Form::Flag).default("0"),
+        Field::new("exclude", "exclude", Form::Numbers).default(""),
+        Field::new("node", "node", Form::Text),
+        Field::new("mode", "mode", Form::Text).default("snapshot"),
+        Field::new("compress", "compress", Form::Text).default("0"),
+        Field::new("retention", "prune-backups", Form::Keep),
+        Field::new("notesTemplate", "notes-template", Form::Text),
+        Field::new("protected", "protected", Form::Flag).default("0"),
+        Field::new("repeatMissed", "repeat-missed", Form::Flag).default("0"),
+    ],
+    // The schema bounds the comment; the file is read line by line.
+    mark: Mark::Comment { one_line: true, max: 512 },
+    limit: Limit::File("jobs.cfg"),
+    audit: ("/", "Sys.Audit"),
+    modify: ("/", "Sys.Modify"),
+    check: storage::backup,
+    refs: storage::backup_refs,
+    options: true,
+    hidden: &["type", "next-run", "comment", "digest"],
+    columns: &[("SCHEDULE", "schedule"), ("STORAGE", "storage")],
+    ..PLAIN
+};
+
 macro_rules! described {
     ($($name:ident, $spec:ty, $row:ident, $doc:literal;)*) => {$(
         #[doc = $doc]
@@ -141,6 +324,12 @@ macro_rules! described {
 }
 
 described! {
+    Role, access::RoleSpec, ROLE, "The kind `Role`.";
+    Group, access::GroupSpec, GROUP, "The kind `Group`.";
+    User, access::UserSpec, USER, "The kind `User`.";
+    AclEntry, access::AclEntrySpec, ACL_ENTRY, "The kind `AclEntry`.";
+    Storage, storage::StorageSpec, STORAGE, "The kind `Storage`.";
+    BackupJob, storage::BackupJobSpec, BACKUP_JOB, "The kind `BackupJob`.";
     IpSet, fw::IpSetSpec, IP_SET, "The kind `IpSet`.";
     FirewallAlias, fw::FirewallAliasSpec, ALIAS, "The kind `FirewallAlias`.";
     SecurityGroup, fw::SecurityGroupSpec, SECURITY_GROUP, "The kind `SecurityGroup`.";
