@@ -8,6 +8,7 @@ use hickory_resolver::proto::rr::RecordType;
 use hickory_resolver::{ResolverBuilder, TokioResolver, net::runtime::TokioRuntimeProvider};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 /// A name is not asked for more often than this, however short its TTL.
@@ -55,6 +56,20 @@ impl Servers {
             }
             Err(error) => Err(format!("DNS does not tell the addresses of `{name}`: {error}")),
         }
+    }
+}
+
+/// The machine's servers, looked for when the first name is asked for: most clusters have no names in their manifests.
+#[derive(Default)]
+pub struct System {
+    servers: OnceLock<Result<Servers, String>>,
+}
+
+impl Resolver for System {
+    fn resolve<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Resolution> {
+        Box::pin(async move {
+            self.servers.get_or_init(Servers::of_system).as_ref().map_err(String::clone)?.resolve(name).await
+        })
     }
 }
 

@@ -130,7 +130,8 @@ mod tests {
         let seen = Observation::new(index);
         let listed = list::find("ct").expect("a kind").list(&seen);
         let (api, clock) = (Moody(AtomicUsize::new(0)), Sim::new(Baseline::Homelab).clock());
-        let cluster = Cluster { api: &api, clock: &clock, kinds: &list::KINDS };
+        let names = Sim::new(Baseline::Homelab).names();
+        let cluster = Cluster { api: &api, clock: &clock, kinds: &list::KINDS, names: &names };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
         let found = runtime.expect("a runtime").block_on(addresses(&cluster, &listed, &seen));
         assert!(!found.is_empty() && found.len() < GUESTS_MAX, "{} answered", found.len());

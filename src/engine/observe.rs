@@ -1,6 +1,8 @@
 //! Two rounds of reads: the index, then what the planner and the kinds ask for. Nothing is asked twice in a pass.
 
 use crate::base::clock::Clock;
+use crate::base::resolver::{Resolution, Resolver};
+use crate::engine::reconcile::Cluster;
 use crate::plan::desired::DesiredSet;
 use crate::plan::identify;
 use crate::pve::api::Api;
@@ -11,7 +13,7 @@ use crate::resource::kind::AnyKind;
 use crate::resource::observation::Observation;
 use futures::StreamExt;
 use serde_json::Value;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -81,19 +83,28 @@ pub async fn index(api: &dyn Api, clock: &dyn Clock, lists: &BTreeSet<Query>) ->
     Ok(index)
 }
 
+/// The addresses of names, each asked once.
+async fn resolve(names: &dyn Resolver, desired: &DesiredSet) -> BTreeMap<String, Resolution> {
+    let all: BTreeSet<String> = desired.resources.values().flat_map(|want| want.kind.names(&want.spec)).collect();
+    let asked = all.into_iter().map(|name| async move {
+        let resolution = names.resolve(&name).await;
+        (name, resolution)
+    });
+    futures::stream::iter(asked).buffer_unordered(READS_AT_ONCE).collect().await
+}
+
 /// Everything that a plan of the set needs; to prune, also the lists of kinds that no manifest names any more.
-pub async fn observe(
-    api: &dyn Api,
-    clock: &dyn Clock,
-    desired: &DesiredSet,
-    kinds: &[&'static dyn AnyKind],
-    prune: bool,
-) -> Result<Observation, PveError> {
+pub async fn observe(cluster: &Cluster<'_>, desired: &DesiredSet, prune: bool) -> Result<Observation, PveError> {
+    let Cluster { api, clock, kinds, names } = *cluster;
     let named = |kind: &&&'static dyn AnyKind| desired.resources.keys().any(|r| r.kind == kind.name());
     let lists = kinds.iter().filter(|k| named(k) || prune && k.marks()).flat_map(|k| k.lists()).collect();
     let index = index(api, clock, &lists).await?;
     let reads = identify::reads(desired, &index, kinds);
-    read_all(api, clock, index, reads).await
+    let (seen, names) = futures::future::join(read_all(api, clock, index, reads), resolve(names, desired)).await;
+    let mut seen = seen?;
+    seen.names = names;
+    seen.at = i64::try_from(clock.now_ms() / 1000).unwrap_or(i64::MAX);
+    Ok(seen)
 }
 
 /// Answers to many reads. Failures that concern one object are kept as its answer; those that concern the whole connection

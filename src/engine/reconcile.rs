@@ -2,6 +2,7 @@
 //! observed anew and planned again; what PVE refused is reported and not tried twice.
 
 use crate::base::clock::Clock;
+use crate::base::resolver::Resolver;
 use crate::engine::execute::{Stop, execute};
 use crate::engine::observe::observe;
 use crate::plan::assemble::{Plan, Settings, plan};
@@ -32,6 +33,8 @@ pub struct Cluster<'a> {
     pub clock: &'a dyn Clock,
     /// The registry.
     pub kinds: &'a [&'static dyn AnyKind],
+    /// DNS.
+    pub names: &'a dyn Resolver,
 }
 
 /// What a run did and how it ended.
@@ -82,7 +85,7 @@ pub struct Blind {
 
 /// What is to be done, without doing any of it.
 pub async fn preview(cluster: &Cluster<'_>, desired: &DesiredSet, settings: &Settings) -> Result<Plan, PveError> {
-    let seen = observe(cluster.api, cluster.clock, desired, cluster.kinds, settings.prune).await?;
+    let seen = observe(cluster, desired, settings.prune).await?;
     Ok(plan(desired, &seen, cluster.kinds, settings))
 }
 

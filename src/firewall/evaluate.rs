@@ -5,7 +5,7 @@ use crate::firewall::address::{Names, Scopes, Unknown};
 use crate::firewall::macros;
 use crate::firewall::rule::{Deed, Direction, Rule, Verdict};
 use crate::firewall::scene::{Cluster, Guest, Interface, Packet};
-use crate::firewall::service::{self, Ported, Service};
+use crate::firewall::traffic::{self, Ported, Traffic};
 use std::net::IpAddr;
 
 /// Where a rule stands.
@@ -79,7 +79,7 @@ pub fn evaluate(
     let mut left_out = Vec::new();
     let (verdict, by) = decide(cluster, guest, interface, packet, &mut left_out)?;
     // A refused ICMP message, and one from a multicast address, is never answered (`PVEFW-reject`).
-    let silent = matches!(packet.service, Service::Icmp { .. }) || !packet.v6() && packet.source.is_multicast();
+    let silent = matches!(packet.traffic, Traffic::Icmp { .. }) || !packet.v6() && packet.source.is_multicast();
     let verdict = if verdict == Verdict::Reject && silent { Verdict::Drop } else { verdict };
     Ok(Decision { verdict, by, left_out })
 }
@@ -155,16 +155,16 @@ fn before_rules(cluster: &Cluster, guest: &Guest, interface: &Interface, packet:
         }
     }
     let (client, server) = if v6 { (546, 547) } else { (68, 67) };
-    if let (true, Service::Ports { proto: Ported::Udp, from, to }) = (options.dhcp, packet.service) {
+    if let (true, Traffic::Ports { proto: Ported::Udp, from, to }) = (options.dhcp, packet.traffic) {
         let asks = packet.direction == Direction::Out && (from, to) == (client, server);
         let answers = packet.direction == Direction::In && (from, to) == (server, client);
         if asks || answers {
             return Some((Verdict::Accept, By::Dhcp));
         }
     }
-    let icmp6 = match packet.service {
-        Service::Icmp { kind, .. } if v6 => Some(kind),
-        Service::Icmp { .. } | Service::Ports { .. } | Service::Other(_) => None,
+    let icmp6 = match packet.traffic {
+        Traffic::Icmp { kind, .. } if v6 => Some(kind),
+        Traffic::Icmp { .. } | Traffic::Ports { .. } | Traffic::Other(_) => None,
     };
     if packet.direction == Direction::Out {
         if icmp6 == Some(134) && !options.radv {
@@ -236,21 +236,21 @@ fn asked(proto: &str, from: &str, to: &str, icmp_type: &str, packet: &Packet) ->
         return Ok(true);
     }
     // `icmp` is that of IPv4, whatever the packet.
-    if service::protocol(proto)? != packet.service.number(packet.v6()) {
+    if traffic::protocol(proto)? != packet.traffic.number(packet.v6()) {
         return Ok(false);
     }
-    match packet.service {
-        Service::Ports { from: source, to: dest, .. } => {
+    match packet.traffic {
+        Traffic::Ports { from: source, to: dest, .. } => {
             let any =
-                |spec: &str, port: u16| if spec.is_empty() { Ok(true) } else { service::port_matches(spec, port) };
+                |spec: &str, port: u16| if spec.is_empty() { Ok(true) } else { traffic::port_matches(spec, port) };
             Ok(any(from, source)? && any(to, dest)?)
         }
-        Service::Icmp { kind, code } => {
+        Traffic::Icmp { kind, code } => {
             // Old rules keep the type where the ports are.
             let spec = if icmp_type.is_empty() { to } else { icmp_type };
-            service::icmp_matches(spec, packet.v6(), kind, code)
+            traffic::icmp_matches(spec, packet.v6(), kind, code)
         }
-        Service::Other(_) => Ok(true),
+        Traffic::Other(_) => Ok(true),
     }
 }
 
@@ -258,18 +258,18 @@ fn asked(proto: &str, from: &str, to: &str, icmp_type: &str, packet: &Packet) ->
 fn noise(policy: Verdict, packet: &Packet) -> Option<Verdict> {
     let v6 = packet.v6();
     let broadcast = packet.dest.is_multicast() || packet.dest == IpAddr::from([255, 255, 255, 255]);
-    match packet.service {
-        Service::Ports { proto: Ported::Tcp, to: 43, .. } if v6 => Some(Verdict::Reject),
+    match packet.traffic {
+        Traffic::Ports { proto: Ported::Tcp, to: 43, .. } if v6 => Some(Verdict::Reject),
         _ if broadcast => Some(Verdict::Drop),
-        Service::Icmp { kind: 1..=3, .. } if v6 => Some(Verdict::Accept),
-        Service::Icmp { kind: 3, code: 4 } | Service::Icmp { kind: 11, .. } if !v6 => Some(Verdict::Accept),
-        Service::Ports { proto: Ported::Udp, to: 135 | 137..=139 | 445, .. }
-        | Service::Ports { proto: Ported::Udp, from: 137, to: 1024.. }
-        | Service::Ports { proto: Ported::Tcp, to: 135 | 139 | 445, .. } => Some(policy),
-        Service::Ports { proto: Ported::Udp, to: 1900, .. } | Service::Ports { proto: Ported::Udp, from: 53, .. } => {
+        Traffic::Icmp { kind: 1..=3, .. } if v6 => Some(Verdict::Accept),
+        Traffic::Icmp { kind: 3, code: 4 } | Traffic::Icmp { kind: 11, .. } if !v6 => Some(Verdict::Accept),
+        Traffic::Ports { proto: Ported::Udp, to: 135 | 137..=139 | 445, .. }
+        | Traffic::Ports { proto: Ported::Udp, from: 137, to: 1024.. }
+        | Traffic::Ports { proto: Ported::Tcp, to: 135 | 139 | 445, .. } => Some(policy),
+        Traffic::Ports { proto: Ported::Udp, to: 1900, .. } | Traffic::Ports { proto: Ported::Udp, from: 53, .. } => {
             Some(Verdict::Drop)
         }
-        Service::Ports { .. } | Service::Icmp { .. } | Service::Other(_) => None,
+        Traffic::Ports { .. } | Traffic::Icmp { .. } | Traffic::Other(_) => None,
     }
 }
 
@@ -314,8 +314,8 @@ mod tests {
     }
 
     fn tcp(direction: Direction, source: &str, dest: &str, to: u16) -> Packet {
-        let service = Service::Ports { proto: Ported::Tcp, from: 40000, to };
-        Packet { direction, source: source.parse().expect("one"), dest: dest.parse().expect("one"), service }
+        let traffic = Traffic::Ports { proto: Ported::Tcp, from: 40000, to };
+        Packet { direction, source: source.parse().expect("one"), dest: dest.parse().expect("one"), traffic }
     }
 
     fn at(rule: usize, group: Option<usize>) -> By {

@@ -3,7 +3,7 @@
 //! (`PVE::Firewall`, chains `tapNiM-IN`, `tapNiM-OUT` and `GROUP-…`).
 
 pub mod address;
-pub mod service;
+pub mod traffic;
 
 pub mod macros;
 pub mod rule;

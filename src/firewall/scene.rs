@@ -3,7 +3,7 @@
 use crate::firewall::address::{Member, Names};
 use crate::firewall::rule::Direction;
 use crate::firewall::rule::{Rule, Verdict};
-use crate::firewall::service::Service;
+use crate::firewall::traffic::Traffic;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -126,7 +126,7 @@ pub struct Packet {
     /// Who is to get it.
     pub dest: IpAddr,
     /// What for.
-    pub service: Service,
+    pub traffic: Traffic,
 }
 
 impl Packet {

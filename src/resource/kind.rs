@@ -92,6 +92,10 @@ pub trait Kind: Send + Sync + 'static {
     }
     /// What must be read to plan it; `spec` is `None` for something that may have to be deleted.
     fn reads(identity: &Identity, spec: Option<&Self::Spec>, index: &Index) -> Vec<Query>;
+    /// Names of DNS whose addresses it needs.
+    fn names(_spec: &Self::Spec) -> Vec<String> {
+        Vec::new()
+    }
     /// Objects of this kind on the cluster.
     fn list(seen: &Observation) -> Vec<Listed>;
     /// The columns of `get` for one of them, after the name: header and value.
@@ -127,6 +131,8 @@ pub trait AnyKind: Send + Sync {
     fn marks(&self) -> bool;
     /// [`Kind::reads`].
     fn reads(&self, identity: &Identity, spec: Option<&AnySpec>, index: &Index) -> Vec<Query>;
+    /// [`Kind::names`].
+    fn names(&self, spec: &AnySpec) -> Vec<String>;
     /// [`Kind::list`].
     fn list(&self, seen: &Observation) -> Vec<Listed>;
     /// [`Kind::columns`].
@@ -178,6 +184,10 @@ impl<K: Kind> AnyKind for Entry<K> {
 
     fn reads(&self, identity: &Identity, value: Option<&AnySpec>, index: &Index) -> Vec<Query> {
         K::reads(identity, value.map(spec::<K>), index)
+    }
+
+    fn names(&self, value: &AnySpec) -> Vec<String> {
+        K::names(spec::<K>(value))
     }
 
     fn list(&self, seen: &Observation) -> Vec<Listed> {

@@ -1,6 +1,7 @@
 //! What was read in a pass: the index, and the raw answers to what kinds asked for. Raw, so that a fixture is JSON.
 
 use crate::base::id::VmId;
+use crate::base::resolver::Resolution;
 use crate::pve::error::PveError;
 use crate::pve::request::Query;
 use crate::resource::index::{self, GuestRow, Index, text};
@@ -18,6 +19,10 @@ pub type Answer = Result<Arc<Value>, PveError>;
 pub struct Observation {
     /// The table of contents.
     pub index: Index,
+    /// What DNS says of the names that specs hold.
+    pub names: BTreeMap<String, Resolution>,
+    /// When it was seen, in seconds since 1970.
+    pub at: i64,
     /// Raw answers by the query that asked.
     answers: HashMap<Query, Answer>,
     /// Our markers by guest, read when they are first asked for.

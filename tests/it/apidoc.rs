@@ -436,7 +436,8 @@ fn recorded() -> Vec<Sent> {
     let adopt: BTreeSet<ResourceRef> = set.resources.keys().cloned().collect();
     let settings = Settings { adopt, ..crate::world::plain() };
     let clock = lab.sim.clock();
-    let cluster = Cluster { api: &recorder, clock: &clock, kinds: &KINDS };
+    let names = lab.sim.names();
+    let cluster = Cluster { api: &recorder, clock: &clock, kinds: &KINDS, names: &names };
     let report = run(reconcile(&cluster, &set, &settings, ALL, &Nobody, &|_| true)).expect("they can be taken over");
     assert!(report.converged(), "{}", crate::world::open(&report));
     survey(&lab, &notes);

@@ -591,4 +591,72 @@ spec: {schedule: 'sat 04:00', all: true, exclude: [8100], node: pve1}
 ",
         ],
     },
+    Life {
+        name: "network profiles that guests name, change and leave",
+        states: &[
+            r"
+apiVersion: pvectl/v1alpha1
+kind: NetworkProfile
+metadata: {name: api-access}
+spec:
+  bridge: vmbr1
+  vlan: 20
+  rateLimit: 100MB/s
+  macFilter: true
+  egress:
+    default: Deny
+    allow:
+      - to: api.github.com:443
+      - {to: 10.0.0.0/8, ports: [tcp/5432, udp/53]}
+      - to: {guests: {labels: {app: web}}, ports: [tcp/8080]}
+  ingress: {default: Deny, allow: [{from: any, ports: [icmp]}]}
+---
+apiVersion: pvectl/v1alpha1
+kind: VirtualMachine
+metadata: {name: agent}
+spec: {vmid: 131, node: pve1, power: Running, networks: [{slot: net0, profile: api-access}]}
+---
+apiVersion: pvectl/v1alpha1
+kind: Container
+metadata: {name: server, labels: {app: web}}
+spec:
+  vmid: 132
+  node: pve1
+  from: {osTemplate: 'local:vztmpl/alpine-3.22-default_20260401_amd64.tar.gz'}
+  rootfs: {storage: local-lvm, size: 1Gi}
+  networks: [{slot: net0, name: eth0, profile: api-access, ip: 10.0.20.9/24}]
+",
+            r"
+apiVersion: pvectl/v1alpha1
+kind: NetworkProfile
+metadata: {name: api-access}
+spec:
+  bridge: vmbr1
+  egress:
+    default: Reject
+    allow:
+      - {to: any, ports: [tcp/80], except: [192.0.2.0/24]}
+      - to: {guests: {labels: {app: web}}, ports: [tcp/8080]}
+      - to: api.github.com:443
+    deny: [{to: 10.0.0.0/8}]
+  log: Info
+---
+apiVersion: pvectl/v1alpha1
+kind: VirtualMachine
+metadata: {name: agent}
+spec: {vmid: 131, node: pve1, power: Running, networks: [{slot: net0, profile: api-access}]}
+---
+apiVersion: pvectl/v1alpha1
+kind: Container
+metadata: {name: server, labels: {app: web}}
+spec:
+  vmid: 132
+  node: pve1
+  from: {osTemplate: 'local:vztmpl/alpine-3.22-default_20260401_amd64.tar.gz'}
+  rootfs: {storage: local-lvm, size: 1Gi}
+  networks: [{slot: net0, name: eth0, bridge: vmbr0, ip: 10.0.20.10/24}]
+  firewall: {enabled: false, groups: []}
+",
+        ],
+    },
 ];

@@ -98,7 +98,8 @@ pub(crate) fn crash(
         dead: AtomicBool::new(false),
     };
     let clock = lab.sim.clock();
-    let cluster = Cluster { api: &api, clock: &clock, kinds };
+    let names = lab.sim.names();
+    let cluster = Cluster { api: &api, clock: &clock, kinds, names: &names };
     let agree = |_: &_| true;
     let mut future = pin!(reconcile(&cluster, set, settings, ALL, &Nobody, &agree));
     let mut cx = Context::from_waker(Waker::noop());

@@ -5,7 +5,7 @@ use pvectl::firewall::address::{Member, Names};
 use pvectl::firewall::evaluate::evaluate;
 use pvectl::firewall::rule::{Deed, Direction, Rule, Verdict};
 use pvectl::firewall::scene::{Cluster, Guest, Interface, Options, Packet};
-use pvectl::firewall::service::{Ported, Service};
+use pvectl::firewall::traffic::{Ported, Traffic};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -195,7 +195,7 @@ fn nft(cluster: &Cluster, guest: &Guest, packets: &[Packet]) -> String {
 
 fn nft_packet(packet: &Packet) -> String {
     let family = if packet.v6() { "ip6" } else { "ip" };
-    let Service::Ports { to, .. } = packet.service else { unreachable!("only TCP is sent") };
+    let Traffic::Ports { to, .. } = packet.traffic else { unreachable!("only TCP is sent") };
     format!(
         "{family} saddr {} {family} daddr {} tcp dport {to} tcp flags & (syn|ack) == syn",
         packet.source, packet.dest
@@ -208,9 +208,9 @@ fn packets() -> Vec<Packet> {
         let dest: IpAddr = world.parse().expect("an address");
         let guest: IpAddr = GUEST[usize::from(dest.is_ipv6())].parse().expect("an address");
         for to in PORTS {
-            let service = Service::Ports { proto: Ported::Tcp, from: 40_000, to };
-            all.push(Packet { direction: Direction::Out, source: guest, dest, service });
-            all.push(Packet { direction: Direction::In, source: dest, dest: guest, service });
+            let traffic = Traffic::Ports { proto: Ported::Tcp, from: 40_000, to };
+            all.push(Packet { direction: Direction::Out, source: guest, dest, traffic });
+            all.push(Packet { direction: Direction::In, source: dest, dest: guest, traffic });
         }
     }
     all
@@ -246,7 +246,7 @@ fn script(scenes: &[(Cluster, Guest)], packets: &[Packet]) -> String {
         writeln!(out, "world nft -f - <<'X'\nflush ruleset\n{counted}X").expect("text");
         writeln!(out, "nft -f - <<'X' || echo bad rules {index}\n{}X", nft(cluster, guest, packets)).expect("text");
         for (number, packet) in packets.iter().enumerate() {
-            let Service::Ports { to, .. } = packet.service else { continue };
+            let Traffic::Ports { to, .. } = packet.traffic else { continue };
             if packet.direction == Direction::Out {
                 let connect = format!("timeout 1 bash -c '</dev/tcp/{}/{to}'", packet.dest);
                 writeln!(out, "({connect} 2>/dev/null; echo sent {index} {number} $?) &").expect("text");
@@ -259,7 +259,7 @@ fn script(scenes: &[(Cluster, Guest)], packets: &[Packet]) -> String {
             let width = if source.contains(':') { 128 } else { 32 };
             writeln!(out, "world ip {family}route replace {guest}/{width} dev veth1 src {source}").expect("text");
             for (number, packet) in packets.iter().enumerate() {
-                let Service::Ports { to, .. } = packet.service else { continue };
+                let Traffic::Ports { to, .. } = packet.traffic else { continue };
                 if packet.direction == Direction::In && packet.source.to_string() == source {
                     let connect = format!("timeout 1 nsenter -t $w -n bash -c '</dev/tcp/{guest}/{to}'");
                     writeln!(out, "({connect} 2>/dev/null; echo sent {index} {number} $?) &").expect("text");

@@ -115,7 +115,8 @@ impl Lab {
     #[track_caller]
     pub(crate) fn preview_through(&self, api: &dyn Api, set: &DesiredSet, settings: &Settings) -> Plan {
         let clock = self.sim.clock();
-        let cluster = Cluster { api, clock: &clock, kinds: &KINDS };
+        let names = self.sim.names();
+        let cluster = Cluster { api, clock: &clock, kinds: &KINDS, names: &names };
         run(preview(&cluster, set, settings)).expect("the cluster can be read")
     }
 
@@ -134,7 +135,8 @@ impl Lab {
         settings: &Settings,
     ) -> Result<Report, Halt> {
         let clock = self.sim.clock();
-        let cluster = Cluster { api, clock: &clock, kinds };
+        let names = self.sim.names();
+        let cluster = Cluster { api, clock: &clock, kinds, names: &names };
         run(reconcile(&cluster, set, settings, ALL, &Nobody, &|_| true))
     }
 

@@ -23,7 +23,15 @@ pub struct IpSetSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comment: Option<String>,
     /// All its members; whatever else stands in it is taken out.
+    #[serde(default)]
     pub members: Vec<IpSetMember>,
+    /// Names of DNS whose addresses are members too, IPv4 and IPv6. What DNS no longer says stays for an hour, and when it
+    /// fails nothing changes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(inner(regex(
+        pattern = r"^([A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)+[A-Za-z][A-Za-z0-9-]*$"
+    )))]
+    pub names: Vec<String>,
 }
 
 /// A member of an address set.

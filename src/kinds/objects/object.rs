@@ -9,7 +9,7 @@
 use crate::kinds::objects::content::{self, member};
 use crate::kinds::objects::form::Form;
 use crate::kinds::objects::row::{Field, Holds, Mark, Reset, Row, Verb, query};
-use crate::kinds::objects::rules;
+use crate::kinds::objects::{members, rules};
 use crate::pve::request::{Call, Query};
 use crate::resource::index::Index;
 use crate::resource::kind::{DecodeError, Kind, Listed, PlanContext};
@@ -126,6 +126,13 @@ impl<D: Described> Kind for Object<D> {
 
     fn marks() -> bool {
         D::ROW.mark != Mark::Nowhere
+    }
+
+    fn names(spec: &D::Spec) -> Vec<String> {
+        match D::ROW.holds {
+            Holds::Members => names(&spec_value(spec)["names"]),
+            Holds::Rules | Holds::Nothing => Vec::new(),
+        }
     }
 
     fn reads(identity: &Identity, _spec: Option<&D::Spec>, index: &Index) -> Vec<Query> {
@@ -301,6 +308,11 @@ fn plan(row: &Row, cx: &PlanContext<'_>, desired: Option<Value>, observed: Optio
             removal(row, cx, id, seen, &mut delta);
         }
         return delta;
+    };
+    let held = observed.map_or(&Value::Null, |seen| &seen.held);
+    let spec = match row.holds {
+        Holds::Members => members::with_names(spec, held, cx.seen, &mut delta.notes),
+        Holds::Rules | Holds::Nothing => spec,
     };
     delta.problems.extend((row.check)(cx, id, &spec));
     if let Some(field) = content::field(row.holds) {

@@ -4,7 +4,7 @@ use std::fmt;
 
 /// A protocol with what rules may ask of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Service {
+pub enum Traffic {
     /// TCP or another protocol with ports.
     Ports {
         /// Which.
@@ -65,12 +65,12 @@ impl Ported {
     }
 }
 
-impl fmt::Display for Service {
+impl fmt::Display for Traffic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Service::Ports { proto, to, .. } => write!(f, "{}/{to}", proto.as_str()),
-            Service::Icmp { kind, .. } => write!(f, "icmp type {kind}"),
-            Service::Other(number) => write!(f, "protocol {number}"),
+            Traffic::Ports { proto, to, .. } => write!(f, "{}/{to}", proto.as_str()),
+            Traffic::Icmp { kind, .. } => write!(f, "icmp type {kind}"),
+            Traffic::Other(number) => write!(f, "protocol {number}"),
         }
     }
 }
@@ -224,23 +224,23 @@ pub fn protocol(text: &str) -> Result<u8, String> {
     Ok(named)
 }
 
-impl Service {
+impl Traffic {
     /// Its protocol number in a family.
     pub fn number(&self, v6: bool) -> u8 {
         match self {
-            Service::Ports { proto: Ported::Tcp, .. } => 6,
-            Service::Ports { proto: Ported::Udp, .. } => 17,
-            Service::Ports { proto: Ported::Dccp, .. } => 33,
-            Service::Ports { proto: Ported::Sctp, .. } => 132,
-            Service::Ports { proto: Ported::UdpLite, .. } => 136,
-            Service::Icmp { .. } => {
+            Traffic::Ports { proto: Ported::Tcp, .. } => 6,
+            Traffic::Ports { proto: Ported::Udp, .. } => 17,
+            Traffic::Ports { proto: Ported::Dccp, .. } => 33,
+            Traffic::Ports { proto: Ported::Sctp, .. } => 132,
+            Traffic::Ports { proto: Ported::UdpLite, .. } => 136,
+            Traffic::Icmp { .. } => {
                 if v6 {
                     58
                 } else {
                     1
                 }
             }
-            Service::Other(number) => *number,
+            Traffic::Other(number) => *number,
         }
     }
 }
