@@ -1,5 +1,7 @@
 //! Definitions of storages, and jobs that back guests up to them.
 
+use crate::kinds::objects::content::member;
+use crate::kinds::objects::row::query;
 use crate::resource::kind::PlanContext;
 use crate::resource::reference::Reference;
 use crate::resource::step::Problem;
@@ -240,9 +242,35 @@ fn options(spec: &Value, fields: &[(&str, &str)]) -> Vec<Problem> {
     problems
 }
 
+/// What a type cannot be defined without (`PVE::Storage::*Plugin`, options that are not `optional`; some are recorded).
+const REQUIRED: [(&str, &[&str]); 9] = [
+    ("dir", &["path"]),
+    ("btrfs", &["path"]),
+    ("nfs", &["server", "export"]),
+    ("cifs", &["server", "share"]),
+    ("lvm", &["vgname"]),
+    ("lvmthin", &["vgname", "thinpool"]),
+    ("zfspool", &["pool"]),
+    ("pbs", &["server", "datastore"]),
+    ("iscsi", &["portal", "target"]),
+];
+
 /// What is wrong with a storage.
-pub fn storage(id: &str, spec: &Value) -> Vec<Problem> {
+pub fn storage(cx: &PlanContext<'_>, id: &str, spec: &Value) -> Vec<Problem> {
     let mut problems = config_id(id);
+    let list = cx.seen.index.lists.get(&query("/storage")).and_then(|list| list.as_ref().ok());
+    let there =
+        list.and_then(|list| list.as_array()).is_some_and(|rows| rows.iter().any(|r| member(r, "storage") == id));
+    let kind = spec["type"].as_str().unwrap_or_default();
+    let required = REQUIRED.iter().find(|(known, _)| *known == kind).map_or(&[][..], |(_, required)| required);
+    for option in required.iter().filter(|_| !there) {
+        if spec[*option].is_null() && spec["options"][*option].is_null() {
+            problems.push(
+                Problem::new("", format!("a storage of type `{kind}` needs `{option}`"))
+                    .help("PVE makes none without it: write it in the spec"),
+            );
+        }
+    }
     let fields = [("content", "content"), ("nodes", "nodes"), ("retention", "prune-backups"), ("type", "type")];
     problems.extend(options(spec, &fields));
     problems
