@@ -206,13 +206,15 @@ pub fn is_settled(option: &str) -> bool {
     SETTLED.contains(&option)
 }
 
-/// PVE's rule for ids of configuration sections (`pve-configid`, `pve-storage-id`).
-fn config_id(id: &str) -> Vec<Problem> {
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    if id.len() >= 2 && id.starts_with(|c: char| c.is_ascii_alphabetic()) && id.chars().all(plain) {
+/// PVE's rule for ids of configuration sections (`pve-configid`), and of storages (`pve-storage-id`: dots too, but not at the
+/// end).
+fn config_id(id: &str, dots: bool) -> Vec<Problem> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_') || dots && c == '.';
+    let ends = !dots || id.ends_with(|c: char| c.is_ascii_alphanumeric());
+    if id.len() >= 2 && id.starts_with(|c: char| c.is_ascii_alphabetic()) && id.chars().all(plain) && ends {
         return Vec::new();
     }
-    let help = "two characters at least: letters, digits, `-`, `_` and `.`, a letter first; give another as `id`";
+    let help = "two characters at least: letters, digits, `-` and `_`, a letter first; give another as `id`";
     vec![Problem::new("id", format!("`{id}` is no id for PVE")).help(help)]
 }
 
@@ -257,7 +259,7 @@ const REQUIRED: [(&str, &[&str]); 9] = [
 
 /// What is wrong with a storage.
 pub fn storage(cx: &PlanContext<'_>, id: &str, spec: &Value) -> Vec<Problem> {
-    let mut problems = config_id(id);
+    let mut problems = config_id(id, true);
     let list = cx.seen.index.lists.get(&query("/storage")).and_then(|list| list.as_ref().ok());
     let there =
         list.and_then(|list| list.as_array()).is_some_and(|rows| rows.iter().any(|r| member(r, "storage") == id));
@@ -278,7 +280,7 @@ pub fn storage(cx: &PlanContext<'_>, id: &str, spec: &Value) -> Vec<Problem> {
 
 /// What is wrong with a backup job.
 pub fn backup(cx: &PlanContext<'_>, id: &str, spec: &Value) -> Vec<Problem> {
-    let mut problems = config_id(id);
+    let mut problems = config_id(id, false);
     let fields = [
         ("vmids", "vmid"),
         ("retention", "prune-backups"),
