@@ -2,7 +2,7 @@
 
 use crate::kinds::objects::object::Object;
 use crate::kinds::objects::table::{
-    AclEntry, BackupJob, FirewallAlias, Group, IpSet, Role, SecurityGroup, Storage, User,
+    AclEntry, BackupJob, FirewallAlias, FirewallOptions, Group, IpSet, Role, SecurityGroup, Storage, User,
 };
 use crate::kinds::{
     container::ContainerKind, guest_template::GuestTemplateKind, pool::PoolKind, virtual_machine::VirtualMachineKind,
@@ -14,7 +14,7 @@ use std::marker::PhantomData;
 
 /// All kinds, in the order in which `explain` and the schemas list them, and in which objects are made: what is deleted goes
 /// in the opposite order.
-pub static KINDS: [&dyn AnyKind; 13] = [
+pub static KINDS: [&dyn AnyKind; 14] = [
     &Entry::<PoolKind>(PhantomData),
     &Entry::<Object<Role>>(PhantomData),
     &Entry::<Object<Group>>(PhantomData),
@@ -28,6 +28,7 @@ pub static KINDS: [&dyn AnyKind; 13] = [
     &Entry::<VirtualMachineKind>(PhantomData),
     &Entry::<ContainerKind>(PhantomData),
     &Entry::<Object<BackupJob>>(PhantomData),
+    &Entry::<Object<FirewallOptions>>(PhantomData),
 ];
 
 /// The names of everything that a manifest may be, sets of guests included.

@@ -203,9 +203,15 @@ fn declared(desired: &DesiredSet, bound: &Identities, to: ResourceRef) -> Option
     if desired.resources.contains_key(&to) {
         return Some(to);
     }
-    let is =
-        |identity: &Identity| matches!(identity, Identity::Object { kind, id } if *kind == to.kind && *id == to.name);
-    bound.known.iter().find(|(_, identity)| is(identity)).map(|(resource, _)| resource.clone())
+    let is = |(resource, identity): &(&ResourceRef, &Identity)| {
+        let same = match identity {
+            Identity::Object { id, .. } => *id == to.name,
+            Identity::Guest { vmid, .. } => vmid.to_string() == to.name,
+            Identity::Pool(_) => false,
+        };
+        same && resource.kind == to.kind
+    };
+    bound.known.iter().find(is).map(|(resource, _)| resource.clone())
 }
 
 /// A guest that is there, on a node that its manifest does not name.

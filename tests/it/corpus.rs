@@ -567,7 +567,7 @@ spec:
 apiVersion: pvectl/v1alpha1
 kind: Storage
 metadata: {name: vault, annotations: {pvectl/take-over: 'true'}}
-spec: {type: nfs, server: 10.0.0.3, content: [iso, backup, snippets], disable: true, options: {options: 'vers=4.2'}}
+spec: {type: nfs, server: 10.0.0.3, export: /vault, content: [iso, backup, snippets], disable: true, options: {options: 'vers=4.2'}}
 ---
 {apiVersion: pvectl/v1alpha1, kind: Pool, metadata: {name: front}, spec: {}}
 ---
@@ -580,7 +580,7 @@ spec: {schedule: 'sat 04:00', storage: vault, pool: front, enabled: false, optio
 apiVersion: pvectl/v1alpha1
 kind: Storage
 metadata: {name: vault}
-spec: {type: nfs}
+spec: {type: nfs, server: 10.0.0.3, export: /vault}
 ---
 {apiVersion: pvectl/v1alpha1, kind: Pool, metadata: {name: front}, spec: {}}
 ---

@@ -287,6 +287,8 @@ struct Ready {
     start: World,
     set: DesiredSet,
     wanted: Value,
+    /// All that is not ours, as it is at the end. What cannot carry a marker looks like a stranger, and is changed.
+    strangers: Value,
     /// The requests that are wounded, by number.
     requests: Vec<usize>,
 }
@@ -316,7 +318,11 @@ fn ready(scenario: &Scenario) -> Ready {
         scenario.name,
         orphans(&world)
     );
-    Ready { name: scenario.name, start, set, wanted: normal(&world), requests }
+    let foreign = strangers(&world);
+    if set.resources.values().all(|want| want.kind.marks()) {
+        assert!(foreign == strangers(&start), "{}: strangers were touched even without faults", scenario.name);
+    }
+    Ready { name: scenario.name, start, set, wanted: normal(&world), strangers: foreign, requests }
 }
 
 /// Notes that the fault itself wrote on strangers.
@@ -369,7 +375,7 @@ fn case(ready: &Ready, n: usize, wound: &Wound) -> Result<(), String> {
     lab.sim.finish_tasks();
     let world = lab.world();
     same("another end", &ready.wanted, &normal(&world))?;
-    same("strangers were touched", &strangers(&ready.start), &strangers(&world))?;
+    same("strangers were touched", &ready.strangers, &strangers(&world))?;
     let left = orphans(&world);
     if left.is_empty() { Ok(()) } else { Err(format!("volumes without a guest: {left:?}")) }
 }

@@ -167,7 +167,8 @@ fn catches(law: Law, mutant: Subject) {
 #[test]
 fn every_kind_has_a_life() {
     let text: String = LIVES.iter().flat_map(|l| l.states).copied().collect();
-    for kind in KINDS {
+    // Options that are always there have neither beginning nor end: what they do stands in `objects.rs`.
+    for kind in KINDS.iter().filter(|k| k.name() != "FirewallOptions") {
         assert!(text.contains(&format!("kind: {}", kind.name())), "no life of {}", kind.name());
     }
 }

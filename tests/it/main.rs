@@ -8,6 +8,7 @@ mod world;
 mod corpus;
 
 mod laws;
+mod objects;
 
 mod faults;
 

@@ -10,6 +10,7 @@ pub mod table;
 pub mod access;
 pub mod firewall;
 pub mod storage;
+pub mod switches;
 
 pub mod content;
 pub mod form;

@@ -10,7 +10,7 @@ use crate::kinds::objects::content::{self, member};
 use crate::kinds::objects::form::Form;
 use crate::kinds::objects::row::{Field, Holds, Mark, Reset, Row, Verb, query};
 use crate::kinds::objects::{members, rules};
-use crate::pve::request::{Call, Query};
+use crate::pve::request::{Call, Method, Query};
 use crate::resource::index::Index;
 use crate::resource::kind::{DecodeError, Kind, Listed, PlanContext};
 use crate::resource::marker::Marker;
@@ -18,7 +18,7 @@ use crate::resource::merge::{Cause, Difference, Fields, merge};
 use crate::resource::observation::Observation;
 use crate::resource::privilege::require;
 use crate::resource::reference::{Claim, Identity, Reference};
-use crate::resource::step::{Action, Change, Delta, Impact, Problem, Step};
+use crate::resource::step::{Action, Change, Delta, Impact, Note, Problem, Step};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -138,6 +138,9 @@ impl<D: Described> Kind for Object<D> {
     fn reads(identity: &Identity, _spec: Option<&D::Spec>, index: &Index) -> Vec<Query> {
         let row = D::ROW;
         let id = id_of(identity);
+        if let Some(alone) = &row.alone {
+            return (alone.path)(id, index).map(Query::new).into_iter().collect();
+        }
         let is_there =
             listed(row, index).ok().flatten().is_some_and(|list| rows(row, list).iter().any(|(i, _)| i == id));
         if is_there { row.held(id).into_iter().collect() } else { Vec::new() }
@@ -145,6 +148,14 @@ impl<D: Described> Kind for Object<D> {
 
     fn list(seen: &Observation) -> Vec<Listed> {
         let row = D::ROW;
+        if let Some(alone) = &row.alone {
+            let one = |id: String| Listed {
+                name: id.clone(),
+                identity: Identity::Object { kind: Self::NAME, id },
+                marker: None,
+            };
+            return (alone.ids)(&seen.index).into_iter().map(one).collect();
+        }
         let Ok(Some(list)) = listed(row, &seen.index) else { return Vec::new() };
         let one = |(id, object): (String, Value)| {
             let marker = marker_of(row, &object).1;
@@ -179,6 +190,16 @@ impl<D: Described> Kind for Object<D> {
     fn decode(identity: &Identity, seen: &Observation) -> Result<Option<Seen>, DecodeError> {
         let row = D::ROW;
         let id = id_of(identity);
+        if let Some(alone) = &row.alone {
+            let answer = (alone.path)(id, &seen.index).and_then(|path| seen.answer(&Query::new(path)));
+            let mut object = match answer {
+                None => return Ok(None),
+                Some(Ok(value)) => Value::clone(value),
+                Some(Err(error)) => return Err(DecodeError { message: error.to_string() }),
+            };
+            object["id"] = id.into();
+            return Ok(Some(Seen { row: object, held: Value::Null, comment: String::new(), marker: None }));
+        }
         let Some(list) = listed(row, &seen.index)? else { return Ok(None) };
         let Some((_, object)) = rows(row, list).into_iter().find(|(i, _)| i == id) else { return Ok(None) };
         let held = match row.held(id).map(|q| seen.answer(&q)) {
@@ -325,6 +346,15 @@ fn plan(row: &Row, cx: &PlanContext<'_>, desired: Option<Value>, observed: Optio
         // PVE hides what one may not see: without this, absence would be a guess.
         require(cx, &mut delta, row.audit.0, row.audit.1);
     }
+    if let Some(alone) = &row.alone {
+        match observed {
+            Some(seen) => delta.problems.extend((alone.refuse)(cx, id, &spec, &seen.row)),
+            None => {
+                unseen(cx, id, &mut delta);
+                return delta;
+            }
+        }
+    }
     if !delta.problems.is_empty() {
         return delta;
     }
@@ -374,7 +404,7 @@ fn plan(row: &Row, cx: &PlanContext<'_>, desired: Option<Value>, observed: Optio
             }
             delta.problems.extend(differences.iter().filter_map(|d| fixed(row, id, d)));
             delta.steps.extend(held.unwrap_or_default());
-            delta.steps.extend(update(row, id, &fields, seen, &differences, comment.as_deref()));
+            delta.steps.extend(update(row, (id, &cx.seen.index), &fields, seen, &differences, comment.as_deref()));
             if !delta.steps.is_empty() {
                 delta.action = Action::Update;
             }
@@ -384,6 +414,30 @@ fn plan(row: &Row, cx: &PlanContext<'_>, desired: Option<Value>, observed: Optio
         may_modify(row, cx, id, &mut delta);
     }
     delta
+}
+
+/// What belongs to something that is not there yet, does not answer, or never will be there.
+fn unseen(cx: &PlanContext<'_>, id: &str, delta: &mut Delta) {
+    let (scope, of) = id.split_once('/').unwrap_or((id, id));
+    let index = &cx.seen.index;
+    let row = index.guests.values().find(|g| g.vmid.to_string() == of);
+    let node = row.map_or(of, |row| row.node.as_str());
+    if index.nodes.get(node).is_some_and(|n| !n.online) {
+        delta.notes.push(Note::NodeOffline(node.to_owned()));
+        return;
+    }
+    let is = |identity: &Identity| matches!(identity, Identity::Guest { vmid, .. } if vmid.to_string() == of);
+    match cx.identities.iter().find(|(_, identity)| is(identity)) {
+        Some((resource, _)) => {
+            delta.action = Action::Update;
+            delta.notes.push(Note::Waiting(resource.clone()));
+        }
+        None if scope == "guest" => delta.problems.push(
+            Problem::new("vmid", format!("there is no guest {of}"))
+                .help("no manifest of the set declares it, and it is not on the cluster: mend the number"),
+        ),
+        None => {}
+    }
 }
 
 fn may_modify(row: &Row, cx: &PlanContext<'_>, id: &str, delta: &mut Delta) {
@@ -440,7 +494,7 @@ fn comment(
 /// The request that changes what differs, and the marker with it.
 fn update(
     row: &Row,
-    id: &str,
+    (id, index): (&str, &Index),
     fields: &Fields,
     seen: &Seen,
     differences: &[Difference],
@@ -453,7 +507,10 @@ fn update(
     if changed.is_empty() && !marked {
         return None;
     }
-    let mut call = row.call(&row.update, id);
+    let mut call = match row.alone.as_ref().and_then(|alone| (alone.path)(id, index)) {
+        Some(path) => Call::new(Method::Put, path).with("digest", member(&seen.row, "digest")),
+        None => row.call(&row.update, id),
+    };
     if row.update.whole {
         for field in row.fields {
             let now = fields.get(field.path).cloned().or_else(|| current(row, seen, field.path));
@@ -515,7 +572,7 @@ fn not_ours(row: &Row, cx: &PlanContext<'_>, id: &str, seen: &Seen, differences:
         );
     }
     let taken = cx.adopt || cx.annotations.get(TAKE_OVER).is_some_and(|v| v == "true");
-    let blank = row.blank && differences.iter().all(|d| d.from.is_none());
+    let blank = row.alone.is_some() && differences.iter().all(|d| d.from.is_none());
     if row.mark != Mark::Nowhere || taken || blank {
         return None;
     }
@@ -565,6 +622,13 @@ fn dangling(row: &Row, cx: &PlanContext<'_>, spec: &Value) -> Vec<Problem> {
 }
 
 fn removal(row: &Row, cx: &PlanContext<'_>, id: &str, seen: &Seen, delta: &mut Delta) {
+    if row.alone.is_some() {
+        delta.problems.push(
+            Problem::new("", "options of the firewall are always there, and cannot be deleted")
+                .help("write the values that they shall have, and apply; what leaves the manifest stays as it is"),
+        );
+        return;
+    }
     delta.action = Action::Delete;
     may_modify(row, cx, id, delta);
     if row.own.is_some_and(|own| member(&seen.row, own) == "1") || row.stays.contains(&id) {

@@ -2,7 +2,7 @@
 
 use crate::kinds::objects::form::Form;
 use crate::pve::request::{Call, Method, Query, segment};
-use crate::resource::index::text;
+use crate::resource::index::{Index, text};
 use crate::resource::kind::PlanContext;
 use crate::resource::reference::Reference;
 use crate::resource::step::{Limit, Problem};
@@ -62,12 +62,22 @@ pub struct Row {
     pub settled: fn(&str) -> bool,
     /// Members of PVE's row that are no option.
     pub hidden: &'static [&'static str],
-    /// Whether it is always there, and only options are set.
-    pub blank: bool,
+    /// Where it is, for what is no entry of a list but always there.
+    pub alone: Option<Alone>,
     /// What an export says besides fields, from the id and PVE's row.
     pub export: fn(id: &str, object: &Value) -> Map<String, Value>,
     /// A column of `get`: header and member of the row.
     pub columns: &'static [(&'static str, &'static str)],
+}
+
+/// An object that is always there, and whose options are all that can be changed.
+pub struct Alone {
+    /// Where it is read and written; `None`: what it belongs to is not there.
+    pub path: fn(id: &str, index: &Index) -> Option<String>,
+    /// The ids that `get` shows.
+    pub ids: fn(index: &Index) -> Vec<String>,
+    /// Why it may not become what the spec says, by what it is now.
+    pub refuse: fn(cx: &PlanContext<'_>, id: &str, spec: &Value, now: &Value) -> Option<Problem>,
 }
 
 /// A field that names another object.
@@ -203,7 +213,7 @@ impl Row {
 
     /// The read that lists its objects, and those that it refers to.
     pub fn lists(&self) -> Vec<Query> {
-        let mut all = vec![query(self.list)];
+        let mut all: Vec<Query> = if self.alone.is_some() { Vec::new() } else { vec![query(self.list)] };
         all.extend(self.refers.iter().map(|r| r.list).chain(self.also.iter().copied()).map(query));
         all
     }

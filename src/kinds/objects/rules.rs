@@ -55,7 +55,7 @@ pub fn normal(list: &Value) -> Vec<Rule> {
             let value = value.trim().to_owned();
             if option == "enable" {
                 rule.insert(option, if value == "0" { "0" } else { "1" }.to_owned());
-            } else if !value.is_empty() && !(option == "log" && value == "nolog") {
+            } else if !(value.is_empty() || option == "log" && value == "nolog") {
                 rule.insert(option, value);
             }
         }
@@ -85,15 +85,13 @@ pub fn export(rule: &Rule) -> Value {
     let mut out = Map::new();
     for (option, field) in KEYS {
         match rule.get(option) {
-            Some(value) if option == "enable" => {
-                if value == "0" {
-                    out.insert(field.to_owned(), false.into());
-                }
+            Some(value) if option == "enable" && value == "0" => {
+                out.insert(field.to_owned(), false.into());
             }
-            Some(value) => {
+            Some(value) if option != "enable" => {
                 out.insert(field.to_owned(), value.as_str().into());
             }
-            None => {}
+            Some(_) | None => {}
         }
     }
     out.into()

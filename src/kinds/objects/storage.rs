@@ -1,5 +1,7 @@
 //! Definitions of storages, and jobs that back guests up to them.
 
+use crate::kinds::objects::content::member;
+use crate::kinds::objects::row::query;
 use crate::resource::kind::PlanContext;
 use crate::resource::reference::Reference;
 use crate::resource::step::Problem;
@@ -204,13 +206,15 @@ pub fn is_settled(option: &str) -> bool {
     SETTLED.contains(&option)
 }
 
-/// PVE's rule for ids of configuration sections (`pve-configid`, `pve-storage-id`).
-fn config_id(id: &str) -> Vec<Problem> {
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    if id.len() >= 2 && id.starts_with(|c: char| c.is_ascii_alphabetic()) && id.chars().all(plain) {
+/// PVE's rule for ids of configuration sections (`pve-configid`), and of storages (`pve-storage-id`: dots too, but not at the
+/// end).
+fn config_id(id: &str, dots: bool) -> Vec<Problem> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_') || dots && c == '.';
+    let ends = !dots || id.ends_with(|c: char| c.is_ascii_alphanumeric());
+    if id.len() >= 2 && id.starts_with(|c: char| c.is_ascii_alphabetic()) && id.chars().all(plain) && ends {
         return Vec::new();
     }
-    let help = "two characters at least: letters, digits, `-`, `_` and `.`, a letter first; give another as `id`";
+    let help = "two characters at least: letters, digits, `-` and `_`, a letter first; give another as `id`";
     vec![Problem::new("id", format!("`{id}` is no id for PVE")).help(help)]
 }
 
@@ -240,9 +244,35 @@ fn options(spec: &Value, fields: &[(&str, &str)]) -> Vec<Problem> {
     problems
 }
 
+/// What a type cannot be defined without (`PVE::Storage::*Plugin`, options that are not `optional`; some are recorded).
+const REQUIRED: [(&str, &[&str]); 9] = [
+    ("dir", &["path"]),
+    ("btrfs", &["path"]),
+    ("nfs", &["server", "export"]),
+    ("cifs", &["server", "share"]),
+    ("lvm", &["vgname"]),
+    ("lvmthin", &["vgname", "thinpool"]),
+    ("zfspool", &["pool"]),
+    ("pbs", &["server", "datastore"]),
+    ("iscsi", &["portal", "target"]),
+];
+
 /// What is wrong with a storage.
-pub fn storage(id: &str, spec: &Value) -> Vec<Problem> {
-    let mut problems = config_id(id);
+pub fn storage(cx: &PlanContext<'_>, id: &str, spec: &Value) -> Vec<Problem> {
+    let mut problems = config_id(id, true);
+    let list = cx.seen.index.lists.get(&query("/storage")).and_then(|list| list.as_ref().ok());
+    let there =
+        list.and_then(|list| list.as_array()).is_some_and(|rows| rows.iter().any(|r| member(r, "storage") == id));
+    let kind = spec["type"].as_str().unwrap_or_default();
+    let required = REQUIRED.iter().find(|(known, _)| *known == kind).map_or(&[][..], |(_, required)| required);
+    for option in required.iter().filter(|_| !there) {
+        if spec[*option].is_null() && spec["options"][*option].is_null() {
+            problems.push(
+                Problem::new("", format!("a storage of type `{kind}` needs `{option}`"))
+                    .help("PVE makes none without it: write it in the spec"),
+            );
+        }
+    }
     let fields = [("content", "content"), ("nodes", "nodes"), ("retention", "prune-backups"), ("type", "type")];
     problems.extend(options(spec, &fields));
     problems
@@ -250,7 +280,7 @@ pub fn storage(id: &str, spec: &Value) -> Vec<Problem> {
 
 /// What is wrong with a backup job.
 pub fn backup(cx: &PlanContext<'_>, id: &str, spec: &Value) -> Vec<Problem> {
-    let mut problems = config_id(id);
+    let mut problems = config_id(id, false);
     let fields = [
         ("vmids", "vmid"),
         ("retention", "prune-backups"),

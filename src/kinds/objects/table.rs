@@ -5,8 +5,9 @@ use crate::kinds::objects::access;
 use crate::kinds::objects::firewall as fw;
 use crate::kinds::objects::form::Form;
 use crate::kinds::objects::object::Described;
-use crate::kinds::objects::row::{Field, Holds, Mark, Refer, Reset, Row, Verb, With};
+use crate::kinds::objects::row::{Alone, Field, Holds, Mark, Refer, Reset, Row, Verb, With};
 use crate::kinds::objects::storage;
+use crate::kinds::objects::switches;
 use crate::pve::request::Method;
 use crate::resource::kind::PlanContext;
 use crate::resource::reference::{Identity, Reference, ResourceRef};
@@ -77,7 +78,7 @@ const PLAIN: Row = Row {
     options: false,
     hidden: &[],
     settled: |_| false,
-    blank: false,
+    alone: None,
     export: export_id,
     columns: &[],
 };
@@ -263,7 +264,7 @@ pub static STORAGE: Row = Row {
     limit: Limit::File("storage.cfg"),
     audit: ("/storage", "Datastore.Audit"),
     modify: ("/storage", "Datastore.Allocate"),
-    check: |_, id, spec| storage::storage(id, spec),
+    check: storage::storage,
     options: true,
     hidden: &["digest"],
     settled: storage::is_settled,
@@ -311,6 +312,36 @@ pub static BACKUP_JOB: Row = Row {
     ..PLAIN
 };
 
+/// Options of the firewall. Each scope has its own digest.
+pub static FIREWALL_OPTIONS: Row = Row {
+    kind: "FirewallOptions",
+    word: "firewall options",
+    id: &["id"],
+    fields: &[
+        Field::new("enable", "enable", Form::Flag),
+        Field::new("policyIn", "policy_in", Form::Text),
+        Field::new("policyOut", "policy_out", Form::Text),
+        Field::new("policyForward", "policy_forward", Form::Text),
+        Field::new("logLevelIn", "log_level_in", Form::Text),
+        Field::new("logLevelOut", "log_level_out", Form::Text),
+        Field::new("dhcp", "dhcp", Form::Flag),
+        Field::new("ipfilter", "ipfilter", Form::Flag),
+        Field::new("macfilter", "macfilter", Form::Flag),
+        Field::new("ndp", "ndp", Form::Flag),
+        Field::new("radv", "radv", Form::Flag),
+        Field::new("ebtables", "ebtables", Form::Flag),
+        Field::new("nftables", "nftables", Form::Flag),
+        Field::new("logRatelimit", "log_ratelimit", Form::Text),
+    ],
+    claim: switches::scope,
+    check: switches::check,
+    alone: Some(Alone { path: switches::path, ids: switches::scopes, refuse: switches::shuts_out }),
+    refs: switches::refs,
+    export: switches::export,
+    columns: &[("ENABLE", "enable"), ("IN", "policy_in"), ("OUT", "policy_out")],
+    ..PLAIN
+};
+
 macro_rules! described {
     ($($name:ident, $spec:ty, $row:ident, $doc:literal;)*) => {$(
         #[doc = $doc]
@@ -330,6 +361,7 @@ described! {
     AclEntry, access::AclEntrySpec, ACL_ENTRY, "The kind `AclEntry`.";
     Storage, storage::StorageSpec, STORAGE, "The kind `Storage`.";
     BackupJob, storage::BackupJobSpec, BACKUP_JOB, "The kind `BackupJob`.";
+    FirewallOptions, switches::FirewallOptionsSpec, FIREWALL_OPTIONS, "The kind `FirewallOptions`.";
     IpSet, fw::IpSetSpec, IP_SET, "The kind `IpSet`.";
     FirewallAlias, fw::FirewallAliasSpec, ALIAS, "The kind `FirewallAlias`.";
     SecurityGroup, fw::SecurityGroupSpec, SECURITY_GROUP, "The kind `SecurityGroup`.";
