@@ -58,7 +58,8 @@ fn may_answer(row: &std::sync::Arc<GuestRow>, seen: &Observation) -> bool {
     online && willing && row.status == "running"
 }
 
-fn query(row: &GuestRow) -> Query {
+/// The read that asks a guest for its addresses.
+pub fn query(row: &GuestRow) -> Query {
     let rest = match row.guest {
         GuestType::Qemu => "agent/network-get-interfaces",
         GuestType::Lxc => "interfaces",
@@ -66,8 +67,8 @@ fn query(row: &GuestRow) -> Query {
     Query::new(format!("/nodes/{}/{}/{}/{rest}", row.node, row.guest, row.vmid))
 }
 
-/// Addresses in an answer, without the loopback's and those that lead no farther than the wire.
-fn read(answer: &Value) -> Vec<String> {
+/// Addresses in an answer of [`query`], without the loopback's and those that lead no farther than the wire.
+pub fn read(answer: &Value) -> Vec<String> {
     let list = if answer["result"].is_array() { &answer["result"] } else { answer };
     let mut out: Vec<String> = Vec::new();
     for card in list.as_array().into_iter().flatten().filter(|c| c["name"] != "lo") {
