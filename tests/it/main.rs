@@ -35,3 +35,5 @@ mod apidoc;
 mod guests;
 
 mod packets;
+
+mod network;

@@ -225,12 +225,12 @@ fn named(rule: &Rule) -> String {
     format!("{}{at}{off}", word("action"))
 }
 
-fn made(name: &str, on: bool) -> Rule {
+fn made(name: &str) -> Rule {
     let (group, slot) = name.split_once('@').unwrap_or((name, ""));
     let mut rule = Rule::from([
         ("type", "group".to_owned()),
         ("action", group.to_owned()),
-        ("enable", u8::from(on).to_string()),
+        ("enable", "1".to_owned()),
         ("comment", OURS.to_owned()),
     ]);
     if !slot.is_empty() {
@@ -306,22 +306,16 @@ pub fn steps(
     }
 }
 
-/// Our rules behind all others, in the order of the manifest: what is new is made off, put in its place, and switched on;
-/// what goes is taken out at the end.
+/// Our rules behind all others, in the order of the manifest; what goes is taken out at the end.
 fn rule_steps(cx: &PlanContext<'_>, seen: &Seen, want: &[String]) -> (Vec<Step>, Vec<Step>) {
     let have = rules::normal(&seen.rules);
     let ours = seen.ours();
     let others: Vec<Rule> = have.iter().filter(|r| !is_ours(r)).cloned().collect();
     let leaving: Vec<Rule> = ours.iter().filter(|r| !want.contains(&base_name(r))).cloned().collect();
-    let is_there = |name: &String| ours.iter().any(|r| base_name(r) == *name);
-    let behind = |on: bool| {
-        let new = want.iter().map(move |name| made(name, on || is_there(name)));
-        others.iter().cloned().chain(leaving.clone()).chain(new).collect::<Vec<Rule>>()
-    };
+    let new: Vec<Rule> = want.iter().map(|name| made(name)).collect();
     let mut list = List::new(cx, &seen.rules, have);
-    let mut before = list.edits(&behind(false));
-    before.extend(list.edits(&behind(true)));
-    let after = list.edits(&others.iter().cloned().chain(want.iter().map(|name| made(name, true))).collect::<Vec<_>>());
+    let before = list.edits(&[others.as_slice(), &leaving, &new].concat());
+    let after = list.edits(&[others, new].concat());
     (before, after)
 }
 
@@ -350,7 +344,7 @@ impl List {
 
     fn edits(&mut self, want: &[Rule]) -> Vec<Step> {
         let mut steps = Vec::new();
-        for next in script(&self.now, want) {
+        for next in script(&self.now, want, false) {
             let send = |call: Call, rule: &Rule| rule.iter().fold(call, |call, (key, value)| call.with(key, value));
             let of = |rule: &Rule| KEYS.iter().map(|k| rule.get(k).cloned().unwrap_or_default()).collect::<Vec<_>>();
             let at = |n: &usize| format!("{}/{n}", self.base);

@@ -4,7 +4,7 @@
 
 use crate::kinds::objects::content::{Work, member};
 use crate::kinds::objects::row::{Holds, Row};
-use crate::kinds::objects::script::{Edit, edit, script};
+use crate::kinds::objects::script::{Edit, Item, edit, script};
 use crate::pve::request::{Call, Method, Query, segment};
 use crate::resource::step::{Impact, Problem, Rows, Step};
 use serde_json::{Map, Value};
@@ -45,6 +45,24 @@ const OPTIONS: [&str; 13] = [
 
 /// A rule in normal form: PVE's members, without those that say nothing.
 pub type Rule = BTreeMap<&'static str, String>;
+
+impl Item for Rule {
+    fn is_alike(&self, other: &Rule) -> bool {
+        let decides = |rule: &Rule| {
+            rule.iter()
+                .filter(|(k, _)| !matches!(**k, "comment" | "log"))
+                .map(|(k, v)| (*k, v.clone()))
+                .collect::<Rule>()
+        };
+        decides(self) == decides(other)
+    }
+
+    fn switched(&self, on: bool) -> Rule {
+        let mut rule = self.clone();
+        rule.insert("enable", u8::from(on).to_string());
+        rule
+    }
+}
 
 /// Rules in their order, PVE's or a manifest's. A manifest's rule is on unless it says otherwise; PVE says so of each.
 pub fn normal(list: &Value) -> Vec<Rule> {
@@ -163,7 +181,7 @@ pub fn work(row: &Row, id: &str, raw: &Value, have: &[Rule], want: &[Rule]) -> W
     let mut now: Vec<Rule> = have.to_vec();
     let mut shown: Vec<Vec<String>> = raw.as_array().into_iter().flatten().map(values).collect();
     let base = format!("{}/{}", row.list, segment(id));
-    for next in script(have, want) {
+    for next in script(have, want, raw.is_null()) {
         let (title, call) = match &next {
             Edit::Insert(rule) => {
                 (format!("add rule `{}` to", line(rule)), send(Call::new(Method::Post, base.clone()), rule))

@@ -1,7 +1,5 @@
 //! The shortest way from one list to another for rules, which PVE inserts at the front only and moves one at a time.
 
-use std::collections::BTreeMap;
-
 /// One request on a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Edit<T> {
@@ -31,115 +29,71 @@ pub fn edit<T: Clone>(list: &mut Vec<T>, edit: &Edit<T>) {
     }
 }
 
-/// The edits that make `want` of `have`. What stays in its order is not touched; what is added comes before what goes is
-/// taken, so that no moment has less than both lists.
-pub fn script<T: Clone + PartialEq>(have: &[T], want: &[T]) -> Vec<Edit<T>> {
-    let goals = goals(have, want);
+/// What a script needs to know of its items.
+pub trait Item: Clone + PartialEq {
+    /// Whether two differ at most in what decides nothing: a comment, a log level.
+    fn is_alike(&self, other: &Self) -> bool;
+    /// The same, in force or not.
+    fn switched(&self, on: bool) -> Self;
+}
+
+/// The edits that make `want` of `have`, so that at every moment each packet fares as before or as after.
+///
+/// The first rule that fits decides. So what is new is put behind what goes, from first to last, and each is made off and
+/// switched on in its place, since PVE makes rules at the front; then what goes is taken from last to first. What is alike
+/// at both ends stays. A list that nobody asks yet (`fresh`) is simply filled.
+pub fn script<T: Item>(have: &[T], want: &[T], fresh: bool) -> Vec<Edit<T>> {
+    if fresh && have.is_empty() {
+        return want.iter().rev().cloned().map(Edit::Insert).collect();
+    }
+    let alike = |(a, b): &(&T, &T)| a.is_alike(b);
+    let first = have.iter().zip(want).take_while(alike).count();
+    let last = have[first..].iter().rev().zip(want[first..].iter().rev()).take_while(alike).count();
+    let (old, new) = (&have[first..have.len() - last], &want[first..want.len() - last]);
     let mut edits = Vec::new();
-    // Where each item of the list as it is now shall be; `None` for what goes.
-    let mut now: Vec<Option<usize>> = goals.clone();
-    for (at, goal) in goals.iter().enumerate() {
-        if let Some(goal) = goal.filter(|goal| have[at] != want[*goal]) {
-            edits.push(Edit::Change(at, want[goal].clone()));
+    for (at, (a, b)) in have.iter().zip(want).take(first).enumerate() {
+        if a != b {
+            edits.push(Edit::Change(at, b.clone()));
         }
     }
-    let steady = increasing(&goals);
-    let mut settled: Vec<usize> = steady;
-    let strays: Vec<usize> = goals.iter().flatten().copied().filter(|goal| !settled.contains(goal)).collect();
-    for goal in strays {
-        let from = now.iter().position(|g| *g == Some(goal)).unwrap_or_default();
-        let to = place(&now, &settled, goal);
-        edits.push(Edit::Move(from, to));
-        edit(&mut now, &Edit::Move(from, to));
-        settled.push(goal);
-    }
-    let missing: Vec<usize> = (0..want.len()).filter(|goal| !settled.contains(goal)).collect();
-    for goal in missing.into_iter().rev() {
-        edits.push(Edit::Insert(want[goal].clone()));
-        now.insert(0, Some(goal));
-        if now[1..].iter().flatten().any(|other| settled.contains(other) && *other < goal) {
-            let to = place(&now, &settled, goal);
-            edits.push(Edit::Move(0, to));
-            edit(&mut now, &Edit::Move(0, to));
+    for (back, (a, b)) in have.iter().rev().zip(want.iter().rev()).take(last).enumerate() {
+        if a != b {
+            edits.push(Edit::Change(have.len() - 1 - back, b.clone()));
         }
-        settled.push(goal);
     }
-    let doomed: Vec<usize> = (0..now.len()).filter(|at| now[*at].is_none()).collect();
-    edits.extend(doomed.into_iter().rev().map(Edit::Delete));
+    if let ([_], [new]) = (old, new) {
+        // One request is one moment.
+        edits.push(Edit::Change(first, new.clone()));
+        return edits;
+    }
+    if let Some(edit) = moved(old, new, first) {
+        edits.push(edit);
+        return edits;
+    }
+    let behind = first + old.len();
+    for (n, item) in new.iter().enumerate() {
+        let place = behind + n;
+        if place == 0 {
+            edits.push(Edit::Insert(item.clone()));
+            continue;
+        }
+        let off = item.switched(false);
+        edits.extend([Edit::Insert(off.clone()), Edit::Move(0, place + 1)]);
+        if off != *item {
+            edits.push(Edit::Change(place, item.clone()));
+        }
+    }
+    edits.extend((first..behind).rev().map(Edit::Delete));
     edits
 }
 
-/// Before which place an item goes: right behind the last settled one that comes before it.
-fn place(now: &[Option<usize>], settled: &[usize], goal: usize) -> usize {
-    let before = |g: &Option<usize>| g.is_some_and(|g| g < goal && settled.contains(&g));
-    now.iter().rposition(before).map_or(0, |at| at + 1)
-}
-
-/// For each item that is there, the place that it shall have: what is equal stays or moves, what is left between two that
-/// stay takes a new value, and the rest goes.
-fn goals<T: PartialEq>(have: &[T], want: &[T]) -> Vec<Option<usize>> {
-    let mut goals: Vec<Option<usize>> = vec![None; have.len()];
-    let kept = common(have, want);
-    let mut used: Vec<bool> = vec![false; want.len()];
-    for (a, b) in &kept {
-        goals[*a] = Some(*b);
-        used[*b] = true;
+/// One item that stands elsewhere, and nothing else: one request again.
+fn moved<T: Item>(old: &[T], new: &[T], first: usize) -> Option<Edit<T>> {
+    let last = old.len().checked_sub(1).filter(|_| old.len() == new.len())?;
+    if old.first() == new.last() && old[1..] == new[..last] {
+        return Some(Edit::Move(first, first + last + 1));
     }
-    for (at, goal) in goals.iter_mut().enumerate().filter(|(_, goal)| goal.is_none()) {
-        if let Some(free) = (0..want.len()).find(|b| !used[*b] && want[*b] == have[at]) {
-            *goal = Some(free);
-            used[free] = true;
-        }
-    }
-    let mut edges = vec![(0, 0)];
-    edges.extend(kept.iter().map(|(a, b)| (a + 1, b + 1)));
-    let ends = kept.iter().copied().chain([(have.len(), want.len())]);
-    for ((a, b), (end_a, end_b)) in edges.into_iter().zip(ends) {
-        let old = (a..end_a).filter(|at| goals[*at].is_none()).collect::<Vec<_>>();
-        let new = (b..end_b).filter(|goal| !used[*goal]).collect::<Vec<_>>();
-        for (at, goal) in old.into_iter().zip(new) {
-            goals[at] = Some(goal);
-            used[goal] = true;
-        }
-    }
-    goals
-}
-
-/// The longest common subsequence, as pairs of places.
-fn common<T: PartialEq>(have: &[T], want: &[T]) -> Vec<(usize, usize)> {
-    let mut longest = vec![vec![0_usize; want.len() + 1]; have.len() + 1];
-    for a in (0..have.len()).rev() {
-        for b in (0..want.len()).rev() {
-            longest[a][b] = match have[a] == want[b] {
-                true => longest[a + 1][b + 1] + 1,
-                false => longest[a + 1][b].max(longest[a][b + 1]),
-            };
-        }
-    }
-    let (mut a, mut b, mut pairs) = (0, 0, Vec::new());
-    while a < have.len() && b < want.len() {
-        if have[a] == want[b] {
-            pairs.push((a, b));
-            (a, b) = (a + 1, b + 1);
-        } else if longest[a + 1][b] >= longest[a][b + 1] {
-            a += 1;
-        } else {
-            b += 1;
-        }
-    }
-    pairs
-}
-
-/// The goals of a longest run of items that need not move.
-fn increasing(goals: &[Option<usize>]) -> Vec<usize> {
-    let mut best: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-    for goal in goals.iter().flatten() {
-        let before = best.range(..goal).map(|(_, run)| run).max_by_key(|run| run.len());
-        let mut run = before.cloned().unwrap_or_default();
-        run.push(*goal);
-        best.insert(*goal, run);
-    }
-    best.into_values().max_by_key(Vec::len).unwrap_or_default()
+    (old.last() == new.first() && old[..last] == new[1..]).then_some(Edit::Move(first + last, first))
 }
 
 #[cfg(test)]
@@ -147,34 +101,82 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn lists() -> impl Strategy<Value = Vec<u8>> {
-        prop::collection::vec(0..6_u8, 0..9)
+    /// A rule about some of eight packets: it lets them through or not, and may be off.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    struct Toy {
+        about: u8,
+        passes: bool,
+        on: bool,
+        comment: u8,
+    }
+
+    impl Item for Toy {
+        fn is_alike(&self, other: &Toy) -> bool {
+            Toy { comment: 0, ..self.clone() } == Toy { comment: 0, ..other.clone() }
+        }
+        fn switched(&self, on: bool) -> Toy {
+            Toy { on, ..self.clone() }
+        }
+    }
+
+    /// How each packet fares.
+    fn fates(list: &[Toy]) -> Vec<bool> {
+        let decides = |packet: u8| move |toy: &&Toy| toy.on && toy.about >> packet & 1 == 1;
+        (0..8).map(|packet| list.iter().find(decides(packet)).is_some_and(|toy| toy.passes)).collect()
+    }
+
+    fn lists() -> impl Strategy<Value = Vec<Toy>> {
+        let toy = (any::<u8>(), any::<bool>(), prop::bool::weighted(0.9), 0..2_u8);
+        let toy = toy.prop_map(|(about, passes, on, comment)| Toy { about: about & 0b1101, passes, on, comment });
+        prop::collection::vec(toy, 0..7)
     }
 
     proptest! {
         #[test]
-        fn any_list_becomes_any_other(have in lists(), want in lists()) {
-            let edits = script(&have, &want);
+        fn at_every_moment_each_packet_fares_as_before_or_as_after(have in lists(), want in lists()) {
+            let (before, after) = (fates(&have), fates(&want));
             let mut now = have.clone();
-            for step in &edits {
-                edit(&mut now, step);
+            for step in script(&have, &want, false) {
+                edit(&mut now, &step);
+                for (packet, fate) in fates(&now).into_iter().enumerate() {
+                    prop_assert!(fate == before[packet] || fate == after[packet], "packet {packet} after {step:?}: {now:?}");
+                }
             }
-            prop_assert_eq!(&now, &want);
-            let kept = common(&have, &want).len();
-            prop_assert!(edits.len() <= have.len() - kept + 2 * (want.len() - kept), "{edits:?}");
+            prop_assert_eq!(now, want);
         }
 
         #[test]
         fn nothing_is_done_to_what_is_right(list in lists()) {
-            prop_assert!(script(&list, &list).is_empty());
+            prop_assert!(script(&list, &list, false).is_empty());
+        }
+
+        #[test]
+        fn what_stands_at_both_ends_is_not_touched(list in lists(), new in lists(), at in any::<prop::sample::Index>()) {
+            let at = at.index(list.len() + 1);
+            let mut want = list.clone();
+            want.splice(at..at, new.clone());
+            let edits = script(&list, &want, false);
+            prop_assert!(edits.len() <= 3 * new.len(), "{edits:?}");
         }
     }
 
+    fn toy(about: u8) -> Toy {
+        Toy { about, passes: true, on: true, comment: 0 }
+    }
+
     #[test]
-    fn a_new_list_takes_one_request_a_rule_and_a_changed_rule_one() {
-        assert_eq!(script(&[], &[1, 2, 3]), [Edit::Insert(3), Edit::Insert(2), Edit::Insert(1)]);
-        assert_eq!(script(&[1, 2, 3], &[1, 9, 3]), [Edit::Change(1, 9)]);
-        assert_eq!(script(&[1, 2, 3], &[3, 1, 2]), [Edit::Move(2, 0)]);
-        assert_eq!(script(&[1, 2, 3], &[1, 3]), [Edit::Delete(1)]);
+    fn the_fewest_requests_where_they_are_safe() {
+        let [a, b, c, x] = [1, 2, 4, 8].map(toy);
+        let list = [a.clone(), b.clone(), c.clone()];
+        let fresh = script(&[], &list, true);
+        assert_eq!(fresh, [Edit::Insert(c.clone()), Edit::Insert(b.clone()), Edit::Insert(a.clone())]);
+        assert_eq!(script(&list, &[a.clone(), x.clone(), c.clone()], false), [Edit::Change(1, x.clone())]);
+        assert_eq!(script(&list, &[c.clone(), a.clone(), b.clone()], false), [Edit::Move(2, 0)]);
+        assert_eq!(script(&list, &[b.clone(), c.clone(), a.clone()], false), [Edit::Move(0, 3)]);
+        assert_eq!(script(&list, &[a.clone(), c.clone()], false), [Edit::Delete(1)]);
+        let edits = script(&list, &[a.clone(), b.clone(), c.clone(), x.clone()], false);
+        assert_eq!(edits, [Edit::Insert(x.switched(false)), Edit::Move(0, 4), Edit::Change(3, x)]);
+        let named = Toy { comment: 1, ..b };
+        assert_eq!(script(&list, &[a, named.clone(), c], false), [Edit::Change(1, named)]);
     }
 }
