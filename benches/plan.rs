@@ -20,7 +20,7 @@ fn pure(criterion: &mut Criterion) {
     for guests in [1_000, 10_000, 100_000] {
         let (lab, set) = fleet::fleet(4, guests);
         let (api, clock) = (lab.sim.api(), lab.sim.clock());
-        let seen = world::run(observe(&api, &clock, &set, &KINDS, false)).expect("the cluster can be read");
+        let seen = world::run(observe(&api, &clock, &set, &KINDS, &world::plain())).expect("the cluster can be read");
         group.bench_function(format!("{guests} guests"), |b| {
             b.iter(|| black_box(plan(&set, &seen, &KINDS, &world::plain())))
         });

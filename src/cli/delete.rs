@@ -46,9 +46,10 @@ fn delete_by_name(job: &Job<'_>, kind: &str, names: &[String]) -> Ended {
     let ended = block_on(async {
         let cluster = session.cluster();
         let nothing = DesiredSet { set: String::new(), resources: BTreeMap::new() };
-        let seen = observe(cluster.api, cluster.clock, &nothing, &[kind], true)
-            .await
-            .map_err(|e| Failure::wire(exit::FAILED, &e))?;
+        let seen =
+            observe(cluster.api, cluster.clock, &nothing, &[kind], &Settings { prune: true, ..Settings::default() })
+                .await
+                .map_err(|e| Failure::wire(exit::FAILED, &e))?;
         let listed = kind.list(&seen);
         let mut sets: BTreeMap<String, BTreeSet<ResourceRef>> = BTreeMap::new();
         for name in names {

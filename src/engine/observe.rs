@@ -1,6 +1,7 @@
 //! Two rounds of reads: the index, then what the planner and the kinds ask for. Nothing is asked twice in a pass.
 
 use crate::base::clock::Clock;
+use crate::plan::assemble::Settings;
 use crate::plan::desired::DesiredSet;
 use crate::plan::identify;
 use crate::pve::api::Api;
@@ -81,16 +82,18 @@ pub async fn index(api: &dyn Api, clock: &dyn Clock, lists: &BTreeSet<Query>) ->
     Ok(index)
 }
 
-/// Everything that a plan of the set needs; to prune, also the lists of kinds that no manifest names any more.
+/// Everything that a plan of the set needs; to delete, also the lists of kinds that no manifest names any more.
 pub async fn observe(
     api: &dyn Api,
     clock: &dyn Clock,
     desired: &DesiredSet,
     kinds: &[&'static dyn AnyKind],
-    prune: bool,
+    settings: &Settings,
 ) -> Result<Observation, PveError> {
     let named = |kind: &&&'static dyn AnyKind| desired.resources.keys().any(|r| r.kind == kind.name());
-    let lists = kinds.iter().filter(|k| named(k) || prune && k.marks()).flat_map(|k| k.lists()).collect();
+    let doomed = |kind: &&&'static dyn AnyKind| settings.delete.iter().any(|r| r.kind == kind.name());
+    let wanted = kinds.iter().filter(|k| named(k) || doomed(k) || settings.prune && k.marks());
+    let lists = wanted.flat_map(|k| k.lists()).collect();
     let index = index(api, clock, &lists).await?;
     let reads = identify::reads(desired, &index, kinds);
     read_all(api, clock, index, reads).await

@@ -42,7 +42,7 @@ fn planning_is_pure() {
     let (lab, set) = fleet(NODES, 500);
     lab.sim.with_world(|world| (1000..1100).for_each(|vmid| world.edit_guest(vmid, "cores", Some("7"))));
     let (api, clock) = (lab.sim.api(), lab.sim.clock());
-    let seen = run(observe(&api, &clock, &set, &KINDS, false)).expect("the cluster can be read");
+    let seen = run(observe(&api, &clock, &set, &KINDS, &plain())).expect("the cluster can be read");
     let requests = lab.sim.requests();
     let first = plan(&set, &seen, &KINDS, &plain());
     assert_eq!(first.deltas.iter().filter(|d| !d.steps.is_empty()).count(), 100, "{}", differences(&first));

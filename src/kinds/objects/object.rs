@@ -164,18 +164,18 @@ impl<D: Described> Kind for Object<D> {
     fn columns(entry: &Listed, seen: &Observation) -> Vec<(&'static str, String)> {
         let row = D::ROW;
         let id = id_of(&entry.identity);
-        let Ok(Some(observed)) = Self::decode(&entry.identity, seen) else { return Vec::new() };
-        let mut columns = Vec::new();
-        if id != entry.name {
-            columns.push(("ID", id.to_owned()));
-        }
-        columns.extend(row.columns.iter().map(|(head, key)| (*head, content::member(&observed.row, key))));
+        // What could not be read is shown without its values.
+        let observed = Self::decode(&entry.identity, seen).ok().flatten();
+        let of = |key: &str| observed.as_ref().map_or_else(String::new, |o| content::member(&o.row, key));
+        let mut columns = vec![("ID", id.to_owned())];
+        columns.extend(row.columns.iter().map(|(head, key)| (*head, of(key))));
         if let Some(field) = content::field(row.holds) {
             let head = if field == "members" { "MEMBERS" } else { "RULES" };
-            columns.push((head, observed.held.as_array().map_or(0, Vec::len).to_string()));
+            let held = observed.as_ref().and_then(|o| o.held.as_array());
+            columns.push((head, held.map_or_else(String::new, |held| held.len().to_string())));
         }
         if row.mark != Mark::Nowhere {
-            columns.push(("COMMENT", observed.comment));
+            columns.push(("COMMENT", observed.map(|o| o.comment).unwrap_or_default()));
         }
         columns
     }
