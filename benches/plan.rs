@@ -23,7 +23,7 @@ fn pure(criterion: &mut Criterion) {
         let (api, clock) = (lab.sim.api(), lab.sim.clock());
         let names = lab.sim.names();
         let cluster = Cluster { api: &api, clock: &clock, kinds: &KINDS, names: &names };
-        let seen = world::run(observe(&cluster, &set, false)).expect("the cluster can be read");
+        let seen = world::run(observe(&cluster, &set, &world::plain())).expect("the cluster can be read");
         group.bench_function(format!("{guests} guests"), |b| {
             b.iter(|| black_box(plan(&set, &seen, &KINDS, &world::plain())))
         });

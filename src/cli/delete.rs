@@ -47,7 +47,8 @@ fn delete_by_name(job: &Job<'_>, kind: &str, names: &[String]) -> Ended {
     let ended = block_on(async {
         let cluster = session.cluster();
         let nothing = DesiredSet { set: String::new(), resources: BTreeMap::new() };
-        let seen = observe(&Cluster { kinds: &[kind], ..cluster }, &nothing, true)
+        let settings = Settings { prune: true, ..Settings::default() };
+        let seen = observe(&Cluster { kinds: &[kind], ..cluster }, &nothing, &settings)
             .await
             .map_err(|e| Failure::wire(exit::FAILED, &e))?;
         let listed = kind.list(&seen);

@@ -3,6 +3,7 @@
 use crate::base::clock::Clock;
 use crate::base::resolver::{Resolution, Resolver};
 use crate::engine::reconcile::Cluster;
+use crate::plan::assemble::Settings;
 use crate::plan::desired::DesiredSet;
 use crate::plan::identify;
 use crate::pve::api::Api;
@@ -93,11 +94,17 @@ async fn resolve(names: &dyn Resolver, desired: &DesiredSet) -> BTreeMap<String,
     futures::stream::iter(asked).buffer_unordered(READS_AT_ONCE).collect().await
 }
 
-/// Everything that a plan of the set needs; to prune, also the lists of kinds that no manifest names any more.
-pub async fn observe(cluster: &Cluster<'_>, desired: &DesiredSet, prune: bool) -> Result<Observation, PveError> {
+/// Everything that a plan of the set needs; to delete, also the lists of kinds that no manifest names any more.
+pub async fn observe(
+    cluster: &Cluster<'_>,
+    desired: &DesiredSet,
+    settings: &Settings,
+) -> Result<Observation, PveError> {
     let Cluster { api, clock, kinds, names } = *cluster;
     let named = |kind: &&&'static dyn AnyKind| desired.resources.keys().any(|r| r.kind == kind.name());
-    let lists = kinds.iter().filter(|k| named(k) || prune && k.marks()).flat_map(|k| k.lists()).collect();
+    let doomed = |kind: &&&'static dyn AnyKind| settings.delete.iter().any(|r| r.kind == kind.name());
+    let wanted = kinds.iter().filter(|k| named(k) || doomed(k) || settings.prune && k.marks());
+    let lists = wanted.flat_map(|k| k.lists()).collect();
     let index = index(api, clock, &lists).await?;
     let reads = identify::reads(desired, &index, kinds);
     let (seen, names) = futures::future::join(read_all(api, clock, index, reads), resolve(names, desired)).await;

@@ -85,7 +85,7 @@ pub struct Blind {
 
 /// What is to be done, without doing any of it.
 pub async fn preview(cluster: &Cluster<'_>, desired: &DesiredSet, settings: &Settings) -> Result<Plan, PveError> {
-    let seen = observe(cluster, desired, settings.prune).await?;
+    let seen = observe(cluster, desired, settings).await?;
     Ok(plan(desired, &seen, cluster.kinds, settings))
 }
 

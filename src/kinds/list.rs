@@ -59,8 +59,10 @@ pub fn find(name: &str) -> Option<&'static dyn AnyKind> {
         "template" | "templates" => "guesttemplate",
         other => other,
     };
+    let singular = name.strip_suffix("ies").map(|stem| format!("{stem}y"));
     KINDS.iter().copied().find(|k| {
         let kind = k.name().to_lowercase();
-        kind == name || name.strip_suffix('s') == Some(kind.as_str())
+        let plural = name.strip_suffix('s') == Some(kind.as_str()) || name.strip_suffix("es") == Some(kind.as_str());
+        kind == name || plural || singular.as_deref() == Some(kind.as_str())
     })
 }

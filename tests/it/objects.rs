@@ -348,3 +348,22 @@ fn a_set_that_names_a_kind_no_more_still_prunes_it() {
     lab.apply(&desired(&one("Pool", "p", "comment: x")), &prune());
     assert_eq!(read(&lab, "/access/groups"), json!([]));
 }
+
+// ---- the program -----------------------------------------------------------------------------------------------------
+
+#[test]
+fn objects_are_shown_exported_and_deleted_by_name() {
+    let scene = crate::cli::Scene::new();
+    let file =
+        scene.write("wall.yaml", &one("SecurityGroup", "web", "rules: [{type: in, action: ACCEPT, macro: HTTPS}]"));
+    scene.run(&format!("--sim apply -f {file} --yes")).code(0);
+    scene.run("--sim get securitygroups").code(0).says("web   default  web  1");
+    let yaml = scene.run("--sim get securitygroup web -o yaml").code(0).says("macro: HTTPS").out;
+    let copy = scene.write("copy.yaml", &yaml);
+    scene.run(&format!("--sim diff -f {copy}")).code(0);
+    scene.run("--sim describe securitygroup web").code(0).says("manifest set `default`");
+    scene.run("--sim get aclentries").code(0).says("PATH");
+    scene.run("--sim delete securitygroup web --yes").code(0).says("delete security group web");
+    scene.run("--sim delete securitygroup web --yes").code(3).says("pvectl owns no SecurityGroup/web");
+    scene.run("--sim get securitygroups").code(0).says("none");
+}

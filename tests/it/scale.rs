@@ -44,7 +44,7 @@ fn planning_is_pure() {
     lab.sim.with_world(|world| (1000..1100).for_each(|vmid| world.edit_guest(vmid, "cores", Some("7"))));
     let (api, clock, names) = (lab.sim.api(), lab.sim.clock(), lab.sim.names());
     let cluster = Cluster { api: &api, clock: &clock, kinds: &KINDS, names: &names };
-    let seen = run(observe(&cluster, &set, false)).expect("the cluster can be read");
+    let seen = run(observe(&cluster, &set, &plain())).expect("the cluster can be read");
     let requests = lab.sim.requests();
     let first = plan(&set, &seen, &KINDS, &plain());
     assert_eq!(first.deltas.iter().filter(|d| !d.steps.is_empty()).count(), 100, "{}", differences(&first));

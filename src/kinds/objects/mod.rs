@@ -4,6 +4,8 @@
 //! [`members`] of address sets and the [`rules`] of security groups.
 
 pub mod object;
+pub mod plan;
+pub mod refuse;
 pub mod row;
 pub mod table;
 

@@ -16,8 +16,6 @@ pub struct Row {
     pub word: &'static str,
     /// The path and query that list all of them.
     pub list: &'static str,
-    /// A list within each row of that list which holds them, and whose rows are then these objects.
-    pub nested: Option<&'static str>,
     /// The members of a list's row that are its id, joined by `join`.
     pub id: &'static [&'static str],
     /// What joins an id of several parts.

@@ -55,7 +55,6 @@ const PLAIN: Row = Row {
     kind: "",
     word: "",
     list: "",
-    nested: None,
     id: &[],
     join: '/',
     refers: &[],
