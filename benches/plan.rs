@@ -9,6 +9,7 @@ mod fleet;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use pvectl::engine::observe::observe;
+use pvectl::engine::reconcile::Cluster;
 use pvectl::kinds::list::KINDS;
 use pvectl::plan::assemble::plan;
 use std::hint::black_box;
@@ -20,7 +21,9 @@ fn pure(criterion: &mut Criterion) {
     for guests in [1_000, 10_000, 100_000] {
         let (lab, set) = fleet::fleet(4, guests);
         let (api, clock) = (lab.sim.api(), lab.sim.clock());
-        let seen = world::run(observe(&api, &clock, &set, &KINDS)).expect("the cluster can be read");
+        let names = lab.sim.names();
+        let cluster = Cluster { api: &api, clock: &clock, kinds: &KINDS, names: &names };
+        let seen = world::run(observe(&cluster, &set, &world::plain())).expect("the cluster can be read");
         group.bench_function(format!("{guests} guests"), |b| {
             b.iter(|| black_box(plan(&set, &seen, &KINDS, &world::plain())))
         });

@@ -33,20 +33,26 @@
 //! ```arrows
 //! base:
 //! manifest: base
+//! firewall: base
+//! dns: base
 //! config: base pve
 //! pve: base
 //! resource: base pve manifest
-//! kinds: base pve resource
+//! kinds: base pve firewall resource
 //! plan: base pve resource
 //! report: base pve resource plan
 //! engine: base pve resource plan report
 //! sim: base pve
-//! cli: base manifest config pve resource kinds plan report engine sim
+//! cli: base manifest config pve firewall dns resource kinds plan report engine sim
 //! ```
 
 pub mod base;
 pub mod manifest;
 pub mod pve;
+
+pub mod firewall;
+
+pub mod dns;
 
 pub mod config;
 

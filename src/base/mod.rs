@@ -6,5 +6,6 @@ pub mod condition;
 pub mod diagnostic;
 pub mod id;
 pub mod quantity;
+pub mod resolver;
 pub mod secret;
 pub mod source;

@@ -74,6 +74,7 @@ pub fn ordered(verb: &Verb) -> Option<Order<'_>> {
         | Verb::Auth(_)
         | Verb::Sim(_)
         | Verb::Wait(_)
+        | Verb::Network(_)
         | Verb::Completion(_)
         | Verb::Version(_) => None,
     }

@@ -26,7 +26,7 @@ const TIME_MAX: Duration = Duration::from_secs(4);
 pub async fn addresses(cluster: &Cluster<'_>, listed: &[Listed], seen: &Observation) -> BTreeMap<VmId, Vec<String>> {
     let rows = listed.iter().filter_map(|l| match &l.identity {
         Identity::Guest { vmid, .. } => seen.index.guests.get(vmid),
-        Identity::Pool(_) => None,
+        Identity::Pool(_) | Identity::Object { .. } => None,
     });
     let asked: Vec<(VmId, Query)> =
         rows.filter(|r| may_answer(r, seen)).map(|r| (r.vmid, query(r))).take(GUESTS_MAX).collect();
@@ -58,7 +58,8 @@ fn may_answer(row: &std::sync::Arc<GuestRow>, seen: &Observation) -> bool {
     online && willing && row.status == "running"
 }
 
-fn query(row: &GuestRow) -> Query {
+/// The read that asks a guest for its addresses.
+pub fn query(row: &GuestRow) -> Query {
     let rest = match row.guest {
         GuestType::Qemu => "agent/network-get-interfaces",
         GuestType::Lxc => "interfaces",
@@ -66,8 +67,8 @@ fn query(row: &GuestRow) -> Query {
     Query::new(format!("/nodes/{}/{}/{}/{rest}", row.node, row.guest, row.vmid))
 }
 
-/// Addresses in an answer, without the loopback's and those that lead no farther than the wire.
-fn read(answer: &Value) -> Vec<String> {
+/// Addresses in an answer of [`query`], without the loopback's and those that lead no farther than the wire.
+pub fn read(answer: &Value) -> Vec<String> {
     let list = if answer["result"].is_array() { &answer["result"] } else { answer };
     let mut out: Vec<String> = Vec::new();
     for card in list.as_array().into_iter().flatten().filter(|c| c["name"] != "lo") {
@@ -130,7 +131,8 @@ mod tests {
         let seen = Observation::new(index);
         let listed = list::find("ct").expect("a kind").list(&seen);
         let (api, clock) = (Moody(AtomicUsize::new(0)), Sim::new(Baseline::Homelab).clock());
-        let cluster = Cluster { api: &api, clock: &clock, kinds: &list::KINDS };
+        let names = Sim::new(Baseline::Homelab).names();
+        let cluster = Cluster { api: &api, clock: &clock, kinds: &list::KINDS, names: &names };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
         let found = runtime.expect("a runtime").block_on(addresses(&cluster, &listed, &seen));
         assert!(!found.is_empty() && found.len() < GUESTS_MAX, "{} answered", found.len());

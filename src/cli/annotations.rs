@@ -11,8 +11,12 @@ use serde_json::Value;
 const PREFIX: &str = "pvectl/";
 const IGNORE_FIELDS: &str = "pvectl/ignore-fields";
 /// Those with a closed list of values.
-const CHOICES: [(&str, &[&str]); 2] =
-    [("pvectl/paused", &["true", "false"]), ("pvectl/deletion-policy", &["Retain", "Delete"])];
+const CHOICES: [(&str, &[&str]); 4] = [
+    ("pvectl/paused", &["true", "false"]),
+    ("pvectl/deletion-policy", &["Retain", "Delete"]),
+    ("pvectl/take-over", &["true", "false"]),
+    ("pvectl/allow-firewall-enable", &["true", "false"]),
+];
 
 /// The fields of `pvectl/ignore-fields`.
 pub fn ignored(document: &Document) -> Vec<String> {

@@ -3,6 +3,7 @@
 
 pub mod check;
 pub mod guests;
+pub mod network;
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -159,6 +160,8 @@ pub enum Verb {
     Snapshot(guests::Snapshot),
     /// Roll a guest back to a snapshot, or make a new guest of it
     Restore(guests::Restore),
+    /// What may pass a guest's network, and why
+    Network(network::Network),
     /// Print the completion script of a shell
     Completion(Completion),
     /// Print the version

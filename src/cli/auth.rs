@@ -43,6 +43,14 @@ pub fn privileges<'a>(kinds: impl IntoIterator<Item = &'a str>) -> BTreeSet<&'st
         match kind {
             "Pool" => all.extend(POOLS),
             "Container" => all.extend(GUESTS),
+            "Role" => all.extend(["Sys.Audit", "Sys.Modify"]),
+            "Group" => all.extend(["Group.Allocate", "Sys.Audit"]),
+            "User" => all.extend(["Realm.AllocateUser", "Sys.Audit", "User.Modify"]),
+            "AclEntry" => all.extend(["Permissions.Modify", "Sys.Audit"]),
+            "Storage" => all.extend(["Datastore.Allocate", "Datastore.Audit"]),
+            "BackupJob" => all.extend(["Datastore.Audit", "Sys.Audit", "Sys.Modify"]),
+            "FirewallAlias" | "IpSet" | "SecurityGroup" => all.extend(["Sys.Audit", "Sys.Modify"]),
+            "FirewallOptions" => all.extend(["Sys.Audit", "Sys.Modify", "VM.Audit", "VM.Config.Network"]),
             _ => all.extend(GUESTS.into_iter().chain(MACHINES)),
         }
     }
@@ -185,7 +193,7 @@ fn check(global: &Global, sources: &Sources) -> Ended {
     let session = Session::open(global, None)?;
     let index = block_on(async {
         let cluster = session.cluster();
-        index(cluster.api, cluster.clock).await
+        index(cluster.api, cluster.clock, &BTreeSet::new()).await
     })?;
     session.close()?;
     let index = index.map_err(|e| Failure::wire(exit::FAILED, &e))?;

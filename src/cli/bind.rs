@@ -5,7 +5,7 @@ use crate::base::source::Span;
 use crate::cli::exit;
 use crate::cli::expand::expand;
 use crate::cli::run::Failure;
-use crate::cli::{annotations, twice};
+use crate::cli::{annotations, profiles, twice};
 use crate::kinds::list;
 use crate::manifest::document::Document;
 use crate::manifest::load::Loaded;
@@ -35,6 +35,7 @@ pub fn bind(loaded: &mut Loaded, set: Option<&str>) -> DesiredSet {
     let from_tree = loaded.settings.as_ref().and_then(|s| s.set.as_ref()).map(|(name, _)| name.clone());
     let set = set.map(str::to_owned).or(from_tree).unwrap_or_else(|| DEFAULT_SET.to_owned());
     let mut rolling = expand(loaded);
+    profiles::expand(loaded);
     let mut resources = BTreeMap::new();
     let mut diagnostics = Vec::new();
     let mut schemas: BTreeMap<&str, serde_json::Value> = BTreeMap::new();
@@ -103,6 +104,7 @@ fn resource(
         retain: flag("pvectl/deletion-policy", "Retain"),
         rolling: None,
         ignored,
+        annotations: document.annotations.clone(),
     })
 }
 

@@ -195,7 +195,7 @@ async fn run(
     look_inside: bool,
 ) -> Result<(Vec<Checked>, Vec<String>), Failure> {
     let wire = |e: PveError| Failure::wire(exit::NOT_COMPARED, &e);
-    let index = index(cluster.api, cluster.clock).await.map_err(wire)?;
+    let index = index(cluster.api, cluster.clock, &BTreeSet::new()).await.map_err(wire)?;
     let bare = Observation::new(index.clone());
     let every = |seen: &Observation| -> Vec<(&'static str, Listed)> {
         choice.kinds.iter().flat_map(|kind| kind.list(seen).into_iter().map(|l| (kind.name(), l))).collect()
@@ -235,7 +235,7 @@ async fn run(
 fn called(listed: &Listed) -> String {
     match &listed.identity {
         Identity::Guest { vmid, .. } if listed.name.is_empty() => vmid.to_string(),
-        Identity::Guest { .. } | Identity::Pool(_) => listed.name.clone(),
+        Identity::Guest { .. } | Identity::Pool(_) | Identity::Object { .. } => listed.name.clone(),
     }
 }
 

@@ -7,6 +7,7 @@ use crate::cli::run::{Ended, Failure, block_on};
 use crate::cli::session::Session;
 use crate::cli::{exit, manifests};
 use crate::engine::observe::observe;
+use crate::engine::reconcile::Cluster;
 use crate::plan::assemble::Settings;
 use crate::plan::desired::DesiredSet;
 use crate::resource::reference::ResourceRef;
@@ -46,7 +47,8 @@ fn delete_by_name(job: &Job<'_>, kind: &str, names: &[String]) -> Ended {
     let ended = block_on(async {
         let cluster = session.cluster();
         let nothing = DesiredSet { set: String::new(), resources: BTreeMap::new() };
-        let seen = observe(cluster.api, cluster.clock, &nothing, cluster.kinds)
+        let settings = Settings { prune: true, ..Settings::default() };
+        let seen = observe(&Cluster { kinds: &[kind], ..cluster }, &nothing, &settings)
             .await
             .map_err(|e| Failure::wire(exit::FAILED, &e))?;
         let listed = kind.list(&seen);

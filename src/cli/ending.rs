@@ -95,7 +95,12 @@ fn left_alone(delta: &Delta) -> bool {
 
 fn holds_back(note: &Note) -> bool {
     match note {
-        Note::Locked(_) | Note::Unsettled(_) | Note::Elsewhere { .. } | Note::Paused | Note::NodeOffline(_) => true,
+        Note::Locked(_)
+        | Note::Unsettled(_)
+        | Note::Elsewhere { .. }
+        | Note::Paused
+        | Note::NodeOffline(_)
+        | Note::Toothless(_) => true,
         Note::Waiting(_) | Note::RebootRequired(_) | Note::Info(_) => false,
     }
 }

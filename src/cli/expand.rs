@@ -104,7 +104,7 @@ fn one(set: &Document, spec: &GuestSetSpec, member: &Member, loaded: &Loaded) ->
         name: (member.name.clone(), set.name.1),
         spec: node,
         spec_key,
-        member_of: Some(set.name.0.clone()),
+        member_of: Some((guest_set::NAME.to_owned(), set.name.0.clone())),
         ..set.clone()
     })
 }

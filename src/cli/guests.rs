@@ -22,6 +22,7 @@ use crate::report::{json as as_json, text};
 use crate::resource::observation::Observation;
 use crate::resource::step::Note;
 use serde_json::json;
+use std::collections::BTreeSet;
 use std::io::Write;
 
 /// Does something to a guest by hand.
@@ -39,7 +40,7 @@ pub async fn find(cluster: &Cluster<'_>, which: &Which) -> Result<(Target, Obser
         return Err(Failure::new(exit::USAGE, format!("{kind} is no kind of guests")).hint("vm, ct or template"));
     }
     let wire = |e: crate::pve::error::PveError| Failure::wire(exit::FAILED, &e);
-    let index = index(cluster.api, cluster.clock).await.map_err(wire)?;
+    let index = index(cluster.api, cluster.clock, &BTreeSet::new()).await.map_err(wire)?;
     let reads = target::reads(kind, &which.name, &index);
     let seen = read_all(cluster.api, cluster.clock, index, reads).await.map_err(wire)?;
     match target::find(kind, &which.name, &seen) {
@@ -163,6 +164,7 @@ fn finish(performed: &Performed, view: View) -> Ended {
             | Note::Unsettled(_)
             | Note::Elsewhere { .. }
             | Note::Paused
+            | Note::Toothless(_)
             | Note::RebootRequired(_) => None,
         });
         let end = match (nothing, told) {

@@ -72,7 +72,7 @@ fn take(kind: &'static dyn AnyKind, listed: &[Listed], seen: &Observation, names
     for (listed, label) in listed.iter().zip(labels) {
         let number = match &listed.identity {
             Identity::Guest { vmid, .. } => vmid.to_string(),
-            Identity::Pool(id) => id.clone(),
+            Identity::Pool(id) | Identity::Object { id, .. } => id.clone(),
         };
         let called = names.iter().find(|n| **n == listed.name || **n == label || **n == number);
         if !names.is_empty() && called.is_none() {
@@ -137,7 +137,12 @@ fn labels(listed: &[Listed], seen: &Observation) -> Vec<String> {
                 let room = NAME_MAX - number.len();
                 name.chars().take(room).collect::<String>().trim_end_matches('-').to_owned() + &number
             }
-            Identity::Guest { .. } | Identity::Pool(_) => name.clone(),
+            // Two ids that come to one label are counted.
+            Identity::Object { .. } if out.contains(name) && !ours => {
+                let taken = (2..).map(|n| format!("{name}-{n}")).find(|name| !out.contains(name));
+                taken.unwrap_or_else(|| name.clone())
+            }
+            Identity::Guest { .. } | Identity::Pool(_) | Identity::Object { .. } => name.clone(),
         };
         out.push(unique);
     }

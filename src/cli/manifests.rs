@@ -9,7 +9,6 @@ use crate::cli::fetch;
 use crate::cli::output::{self, Format};
 use crate::cli::run::{Ended, Failure, colour_err, print};
 use crate::cli::selector::{Selector, parse};
-use crate::kinds::guest_set;
 use crate::kinds::list::names;
 use crate::manifest::document::Document;
 use crate::manifest::load::{Input, Loaded, load};
@@ -95,7 +94,7 @@ fn collect(sources: &Sources) -> Result<(Tree, usize), Failure> {
     let terms = sources.selector.as_deref().map(parse).transpose()?;
     let given: Option<BTreeSet<ResourceRef>> = loaded.given.as_ref().map(|given| {
         let named = |d: &&Document| match &d.member_of {
-            Some(set) => given.contains(&(guest_set::NAME.to_owned(), set.clone())),
+            Some(maker) => given.contains(maker),
             None => given.contains(&(d.kind.0.clone(), d.name.0.clone())),
         };
         loaded.documents.iter().filter(named).map(|d| ResourceRef::new(&d.kind.0, &d.name.0)).collect()

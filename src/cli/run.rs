@@ -1,6 +1,8 @@
 //! From arguments to an exit code: sets up colour and logs, calls the verb, prints what went wrong.
 
+use crate::cli::args::network::NetworkVerb;
 use crate::cli::args::{Cli, Color, Global, LogFormat, Verb};
+use crate::cli::network;
 use crate::cli::session::Unusable;
 use crate::cli::{
     actions, adopt, apply, auth, check, delete, diff, exit, import, manifests, raw, show, simulate, wait,
@@ -161,6 +163,10 @@ fn dispatch(cli: &Cli) -> Ended {
         | Verb::Migrate(_)
         | Verb::Snapshot(_)
         | Verb::Restore(_) => actions::act(global, &cli.verb),
+        Verb::Network(args) => match &args.verb {
+            NetworkVerb::Show(args) => network::show(global, args),
+            NetworkVerb::Test(args) => network::test(global, args),
+        },
         Verb::Completion(args) => show::completion(args),
         Verb::Version(args) => show::version(args),
     }

@@ -2,10 +2,12 @@
 //! in a file between commands.
 
 use crate::base::clock::Clock;
+use crate::base::resolver::Resolver;
 use crate::cli::args::{Connection, Global};
 use crate::cli::command::Programs;
 use crate::config::connect::{connect, open};
 use crate::config::resolve::{Credentials, Flags};
+use crate::dns::System;
 use crate::engine::reconcile::Cluster;
 use crate::kinds::list::KINDS;
 use crate::pve::api::Api;
@@ -42,6 +44,7 @@ pub struct Unusable {
 pub struct Session {
     api: Box<dyn Api>,
     clock: Box<dyn Clock>,
+    names: Box<dyn Resolver>,
     sim: Option<(Sim, PathBuf)>,
     /// We hold a ticket of root@pam, which may set what no token may.
     pub root_ticket: bool,
@@ -61,7 +64,13 @@ impl Session {
         let root_ticket =
             matches!(&connection.credentials.value, Credentials::Password { user, .. } if user == "root@pam");
         let api = connect(connection, &Programs::default()).map_err(configured)?;
-        Ok(Session { api: Box::new(api), clock: Box::new(WallClock), sim: None, root_ticket })
+        Ok(Session {
+            api: Box::new(api),
+            clock: Box::new(WallClock),
+            names: Box::new(System::default()),
+            sim: None,
+            root_ticket,
+        })
     }
 
     fn simulated(global: &Global) -> Result<Session, Unusable> {
@@ -80,6 +89,7 @@ impl Session {
         Ok(Session {
             api: Box::new(sim.api()),
             clock: Box::new(sim.clock()),
+            names: Box::new(sim.names()),
             sim: Some((sim, path)),
             root_ticket: true,
         })
@@ -87,7 +97,7 @@ impl Session {
 
     /// As the engine takes it.
     pub fn cluster(&self) -> Cluster<'_> {
-        Cluster { api: self.api.as_ref(), clock: self.clock.as_ref(), kinds: &KINDS }
+        Cluster { api: self.api.as_ref(), clock: self.clock.as_ref(), kinds: &KINDS, names: self.names.as_ref() }
     }
 
     /// Keeps the simulator's state for the next command.

@@ -27,7 +27,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub async fn survey(session: &Session, kind: &dyn AnyKind) -> Result<(Vec<Listed>, Observation), Failure> {
     let cluster = session.cluster();
     let wire = |e: crate::pve::error::PveError| Failure::wire(exit::FAILED, &e);
-    let index = index(cluster.api, cluster.clock).await.map_err(wire)?;
+    let index = index(cluster.api, cluster.clock, &kind.lists().into_iter().collect()).await.map_err(wire)?;
     let bare = Observation::new(index.clone());
     let reads: BTreeSet<Query> = kind.list(&bare).iter().flat_map(|l| kind.reads(&l.identity, None, &index)).collect();
     let seen = read_all(cluster.api, cluster.clock, index, reads).await.map_err(wire)?;
@@ -105,7 +105,7 @@ fn manifest(kind: &dyn AnyKind, listed: &Listed, seen: &Observation) -> Result<V
     let spec = kind
         .export(&listed.identity, seen)
         .map_err(|e| Failure::new(exit::FAILED, format!("{} could not be read: {}", listed.name, e.message)))?;
-    Ok(json!({"apiVersion": API_VERSION, "kind": kind.name(), "metadata": {"name": listed.name}, "spec": spec}))
+    Ok(json!({"apiVersion": API_VERSION, "kind": kind.name(), "metadata": {"name": listed.label()}, "spec": spec}))
 }
 
 /// What `get` shows; `wide`: with what each object is, and the addresses of guests.
@@ -198,7 +198,7 @@ pub fn describe(global: &Global, args: &args::Describe) -> Ended {
         print("Last applied:\n");
         marker.applied.iter().for_each(|(field, value)| print(&format!("  {field}: {value}\n")));
     }
-    if let Identity::Guest { .. } = &found.identity {
+    if !matches!(found.identity, Identity::Pool(_)) {
         let spec = manifest(kind, found, &seen)?;
         print(&format!("As it is:\n{}", yaml(&spec["spec"]).lines().map(|l| format!("  {l}\n")).collect::<String>()));
     }

@@ -44,10 +44,11 @@ pub fn wait(global: &Global, args: &args::Wait) -> Ended {
     let session = Session::open(global, None)?;
     let held = block_on(async {
         let cluster = session.cluster();
+        let lists = kind.lists().into_iter().collect();
         let end = cluster.clock.now_ms() + u64::try_from(args.timeout.as_millis()).unwrap_or(u64::MAX / 2);
         loop {
             let wire = |e: crate::pve::error::PveError| Failure::wire(exit::FAILED, &e);
-            let index = index(cluster.api, cluster.clock).await.map_err(wire)?;
+            let index = index(cluster.api, cluster.clock, &lists).await.map_err(wire)?;
             let bare = Observation::new(index.clone());
             let reads = kind.list(&bare).iter().flat_map(|l| kind.reads(&l.identity, None, &index)).collect();
             let seen = read_all(cluster.api, cluster.clock, index, reads).await.map_err(wire)?;
@@ -60,7 +61,7 @@ pub fn wait(global: &Global, args: &args::Wait) -> Ended {
                         .guests
                         .get(vmid)
                         .is_some_and(|r| r.lock.is_none() && power.is_none_or(|on| (r.status == "running") == on)),
-                    Identity::Pool(_) => true,
+                    Identity::Pool(_) | Identity::Object { .. } => true,
                 }
             });
             let holds = match until {

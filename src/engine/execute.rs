@@ -11,7 +11,7 @@ use crate::report::event::{Event, Outcome, Watch};
 use crate::resource::index::text;
 use crate::resource::marker::Marker;
 use crate::resource::reference::ResourceRef;
-use crate::resource::step::{Delta, Expect, Guard, Limit, Step};
+use crate::resource::step::{Delta, Expect, Guard, Limit, Rows, Step};
 use futures::StreamExt;
 use futures::channel::oneshot;
 use futures::future::{FutureExt, Shared};
@@ -28,7 +28,7 @@ fn room(limit: &Limit) -> usize {
         Limit::Node(_) => 4,
         Limit::Storage(_) => 3,
         // Two linked clones from one template at once time out on PVE's lock.
-        Limit::Template(_) | Limit::UserConfig | Limit::File(_) => 1,
+        Limit::Template(_) | Limit::UserConfig | Limit::File(_) | Limit::Config(_) => 1,
     }
 }
 
@@ -55,6 +55,11 @@ pub enum Stop {
     },
     /// The object is not what it was when the plan was made.
     Guarded(String),
+    /// A list is not what it was when the plan was made.
+    Changed {
+        /// Which step was not sent.
+        step: String,
+    },
     /// Something that it needs failed.
     Skipped(ResourceRef),
 }
@@ -119,6 +124,9 @@ async fn run(api: &dyn Api, clock: &dyn Clock, delta: &Delta, limits: &Limits, w
             Ok(Ended::Warnings(lines)) => Outcome::Warned(lines.clone()),
             Err(Stop::Failed { error, .. }) => Outcome::Failed(error.clone()),
             Err(Stop::Guarded(why)) => Outcome::Guarded(why.clone()),
+            Err(Stop::Changed { .. }) => {
+                Outcome::Guarded("the list has changed meanwhile; it is looked at anew".into())
+            }
             Err(Stop::Skipped(_)) => unreachable!("a step in progress is not skipped"),
         };
         watch.event(Event::StepEnded {
@@ -158,7 +166,13 @@ async fn one(
     }
     let request = step.call.to_string();
     let failed = |error: PveError| Stop::Failed { step: step.title.clone(), error };
-    let answer = api.send(&step.call).await.map_err(failed)?;
+    let mut call = step.call.clone();
+    if let Some(rows) = &step.rows {
+        let now = api.get(&rows.query).await.map_err(failed)?;
+        let digest = unchanged(rows, &now).ok_or_else(|| Stop::Changed { step: step.title.clone() })?;
+        call.params.extend(digest.map(|digest| ("digest".to_owned(), digest)));
+    }
+    let answer = api.send(&call).await.map_err(failed)?;
     let ended = match (step.expect, answer.as_str()) {
         (Expect::Task, Some(text)) => {
             let upid = Upid::parse(text).ok_or_else(|| {
@@ -174,6 +188,14 @@ async fn one(
         clock.sleep(wait).await;
     }
     ended
+}
+
+/// The digest of a list that still holds the rows that the plan was made for; an empty list has none.
+fn unchanged(rows: &Rows, now: &serde_json::Value) -> Option<Option<String>> {
+    let list = now.as_array()?;
+    let values = |row: &serde_json::Value| rows.keys.iter().map(|k| text(&row[*k]).unwrap_or_default()).collect();
+    let seen: Vec<Vec<String>> = list.iter().map(values).collect();
+    (seen == rows.rows).then(|| list.first().and_then(|row| text(&row["digest"])))
 }
 
 /// The object as it is this moment, right before something is destroyed: it must still be ours.

@@ -92,7 +92,9 @@ pub async fn perform(
             fate
         }
         Some(Stop::Failed { error, .. }) => Fate::Failed(error),
-        Some(Stop::Guarded(_) | Stop::Skipped(_)) => unreachable!("a deed has no guard and waits for nobody"),
+        Some(Stop::Guarded(_) | Stop::Skipped(_) | Stop::Changed { .. }) => {
+            unreachable!("a deed has no guard and waits for nobody")
+        }
     };
     let (last, blind) = verify(cluster, hand, &before, &fate).await;
     let last = last.unwrap_or_else(|| first.clone());
@@ -127,7 +129,7 @@ fn alone(delta: Delta) -> Plan {
 }
 
 async fn look(cluster: &Cluster<'_>, hand: &dyn Hand, first: bool) -> Result<Observation, PveError> {
-    let index = index(cluster.api, cluster.clock).await?;
+    let index = index(cluster.api, cluster.clock, &BTreeSet::new()).await?;
     let reads = hand.reads(&index, first);
     read_all(cluster.api, cluster.clock, index, reads).await
 }
@@ -262,6 +264,7 @@ fn open(last: &Plan) -> String {
             | Note::Elsewhere { .. }
             | Note::Paused
             | Note::RebootRequired(_)
+            | Note::Toothless(_)
             | Note::Info(_) => None,
         }));
         words.extend(delta.problems.iter().map(|p| p.message.clone()));

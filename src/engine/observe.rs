@@ -1,6 +1,9 @@
 //! Two rounds of reads: the index, then what the planner and the kinds ask for. Nothing is asked twice in a pass.
 
 use crate::base::clock::Clock;
+use crate::base::resolver::{Resolution, Resolver};
+use crate::engine::reconcile::Cluster;
+use crate::plan::assemble::Settings;
 use crate::plan::desired::DesiredSet;
 use crate::plan::identify;
 use crate::pve::api::Api;
@@ -11,7 +14,7 @@ use crate::resource::kind::AnyKind;
 use crate::resource::observation::Observation;
 use futures::StreamExt;
 use serde_json::Value;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,8 +54,9 @@ fn may_pass(error: &PveError) -> bool {
     }
 }
 
-/// The table of contents.
-pub async fn index(api: &dyn Api, clock: &dyn Clock) -> Result<Index, PveError> {
+/// The table of contents, with the lists that some kinds need. A list that is refused is kept as that: it concerns these
+/// kinds only.
+pub async fn index(api: &dyn Api, clock: &dyn Clock, lists: &BTreeSet<Query>) -> Result<Index, PveError> {
     let queries = index::queries();
     let (first, others) = queries.split_first().expect("an index has queries");
     let mut answers = vec![get(api, clock, first).await];
@@ -69,19 +73,45 @@ pub async fn index(api: &dyn Api, clock: &dyn Clock) -> Result<Index, PveError> 
         }
     }
     let [a, b, c, d, e, f] = &values[..] else { unreachable!("six queries, six answers") };
-    Ok(Index::decode([a, b, c, d, e, f]))
+    let mut index = Index::decode([a, b, c, d, e, f]);
+    let answers = futures::future::join_all(lists.iter().map(|q| get(api, clock, q))).await;
+    for (query, answer) in lists.iter().zip(answers) {
+        if let Err(error @ PveError::Unsent { .. }) = answer {
+            return Err(error);
+        }
+        index.lists.insert(query.clone(), answer.map(Arc::new).map_err(|error| error.to_string()));
+    }
+    Ok(index)
 }
 
-/// Everything that a plan of the set needs.
+/// The addresses of names, each asked once.
+async fn resolve(names: &dyn Resolver, desired: &DesiredSet) -> BTreeMap<String, Resolution> {
+    let all: BTreeSet<String> = desired.resources.values().flat_map(|want| want.kind.names(&want.spec)).collect();
+    let asked = all.into_iter().map(|name| async move {
+        let resolution = names.resolve(&name).await;
+        (name, resolution)
+    });
+    futures::stream::iter(asked).buffer_unordered(READS_AT_ONCE).collect().await
+}
+
+/// Everything that a plan of the set needs; to delete, also the lists of kinds that no manifest names any more.
 pub async fn observe(
-    api: &dyn Api,
-    clock: &dyn Clock,
+    cluster: &Cluster<'_>,
     desired: &DesiredSet,
-    kinds: &[&'static dyn AnyKind],
+    settings: &Settings,
 ) -> Result<Observation, PveError> {
-    let index = index(api, clock).await?;
+    let Cluster { api, clock, kinds, names } = *cluster;
+    let named = |kind: &&&'static dyn AnyKind| desired.resources.keys().any(|r| r.kind == kind.name());
+    let doomed = |kind: &&&'static dyn AnyKind| settings.delete.iter().any(|r| r.kind == kind.name());
+    let wanted = kinds.iter().filter(|k| named(k) || doomed(k) || settings.prune && k.marks());
+    let lists = wanted.flat_map(|k| k.lists()).collect();
+    let index = index(api, clock, &lists).await?;
     let reads = identify::reads(desired, &index, kinds);
-    read_all(api, clock, index, reads).await
+    let (seen, names) = futures::future::join(read_all(api, clock, index, reads), resolve(names, desired)).await;
+    let mut seen = seen?;
+    seen.names = names;
+    seen.at = i64::try_from(clock.now_ms() / 1000).unwrap_or(i64::MAX);
+    Ok(seen)
 }
 
 /// Answers to many reads. Failures that concern one object are kept as its answer; those that concern the whole connection

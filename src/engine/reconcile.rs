@@ -2,6 +2,7 @@
 //! observed anew and planned again; what PVE refused is reported and not tried twice.
 
 use crate::base::clock::Clock;
+use crate::base::resolver::Resolver;
 use crate::engine::execute::{Stop, execute};
 use crate::engine::observe::observe;
 use crate::plan::assemble::{Plan, Settings, plan};
@@ -32,6 +33,8 @@ pub struct Cluster<'a> {
     pub clock: &'a dyn Clock,
     /// The registry.
     pub kinds: &'a [&'static dyn AnyKind],
+    /// DNS.
+    pub names: &'a dyn Resolver,
 }
 
 /// What a run did and how it ended.
@@ -82,7 +85,7 @@ pub struct Blind {
 
 /// What is to be done, without doing any of it.
 pub async fn preview(cluster: &Cluster<'_>, desired: &DesiredSet, settings: &Settings) -> Result<Plan, PveError> {
-    let seen = observe(cluster.api, cluster.clock, desired, cluster.kinds).await?;
+    let seen = observe(cluster, desired, settings).await?;
     Ok(plan(desired, &seen, cluster.kinds, settings))
 }
 
@@ -170,6 +173,7 @@ impl Run {
                 Some(Stop::Guarded(why)) => {
                     self.failed.insert(done.resource, why);
                 }
+                Some(Stop::Changed { step }) => self.changed(done.resource, &step),
                 Some(Stop::Failed { step, error }) => self.failure(done.resource, &step, &error),
             }
         }
@@ -204,6 +208,18 @@ impl Run {
             self.hints.insert(resource.clone(), hint);
         }
         self.failed.insert(resource, format!("{step}: {error}"));
+    }
+
+    /// A list is not as it was when the plan was made: it is looked at anew.
+    fn changed(&mut self, resource: ResourceRef, step: &str) {
+        let attempts = self.attempts.entry(resource.clone()).or_insert(0);
+        *attempts += 1;
+        if *attempts < ATTEMPTS_MAX {
+            self.pause = true;
+            return;
+        }
+        self.failed
+            .insert(resource, format!("{step}: the list changes while it is being changed; somebody else is at it"));
     }
 
     fn backoff(&mut self) -> Duration {

@@ -3,6 +3,7 @@
 use crate::base::id::{GuestType, VmId};
 use crate::kinds::guest::desired::Collect;
 use crate::kinds::guest::devices::CtDevice;
+use crate::kinds::guest::firewall::{self, GuestFirewall};
 use crate::kinds::guest::from::{CtFrom, one_source, references};
 use crate::kinds::guest::moving::Moving;
 use crate::kinds::guest::networks::CtNetwork;
@@ -116,6 +117,9 @@ pub struct ContainerSpec {
     /// Start with the node.
     #[serde(default)]
     pub startup: Option<Startup>,
+    /// Its firewall.
+    #[serde(default)]
+    pub firewall: Option<GuestFirewall>,
     /// PVE's own protection against deletion.
     #[serde(default)]
     pub protection: Option<bool>,
@@ -212,7 +216,7 @@ impl Kind for ContainerKind {
             path: vec!["pool".into()],
             or_on_cluster: true,
         });
-        from.into_iter().flatten().chain(pool).collect()
+        from.into_iter().flatten().chain(pool).chain(firewall::refs(spec.firewall.as_ref())).collect()
     }
 
     fn check(spec: &ContainerSpec) -> Vec<Problem> {
@@ -249,6 +253,7 @@ impl Kind for ContainerKind {
         let mut reads = fit::reads(identity, !spec.networks.is_empty(), source.as_ref(), &nodes, index);
         let ContainerSpec { node, placement, update, .. } = spec;
         reads.extend(Moving::new(node.as_ref(), placement.as_ref(), update.as_ref()).reads(identity, index));
+        reads.extend(firewall::reads(fit::row(identity, index), spec.firewall.as_ref()));
         reads
     }
 
@@ -320,6 +325,7 @@ fn wanted(name: &str, spec: &ContainerSpec) -> GuestDesired {
         nameservers,
         search_domain,
         startup,
+        firewall,
         protection,
         update,
         options,
@@ -351,6 +357,7 @@ fn wanted(name: &str, spec: &ContainerSpec) -> GuestDesired {
     collect.part("searchDomain", search_domain);
     collect.part("startup", startup);
     collect.part("protection", protection);
+    firewall::collect(&mut collect.fields, firewall.as_ref());
     collect.options(options);
     if from.as_ref().and_then(|f| f.keep_hostname) == Some(true) {
         collect.fields.remove("name");

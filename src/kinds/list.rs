@@ -1,30 +1,50 @@
 //! The registry of kinds.
 
-use crate::kinds::guest_set;
+use crate::kinds::objects::object::Object;
+use crate::kinds::objects::table::{
+    AclEntry, BackupJob, FirewallAlias, FirewallOptions, Group, IpSet, Role, SecurityGroup, Storage, User,
+};
 use crate::kinds::{
     container::ContainerKind, guest_template::GuestTemplateKind, pool::PoolKind, virtual_machine::VirtualMachineKind,
 };
+use crate::kinds::{guest_set, network_profile};
 use crate::resource::kind::{AnyKind, Entry};
 use serde_json::Value;
 use std::marker::PhantomData;
 
-/// All kinds, in the order in which `explain` and the schemas list them.
-pub static KINDS: [&dyn AnyKind; 4] = [
+/// All kinds, in the order in which `explain` and the schemas list them, and in which objects are made: what is deleted goes
+/// in the opposite order.
+pub static KINDS: [&dyn AnyKind; 14] = [
     &Entry::<PoolKind>(PhantomData),
+    &Entry::<Object<Role>>(PhantomData),
+    &Entry::<Object<Group>>(PhantomData),
+    &Entry::<Object<User>>(PhantomData),
+    &Entry::<Object<AclEntry>>(PhantomData),
+    &Entry::<Object<Storage>>(PhantomData),
+    &Entry::<Object<FirewallAlias>>(PhantomData),
+    &Entry::<Object<IpSet>>(PhantomData),
+    &Entry::<Object<SecurityGroup>>(PhantomData),
     &Entry::<GuestTemplateKind>(PhantomData),
     &Entry::<VirtualMachineKind>(PhantomData),
     &Entry::<ContainerKind>(PhantomData),
+    &Entry::<Object<BackupJob>>(PhantomData),
+    &Entry::<Object<FirewallOptions>>(PhantomData),
 ];
 
 /// The names of everything that a manifest may be, sets of guests included.
 pub fn names() -> Vec<&'static str> {
-    KINDS.iter().map(|k| k.name()).chain([guest_set::NAME]).collect()
+    KINDS.iter().map(|k| k.name()).chain([guest_set::NAME, network_profile::spec::NAME]).collect()
 }
 
 /// The name and the spec's JSON Schema of a kind or a set, as [`find`] finds it.
 pub fn schema(name: &str) -> Option<(&'static str, Value)> {
     if is_set(name) {
         return Some((guest_set::NAME, guest_set::schema()));
+    }
+    let plain = name.to_lowercase();
+    let profile = network_profile::spec::NAME.to_lowercase();
+    if plain == profile || plain.strip_suffix('s') == Some(profile.as_str()) {
+        return Some((network_profile::spec::NAME, network_profile::schema()));
     }
     find(name).map(|k| (k.name(), k.schema()))
 }
@@ -45,8 +65,10 @@ pub fn find(name: &str) -> Option<&'static dyn AnyKind> {
         "gt" | "template" | "templates" => "guesttemplate",
         other => other,
     };
+    let singular = name.strip_suffix("ies").map(|stem| format!("{stem}y"));
     KINDS.iter().copied().find(|k| {
         let kind = k.name().to_lowercase();
-        kind == name || name.strip_suffix('s') == Some(kind.as_str())
+        let plural = name.strip_suffix('s') == Some(kind.as_str()) || name.strip_suffix("es") == Some(kind.as_str());
+        kind == name || plural || singular.as_deref() == Some(kind.as_str())
     })
 }

@@ -1,4 +1,5 @@
-//! One folder or file a kind; they do not see each other. [`guest`] is what the three kinds of guests share. [`list`] is
+//! One folder or file a kind; they do not see each other. [`guest`] is what the three kinds of guests share. [`objects`] are those of the
+//! datacenter, through one table. [`list`] is
 //! the registry: a new kind is one module and one entry.
 
 pub mod container;
@@ -6,5 +7,7 @@ pub mod guest;
 pub mod guest_set;
 pub mod guest_template;
 pub mod list;
+pub mod network_profile;
+pub mod objects;
 pub mod pool;
 pub mod virtual_machine;

@@ -36,7 +36,7 @@ pub struct PoolKind;
 fn id_of(identity: &Identity) -> &str {
     match identity {
         Identity::Pool(id) => id,
-        Identity::Guest { .. } => unreachable!("a pool is addressed by its id"),
+        Identity::Guest { .. } | Identity::Object { .. } => unreachable!("a pool is addressed by its id"),
     }
 }
 

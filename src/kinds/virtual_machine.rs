@@ -5,6 +5,7 @@ use crate::kinds::guest::board::Hardware;
 use crate::kinds::guest::cloud_init::CloudInit;
 use crate::kinds::guest::desired::Collect;
 use crate::kinds::guest::devices::{NumaNode, Pci, SerialPort, Usb, Virtiofs};
+use crate::kinds::guest::firewall::{self, GuestFirewall};
 use crate::kinds::guest::from::{VmFrom, one_source, references};
 use crate::kinds::guest::moving::Moving;
 use crate::kinds::guest::networks::Network;
@@ -101,6 +102,9 @@ pub struct VirtualMachineSpec {
     /// Start with the node.
     #[serde(default)]
     pub startup: Option<Startup>,
+    /// Its firewall.
+    #[serde(default)]
+    pub firewall: Option<GuestFirewall>,
     /// PVE's own protection against deletion.
     #[serde(default)]
     pub protection: Option<bool>,
@@ -128,7 +132,7 @@ impl Kind for VirtualMachineKind {
             path: vec!["pool".into()],
             or_on_cluster: true,
         });
-        from.into_iter().flatten().chain(pool).collect()
+        from.into_iter().flatten().chain(pool).chain(firewall::refs(spec.firewall.as_ref())).collect()
     }
 
     fn check(spec: &VirtualMachineSpec) -> Vec<Problem> {
@@ -165,6 +169,7 @@ impl Kind for VirtualMachineKind {
         let mut reads = fit::reads(identity, !spec.networks.is_empty(), source.as_ref(), &nodes, index);
         let VirtualMachineSpec { node, placement, update, .. } = spec;
         reads.extend(Moving::new(node.as_ref(), placement.as_ref(), update.as_ref()).reads(identity, index));
+        reads.extend(firewall::reads(fit::row(identity, index), spec.firewall.as_ref()));
         reads
     }
 
@@ -221,6 +226,7 @@ fn wanted(name: &str, spec: &VirtualMachineSpec) -> GuestDesired {
         hook_script,
         cloud_init,
         startup,
+        firewall,
         protection,
         update,
         options,
@@ -244,6 +250,7 @@ fn wanted(name: &str, spec: &VirtualMachineSpec) -> GuestDesired {
     collect.part("cloudInit", cloud_init);
     collect.part("startup", startup);
     collect.part("protection", protection);
+    firewall::collect(&mut collect.fields, firewall.as_ref());
     collect.options(options);
     GuestDesired {
         guest: GuestType::Qemu,

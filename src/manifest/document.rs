@@ -38,8 +38,8 @@ pub struct Document {
     pub spec_key: Span,
     /// The whole document.
     pub span: Span,
-    /// The name of the set that it is a member of; it stands in no file of its own.
-    pub member_of: Option<String>,
+    /// Kind and name of the document that it is made of; it stands in no file of its own.
+    pub member_of: Option<(String, String)>,
 }
 
 impl Document {

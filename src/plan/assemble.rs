@@ -89,6 +89,17 @@ pub fn plan(desired: &DesiredSet, seen: &Observation, kinds: &[&'static dyn AnyK
             plan.orphans.push(Orphan { resource, identity, retained });
         }
     }
+    // What cannot carry our marker is deleted by its manifest, never pruned.
+    for want in desired.resources.values().filter(|w| settings.delete.contains(&w.resource) && !w.kind.marks()) {
+        gone.extend(bound.known.get(&want.resource).map(|identity| Gone {
+            kind: want.kind,
+            owner: want.resource.clone(),
+            label: want.resource.clone(),
+            version: None,
+            identity: identity.clone(),
+            retain: false,
+        }));
+    }
     // A template that is made of a guest of ours changes kinds: whoever declares the identity keeps it.
     gone.retain(|one| settings.delete.contains(&one.owner) || !bound_identities.contains(&one.identity));
     let leaving: BTreeSet<VmId> = gone.iter().filter_map(|one| number(&one.identity)).collect();
@@ -119,7 +130,7 @@ pub fn plan(desired: &DesiredSet, seen: &Observation, kinds: &[&'static dyn AnyK
     plan.deltas = order(deltas);
     rolling::hold_back(&mut plan.deltas, desired, seen);
     share(&mut plan.deltas);
-    plan.deltas.extend(deletions(&scene, &gone));
+    plan.deltas.extend(deletions(&scene, &gone, kinds));
     if seen.index.quorate == Some(false) {
         refuse_without_quorum(&mut plan);
     }
@@ -166,6 +177,7 @@ fn one(
         member_of: want.rolling.as_ref().map(|r| r.group.name.as_str()),
         adopt,
         root_ticket: settings.root_ticket,
+        annotations: &want.annotations,
     };
     let mut delta = match want.kind.plan(&cx, Some(&want.spec)) {
         Ok((delta, _)) => delta,
@@ -179,8 +191,9 @@ fn one(
         }
     };
     for reference in want.kind.refs(&want.spec) {
-        if desired.resources.contains_key(&reference.to) && !delta.after.contains(&reference.to) {
-            delta.after.push(reference.to);
+        let first = declared(desired, bound, reference.to);
+        if let Some(first) = first.filter(|first| first != resource && !delta.after.contains(first)) {
+            delta.after.push(first);
         }
     }
     if !delta.changes.iter().any(|c| c.path == "node") {
@@ -196,6 +209,22 @@ fn one(
         delta.steps.clear();
     }
     delta
+}
+
+/// The resource of the set that a reference means: by its name, or by the id of the object that it is.
+fn declared(desired: &DesiredSet, bound: &Identities, to: ResourceRef) -> Option<ResourceRef> {
+    if desired.resources.contains_key(&to) {
+        return Some(to);
+    }
+    let is = |(resource, identity): &(&ResourceRef, &Identity)| {
+        let same = match identity {
+            Identity::Object { id, .. } => *id == to.name,
+            Identity::Guest { vmid, .. } => vmid.to_string() == to.name,
+            Identity::Pool(_) => false,
+        };
+        same && resource.kind == to.kind
+    };
+    bound.known.iter().find(is).map(|(resource, _)| resource.clone())
 }
 
 /// A guest that is there, on a node that its manifest does not name.
@@ -278,7 +307,7 @@ struct Scene<'a> {
 fn number(identity: &Identity) -> Option<VmId> {
     match identity {
         Identity::Guest { vmid, .. } => Some(*vmid),
-        Identity::Pool(_) => None,
+        Identity::Pool(_) | Identity::Object { .. } => None,
     }
 }
 
@@ -308,6 +337,7 @@ fn outdated(scene: &Scene<'_>, superseded: Vec<Gone>, deltas: &mut BTreeMap<Reso
 
 /// What deletes one of them.
 fn removal(scene: &Scene<'_>, one: &Gone) -> Delta {
+    let none = BTreeMap::new();
     let cx = PlanContext {
         resource: &one.owner,
         identity: &one.identity,
@@ -319,6 +349,7 @@ fn removal(scene: &Scene<'_>, one: &Gone) -> Delta {
         member_of: None,
         adopt: false,
         root_ticket: scene.settings.root_ticket,
+        annotations: scene.desired.resources.get(&one.owner).map_or(&none, |want| &want.annotations),
     };
     match one.kind.plan(&cx, None) {
         Ok((delta, _)) => delta,
@@ -333,26 +364,27 @@ fn removal(scene: &Scene<'_>, one: &Gone) -> Delta {
     }
 }
 
-fn deletions(scene: &Scene<'_>, gone: &[Gone]) -> Vec<Delta> {
-    let mut out: Vec<Delta> = Vec::new();
-    // Ordinary guests first, then templates, then what holds them: the reverse of how they were made.
-    let rank = |identity: Option<&Identity>| match identity {
-        Some(Identity::Guest { vmid, .. }) => u8::from(scene.seen.index.guests.get(vmid).is_some_and(|r| r.template)),
-        Some(Identity::Pool(_)) | None => 2,
+fn deletions(scene: &Scene<'_>, gone: &[Gone], kinds: &[&'static dyn AnyKind]) -> Vec<Delta> {
+    let mut out: Vec<(usize, Delta)> = Vec::new();
+    // Ordinary guests first, then templates, then what holds them: the reverse of how they were made, which is the order
+    // of the registry.
+    let place = |kind: &str| kinds.iter().rev().position(|k| k.name() == kind).unwrap_or(0);
+    let rank = |one: &Gone| match &one.identity {
+        Identity::Guest { vmid, .. } => usize::from(scene.seen.index.guests.get(vmid).is_some_and(|r| r.template)),
+        Identity::Pool(_) | Identity::Object { .. } => 2 + place(one.kind.name()),
     };
-    let mut sorted: Vec<&Gone> = gone.iter().collect();
-    sorted.sort_by_key(|one| (rank(Some(&one.identity)), one.owner.clone(), one.identity.clone()));
-    for one in sorted {
+    let mut sorted: Vec<(usize, &Gone)> = gone.iter().map(|one| (rank(one), one)).collect();
+    sorted.sort_by_key(|(rank, one)| (*rank, one.owner.clone(), one.identity.clone()));
+    for (mine, one) in sorted {
         let mut delta = removal(scene, one);
         delta.resource = one.label.clone();
         if !delta.problems.is_empty() {
             delta.steps.clear();
         }
-        let mine = rank(delta.identity.as_ref());
-        delta.after = out.iter().filter(|d| rank(d.identity.as_ref()) < mine).map(|d| d.resource.clone()).collect();
-        out.push(delta);
+        delta.after = out.iter().filter(|(rank, _)| *rank < mine).map(|(_, d)| d.resource.clone()).collect();
+        out.push((mine, delta));
     }
-    out
+    out.into_iter().map(|(_, delta)| delta).collect()
 }
 
 /// Deltas so that every one comes after those that it names; a cycle is a problem of its members.

@@ -23,6 +23,8 @@ pub struct Desired {
     pub rolling: Option<Rolling>,
     /// `pvectl/ignore-fields`: never touched, not even reset. They are not in the spec.
     pub ignored: Vec<String>,
+    /// `metadata.annotations`, for what a kind asks of them.
+    pub annotations: BTreeMap<String, String>,
 }
 
 /// A manifest set.

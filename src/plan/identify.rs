@@ -39,7 +39,7 @@ pub fn reads(desired: &DesiredSet, index: &Index, kinds: &[&dyn AnyKind]) -> BTr
             Claim::Guest { .. } => {
                 names.insert(want.resource.name.as_str());
             }
-            Claim::Pool(_) => {}
+            Claim::Pool(_) | Claim::Object { .. } => {}
         }
     }
     let mut queries = BTreeSet::new();
@@ -86,11 +86,23 @@ pub fn identify(desired: &DesiredSet, seen: &Observation) -> Identities {
         seen.index.guests.values().map(Arc::as_ref).filter(|row| is_unread(row, seen)).collect();
     let mut taken: BTreeSet<VmId> = seen.index.guests.keys().copied().collect();
     let mut claimed: BTreeMap<VmId, ResourceRef> = BTreeMap::new();
+    let mut objects: BTreeMap<Identity, ResourceRef> = BTreeMap::new();
     let mut unnumbered = Vec::new();
     for want in desired.resources.values() {
         match want.kind.claim(&want.resource.name, &want.spec) {
             Claim::Pool(id) => {
                 out.known.insert(want.resource.clone(), Identity::Pool(id));
+            }
+            Claim::Object { kind, id } => {
+                let identity = Identity::Object { kind, id };
+                if let Some(first) = objects.insert(identity.clone(), want.resource.clone()) {
+                    out.problem(
+                        &want.resource,
+                        Problem::new("", format!("{identity} is {first} already"))
+                            .help("one object has one manifest: take one of them out"),
+                    );
+                }
+                out.known.insert(want.resource.clone(), identity);
             }
             Claim::Guest { guest, vmid: Some(vmid), version, .. } => {
                 if let Some(first) = claimed.insert(vmid, want.resource.clone()) {
@@ -293,7 +305,7 @@ fn place(desired: &DesiredSet, seen: &Observation, out: &mut Identities) {
             let at_source = source_vmid.and_then(|v| seen.index.guests.get(&v)).map(|r| r.node.clone());
             let at_source = at_source.or_else(|| match out.known.get(source.as_ref()?) {
                 Some(Identity::Guest { node, .. }) => Some(node.clone()),
-                Some(Identity::Pool(_)) => None,
+                Some(Identity::Pool(_) | Identity::Object { .. }) => None,
                 // A guest that no manifest declares, by its name.
                 None => {
                     let named = |row: &&Arc<GuestRow>| {

@@ -36,6 +36,7 @@ pub fn delta(delta: &Delta) -> Value {
             Note::Elsewhere { node, wanted } => json!({"type": "Elsewhere", "node": node, "wanted": wanted}),
             Note::Paused => json!({"type": "Paused"}),
             Note::RebootRequired(keys) => json!({"type": "RebootRequired", "fields": keys}),
+            Note::Toothless(text) => json!({"type": "Toothless", "text": text}),
             Note::Info(text) => json!({"type": "Info", "text": text}),
         })
         .collect();

@@ -35,6 +35,7 @@ pub fn conditions(delta: &Delta) -> Vec<Condition> {
                 "PendingChanges",
                 format!("waits for the next start: {}", keys.join(", ")),
             )),
+            Note::Toothless(why) => blocked = Some(("WithoutEffect", why.clone())),
             Note::Info(_) => {}
         }
     }

@@ -147,6 +147,7 @@ pub fn note(note: &Note) -> String {
         Note::RebootRequired(keys) => {
             format!("RebootRequired: takes effect at the next start: {}", keys.join(", "))
         }
+        Note::Toothless(text) => format!("without effect: {text}"),
         Note::Info(text) => text.clone(),
     }
 }

@@ -113,6 +113,8 @@ pub struct Index {
     pub permissions: BTreeMap<String, BTreeMap<String, bool>>,
     /// Files that a task is fetching just now: node and name.
     pub fetching: BTreeSet<(String, String)>,
+    /// Lists of the kinds that are spoken of, or why there is none ([`crate::resource::kind::Kind::lists`]).
+    pub lists: BTreeMap<Query, Result<Arc<Value>, String>>,
 }
 
 /// The requests that make an index, in the order in which [`Index::decode`] takes their answers. Tasks are asked for before

@@ -38,6 +38,8 @@ pub struct PlanContext<'a> {
     pub adopt: bool,
     /// We speak with a ticket of root@pam, which may set what no token may.
     pub root_ticket: bool,
+    /// `metadata.annotations` of the manifest.
+    pub annotations: &'a BTreeMap<String, String>,
 }
 
 /// An answer that a kind could not read.
@@ -58,6 +60,16 @@ pub struct Listed {
     pub marker: Option<Arc<Marker>>,
 }
 
+impl Listed {
+    /// Its name as `metadata.name` may be: an id of PVE's may hold more than a DNS label.
+    pub fn label(&self) -> String {
+        let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
+        let label: String = self.name.chars().map(plain).take(63).collect();
+        let label = label.trim_matches('-');
+        if label.is_empty() { "unnamed".to_owned() } else { label.to_owned() }
+    }
+}
+
 /// A type of resource with a schema.
 pub trait Kind: Send + Sync + 'static {
     /// Its name in manifests.
@@ -75,8 +87,21 @@ pub trait Kind: Send + Sync + 'static {
     }
     /// What it wants to be.
     fn claim(name: &str, spec: &Self::Spec) -> Claim;
+    /// What lists the objects of this kind, and those that it refers to: asked for with the index, and only where manifests
+    /// or a command speak of this kind. Nothing for what the index holds anyway.
+    fn lists() -> Vec<Query> {
+        Vec::new()
+    }
+    /// Whether an object can carry our marker. One that cannot is never pruned, and is deleted only by its manifest.
+    fn marks() -> bool {
+        true
+    }
     /// What must be read to plan it; `spec` is `None` for something that may have to be deleted.
     fn reads(identity: &Identity, spec: Option<&Self::Spec>, index: &Index) -> Vec<Query>;
+    /// Names of DNS whose addresses it needs.
+    fn names(_spec: &Self::Spec) -> Vec<String> {
+        Vec::new()
+    }
     /// Objects of this kind on the cluster.
     fn list(seen: &Observation) -> Vec<Listed>;
     /// The columns of `get` for one of them, after the name: header and value.
@@ -114,8 +139,14 @@ pub trait AnyKind: Send + Sync {
     }
     /// [`Kind::claim`].
     fn claim(&self, name: &str, spec: &AnySpec) -> Claim;
+    /// [`Kind::lists`].
+    fn lists(&self) -> Vec<Query>;
+    /// [`Kind::marks`].
+    fn marks(&self) -> bool;
     /// [`Kind::reads`].
     fn reads(&self, identity: &Identity, spec: Option<&AnySpec>, index: &Index) -> Vec<Query>;
+    /// [`Kind::names`].
+    fn names(&self, spec: &AnySpec) -> Vec<String>;
     /// [`Kind::list`].
     fn list(&self, seen: &Observation) -> Vec<Listed>;
     /// [`Kind::columns`].
@@ -165,8 +196,20 @@ impl<K: Kind> AnyKind for Entry<K> {
         K::claim(name, spec::<K>(value))
     }
 
+    fn lists(&self) -> Vec<Query> {
+        K::lists()
+    }
+
+    fn marks(&self) -> bool {
+        K::marks()
+    }
+
     fn reads(&self, identity: &Identity, value: Option<&AnySpec>, index: &Index) -> Vec<Query> {
         K::reads(identity, value.map(spec::<K>), index)
+    }
+
+    fn names(&self, value: &AnySpec) -> Vec<String> {
+        K::names(spec::<K>(value))
     }
 
     fn list(&self, seen: &Observation) -> Vec<Listed> {

@@ -1,6 +1,7 @@
 //! What was read in a pass: the index, and the raw answers to what kinds asked for. Raw, so that a fixture is JSON.
 
 use crate::base::id::VmId;
+use crate::base::resolver::Resolution;
 use crate::pve::error::PveError;
 use crate::pve::request::Query;
 use crate::resource::index::{self, GuestRow, Index, text};
@@ -18,6 +19,10 @@ pub type Answer = Result<Arc<Value>, PveError>;
 pub struct Observation {
     /// The table of contents.
     pub index: Index,
+    /// What DNS says of the names that specs hold.
+    pub names: BTreeMap<String, Resolution>,
+    /// When it was seen, in seconds since 1970.
+    pub at: i64,
     /// Raw answers by the query that asked.
     answers: HashMap<Query, Answer>,
     /// Our markers by guest, read when they are first asked for.
@@ -75,6 +80,17 @@ impl Observation {
             if !fields.is_empty() {
                 marker.applied.retain(|path, _| !fields.contains(path));
                 pool.comment = marker.join(&text);
+            }
+        }
+        for rows in index.lists.values_mut().flatten() {
+            let Some(rows) = Arc::make_mut(rows).as_array_mut() else { continue };
+            for comment in rows.iter_mut().filter_map(|row| row.get_mut("comment")) {
+                let Some((text, Some(mut marker))) = comment.as_str().map(Marker::split) else { continue };
+                let fields = if marker.set == set { forgotten(&marker.owner) } else { &[] };
+                if !fields.is_empty() {
+                    marker.applied.retain(|path, _| !fields.contains(path));
+                    *comment = marker.join(&text).into();
+                }
             }
         }
         Observation { index, markers: OnceLock::from(markers), ..self.clone() }

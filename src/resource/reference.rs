@@ -50,6 +50,13 @@ pub enum Identity {
     },
     /// A pool by its id.
     Pool(String),
+    /// An object of the datacenter: a security group, a user, a storage.
+    Object {
+        /// Its kind in manifests, such as `IpSet`.
+        kind: &'static str,
+        /// PVE's id for it; ids of several parts are joined by the kind.
+        id: String,
+    },
 }
 
 impl fmt::Display for Identity {
@@ -57,6 +64,7 @@ impl fmt::Display for Identity {
         match self {
             Identity::Guest { guest, vmid, node } => write!(f, "{guest}/{vmid} on {node}"),
             Identity::Pool(id) => write!(f, "pool/{id}"),
+            Identity::Object { kind, id } => write!(f, "{}/{id}", kind.to_lowercase()),
         }
     }
 }
@@ -87,4 +95,11 @@ pub enum Claim {
     },
     /// A pool.
     Pool(String),
+    /// An object of the datacenter.
+    Object {
+        /// Its kind in manifests.
+        kind: &'static str,
+        /// PVE's id for it.
+        id: String,
+    },
 }

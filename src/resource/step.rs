@@ -74,6 +74,20 @@ pub enum Limit {
     Template(u32),
     /// Writes to the pool list (`user.cfg` has one lock).
     UserConfig,
+    /// Writes to another file of the datacenter that has one lock, such as `cluster.fw`.
+    Config(&'static str),
+}
+
+/// A list whose rows a call names by their position. Read right before the call, it must still hold these rows; its digest
+/// then goes with the call, so that PVE refuses what changed in between.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rows {
+    /// What lists them.
+    pub query: Query,
+    /// The members that are compared; others are of no meaning.
+    pub keys: &'static [&'static str],
+    /// The rows, each as the values of those members; what is not there is empty.
+    pub rows: Vec<Vec<String>>,
 }
 
 /// Looked at once more right before a destructive call: the value of `query` must still carry this marker.
@@ -104,6 +118,8 @@ pub struct Step {
     pub guard: Option<Guard>,
     /// How long after its end what it asked for begins to show: the HA manager looks every ten seconds.
     pub settles: Option<Duration>,
+    /// The list in which the call names a position.
+    pub rows: Option<Rows>,
 }
 
 impl Step {
@@ -117,6 +133,7 @@ impl Step {
             limits: Vec::new(),
             guard: None,
             settles: None,
+            rows: None,
         }
     }
 
@@ -162,6 +179,8 @@ pub enum Note {
     Paused,
     /// Changes wait for the guest's next start; the keys.
     RebootRequired(Vec<String>),
+    /// It is as its manifest says and yet has no effect: why, and what to do.
+    Toothless(String),
     /// Something to know.
     Info(String),
 }
@@ -266,6 +285,7 @@ impl Delta {
             | Note::Elsewhere { .. }
             | Note::Paused
             | Note::RebootRequired(_)
+            | Note::Toothless(_)
             | Note::Info(_) => None,
         })
     }

@@ -6,6 +6,7 @@ use crate::pve::request::{Call, Params, Query};
 use crate::sim::baseline::{self, Baseline};
 use crate::sim::clock::SimClock;
 use crate::sim::faults::{Fault, FaultKind, Faults};
+use crate::sim::names::SimNames;
 use crate::sim::request::{Auth, Refusal, WireAnswer, WireRequest};
 use crate::sim::router;
 use crate::sim::world::World;
@@ -80,6 +81,11 @@ impl Sim {
     /// The API in process for a user or a token (`user@realm!name`).
     pub fn api_as(&self, user: &str) -> SimApi {
         SimApi { sim: self.clone(), user: user.to_owned() }
+    }
+
+    /// Its DNS.
+    pub fn names(&self) -> SimNames {
+        SimNames(self.clone())
     }
 
     /// The virtual clock.

@@ -21,6 +21,7 @@ pub mod volume;
 
 pub mod clock;
 pub mod faults;
+pub mod names;
 pub mod serve;
 
 #[cfg(test)]

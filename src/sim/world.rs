@@ -4,6 +4,7 @@ use crate::sim::task::Task;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 /// Everything that the simulated cluster knows.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -56,6 +57,9 @@ pub struct World {
     /// The figures of the last collection by VMID. A guest that is not among them is `unknown`.
     #[serde(default)]
     pub statistics: BTreeMap<u32, Value>,
+    /// What DNS says, where it is not made up (see [`crate::sim::names`]); without any address a name is not there.
+    #[serde(default)]
+    pub names: BTreeMap<String, Vec<IpAddr>>,
     /// What the server shows, once it was served: a node keeps its certificate, so that a pinned fingerprint holds.
     #[serde(default)]
     pub certificate: Option<Certificate>,

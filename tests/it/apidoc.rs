@@ -13,7 +13,7 @@ use pvectl::kinds::list::KINDS;
 use pvectl::plan::assemble::Settings;
 use pvectl::pve::api::Api;
 use pvectl::pve::error::PveError;
-use pvectl::pve::request::{Call, Query};
+use pvectl::pve::request::{Call, Method, Query};
 use pvectl::report::event::Nobody;
 use pvectl::resource::observation::Observation;
 use pvectl::resource::reference::ResourceRef;
@@ -220,8 +220,37 @@ fn named_format(name: &str, value: &str) -> Option<String> {
         "pve-configid" => matches("[A-Za-z][A-Za-z0-9_-]+"),
         "pve-configid-list" => list("[A-Za-z][A-Za-z0-9_-]+"),
         "pve-tag-list" => list("(?i)[a-z0-9_][a-z0-9_+.-]*"),
+        "pve-iface" => value.len() <= 20 && matches("[a-zA-Z][a-zA-Z0-9_]{1,20}([:.][0-9]+)?"),
         "pve-bridge-id" => matches("[-_.a-zA-Z0-9]+"),
-        "pve-roleid" | "pve-roleid-list" => list("[A-Za-z0-9._-]+") && !value.to_uppercase().starts_with("PVE"),
+        // One that is made may not begin with PVE; an entry of the access list may name PVE's own.
+        "pve-roleid" => matches("[A-Za-z0-9._-]+") && !value.to_uppercase().starts_with("PVE"),
+        "pve-roleid-list" => list("[A-Za-z0-9._-]+"),
+        "pve-groupid" => matches("[A-Za-z0-9._-]+"),
+        "pve-groupid-list" => list("[A-Za-z0-9._-]+"),
+        "email-opt" => value.is_empty() || matches("[^\\s@]+@[^\\s@]+"),
+        "email-or-username-list" => list("[^\\s@]+(?:@[^\\s@]+)?"),
+        // Times and days, in the forms that are used here.
+        "pve-calendar-event" => {
+            matches("(?:(?:mon|tue|wed|thu|fri|sat|sun) )?\\d{1,2}:\\d{2}|hourly|daily|weekly|monthly")
+        }
+        "prune-backups" => {
+            value.split(',').all(|p| perl("keep-(?:all|last|hourly|daily|weekly|monthly|yearly)=\\d+").is_match(p))
+        }
+        "pve-storage-content-list" => list("images|rootdir|vztmpl|iso|backup|snippets|import"),
+        "pve-storage-path" => value.starts_with('/'),
+        "pve-storage-server" => matches("[A-Za-z0-9.:-]+"),
+        "pve-storage-options" => matches("[^\\s]+"),
+        "pve-node-list" => list(LABEL),
+        "IPorCIDR" => value.parse::<std::net::IpAddr>().is_ok() || is_cidr(value),
+        "IPorCIDRorAlias" => {
+            value.parse::<std::net::IpAddr>().is_ok()
+                || is_cidr(value)
+                || matches("(?:(?:dc|guest)/)?[A-Za-z][A-Za-z0-9_-]+")
+        }
+        "pve-fw-addr-spec" => list("\\+?(?:(?:dc|guest|sdn)/)?[A-Za-z][A-Za-z0-9_-]+|[0-9a-fA-F:./-]+"),
+        "pve-fw-dport-spec" | "pve-fw-sport-spec" => list("[a-z0-9-]+(?::[a-z0-9-]+)?"),
+        "pve-fw-protocol-spec" => matches("[a-z0-9-]+"),
+        "pve-fw-icmp-type-spec" => matches("[a-z0-9/-]+"),
         "pve-priv-list" => list("(?:VM|Datastore|Pool|SDN|Sys|Permissions|Mapping|Realm|User|Group)\\.[A-Za-z.]+"),
         "pve-userid" | "pve-userid-list" => list("[^\\s:/]+@[A-Za-z][A-Za-z0-9._-]+"),
         "pve-realm" => matches("[A-Za-z][A-Za-z0-9._-]+"),
@@ -399,6 +428,11 @@ fn live(states: &[&str], notes: &Mutex<Vec<Sent>>, install: bool) {
     }
     let report = lab.try_apply(&recorder, &KINDS, &nothing(), &prune()).expect("all of it can go");
     assert!(report.converged(), "{}", crate::world::open(&report));
+    let last = desired(states.last().expect("a life has a state"));
+    if let Some(settings) = crate::world::by_manifest(&last).filter(|_| states != crate::objects::OPTIONS) {
+        let report = lab.try_apply(&recorder, &KINDS, &last, &settings).expect("it goes by its manifest");
+        assert!(report.converged(), "{}", crate::world::open(&report));
+    }
 }
 
 /// What `get`, `describe`, `wait` and exporting read.
@@ -407,7 +441,9 @@ fn survey(lab: &Lab, notes: &Mutex<Vec<Sent>>) {
     let clock = lab.sim.clock();
     for kind in KINDS {
         run(async {
-            let index = pvectl::engine::observe::index(&recorder, &clock).await.expect("readable");
+            let index = pvectl::engine::observe::index(&recorder, &clock, &kind.lists().into_iter().collect())
+                .await
+                .expect("readable");
             let bare = Observation::new(index.clone());
             let reads = kind.list(&bare).iter().flat_map(|l| kind.reads(&l.identity, None, &index)).collect();
             let seen = pvectl::engine::observe::read_all(&recorder, &clock, index, reads).await.expect("readable");
@@ -426,7 +462,7 @@ fn recorded() -> Vec<Sent> {
         let first = life.states.iter().filter(|state| !state.contains("volume: "));
         first.for_each(|state| live(&[state], &notes, false));
     }
-    for states in [CONTAINERS, RESTARTED] {
+    for states in [CONTAINERS, RESTARTED, crate::objects::OPTIONS] {
         live(states, &notes, true);
     }
     crate::hands::every_request(|lab| Recorder { api: lab.sim.api(), notes: &notes });
@@ -437,10 +473,12 @@ fn recorded() -> Vec<Sent> {
     let adopt: BTreeSet<ResourceRef> = set.resources.keys().cloned().collect();
     let settings = Settings { adopt, ..crate::world::plain() };
     let clock = lab.sim.clock();
-    let cluster = Cluster { api: &recorder, clock: &clock, kinds: &KINDS };
+    let names = lab.sim.names();
+    let cluster = Cluster { api: &recorder, clock: &clock, kinds: &KINDS, names: &names };
     let report = run(reconcile(&cluster, &set, &settings, ALL, &Nobody, &|_| true)).expect("they can be taken over");
     assert!(report.converged(), "{}", crate::world::open(&report));
     survey(&lab, &notes);
+    networks(&notes);
     // What HA looks after is stopped by its manager.
     lab.sim.with_world(|w| {
         let resource = serde_json::json!({"sid": "vm:8100", "type": "vm", "state": "started"});
@@ -637,9 +675,88 @@ fn on_the_wire() -> Vec<Sent> {
 
 // ---- what holds ------------------------------------------------------------------------------------------------------
 
+/// All that `network show` reads, of a VM and of a CT.
+fn networks(notes: &Mutex<Vec<Sent>>) {
+    let lab = Lab::homelab();
+    let life = LIVES.iter().find(|l| l.name.starts_with("network profiles")).expect("a life");
+    lab.apply(&desired(life.states[0]), &crate::world::plain());
+    let by_hand = |path: &str, params: &[(&str, &str)]| {
+        let mut call = Call::new(Method::Post, path);
+        call.params = params.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        run(lab.sim.api().send(&call)).expect("it is made");
+    };
+    for guest in ["qemu/131", "lxc/132"] {
+        by_hand(&format!("/nodes/pve1/{guest}/firewall/ipset"), &[("name", "ipfilter-net0")]);
+    }
+    let recorder = Recorder { api: lab.sim.api(), notes };
+    let (clock, names) = (lab.sim.clock(), lab.sim.names());
+    let cluster = Cluster { api: &recorder, clock: &clock, kinds: &KINDS, names: &names };
+    for name in ["agent", "server"] {
+        let found = run(pvectl::cli::scene::read(&cluster, name)).map_err(|e| e.message).expect("it is read");
+        assert_eq!(found.guest.names.sets.len(), 1);
+    }
+}
+
 /// Every request that pvectl can make, as `METHOD template`. A new constructor of a request enters here, and a life that
 /// makes it send.
 const EXPECTED: &[&str] = &[
+    "DELETE /nodes/{node}/lxc/{vmid}/firewall/rules/{pos}",
+    "DELETE /nodes/{node}/qemu/{vmid}/firewall/rules/{pos}",
+    "GET /nodes/{node}/lxc/{vmid}/firewall/rules",
+    "GET /nodes/{node}/qemu/{vmid}/firewall/rules",
+    "POST /nodes/{node}/lxc/{vmid}/firewall/rules",
+    "POST /nodes/{node}/qemu/{vmid}/firewall/rules",
+    "PUT /nodes/{node}/qemu/{vmid}/firewall/rules/{pos}",
+    "GET /nodes/{node}/lxc/{vmid}/firewall/aliases",
+    "GET /nodes/{node}/lxc/{vmid}/firewall/ipset",
+    "GET /nodes/{node}/lxc/{vmid}/firewall/ipset/{name}",
+    "GET /nodes/{node}/qemu/{vmid}/firewall/aliases",
+    "GET /nodes/{node}/qemu/{vmid}/firewall/ipset",
+    "GET /nodes/{node}/qemu/{vmid}/firewall/ipset/{name}",
+    "DELETE /access/groups/{groupid}",
+    "DELETE /access/roles/{roleid}",
+    "DELETE /access/users/{userid}",
+    "DELETE /cluster/backup/{id}",
+    "DELETE /cluster/firewall/aliases/{name}",
+    "DELETE /cluster/firewall/groups/{group}",
+    "DELETE /cluster/firewall/groups/{group}/{pos}",
+    "DELETE /cluster/firewall/ipset/{name}",
+    "DELETE /cluster/firewall/ipset/{name}/{cidr}",
+    "DELETE /storage/{storage}",
+    "GET /access/acl",
+    "GET /access/groups",
+    "GET /access/roles",
+    "GET /access/users",
+    "GET /cluster/backup",
+    "GET /cluster/firewall/aliases",
+    "GET /cluster/firewall/groups",
+    "GET /cluster/firewall/groups/{group}",
+    "GET /cluster/firewall/ipset",
+    "GET /cluster/firewall/ipset/{name}",
+    "GET /cluster/firewall/options",
+    "GET /nodes/{node}/firewall/options",
+    "GET /nodes/{node}/lxc/{vmid}/firewall/options",
+    "GET /nodes/{node}/qemu/{vmid}/firewall/options",
+    "GET /storage",
+    "POST /access/groups",
+    "POST /cluster/backup",
+    "POST /cluster/firewall/aliases",
+    "POST /cluster/firewall/groups",
+    "POST /cluster/firewall/groups/{group}",
+    "POST /cluster/firewall/ipset",
+    "POST /cluster/firewall/ipset/{name}",
+    "POST /storage",
+    "PUT /access/groups/{groupid}",
+    "PUT /access/users/{userid}",
+    "PUT /cluster/backup/{id}",
+    "PUT /cluster/firewall/aliases/{name}",
+    "PUT /cluster/firewall/groups/{group}/{pos}",
+    "PUT /cluster/firewall/ipset/{name}/{cidr}",
+    "PUT /cluster/firewall/options",
+    "PUT /nodes/{node}/firewall/options",
+    "PUT /nodes/{node}/lxc/{vmid}/firewall/options",
+    "PUT /nodes/{node}/qemu/{vmid}/firewall/options",
+    "PUT /storage/{storage}",
     "GET /access/roles/{roleid}",
     "GET /access/users/{userid}",
     "GET /access/users/{userid}/token/{tokenid}",
@@ -748,11 +865,18 @@ const RARE: &[(&str, &str)] = &[
 
 /// Places in the sources that make a request, by file. Who adds one adds it to [`EXPECTED`] too, or sees that it is there.
 const CONSTRUCTORS: &[(&str, usize)] = &[
+    ("kinds/objects/members.rs", 3),
+    ("kinds/objects/object.rs", 2),
+    ("kinds/objects/plan.rs", 1),
+    ("kinds/objects/row.rs", 3),
+    ("kinds/objects/rules.rs", 7),
     ("cli/auth.rs", 6),
     ("cli/addresses.rs", 1),
     ("cli/raw.rs", 2),
     ("engine/follow.rs", 3),
     ("kinds/guest/file.rs", 3),
+    ("kinds/guest/firewall.rs", 10),
+    ("cli/scene.rs", 1),
     ("kinds/guest/fit.rs", 1),
     ("kinds/guest/ha.rs", 2),
     ("kinds/guest/hand/clone.rs", 3),

@@ -32,7 +32,7 @@ fn guest(vmid: u32, options: &[(&str, &str)]) -> GuestSeen {
 fn seen(lab: &Lab, vmid: u32) -> GuestSeen {
     let (api, clock) = (lab.sim.api(), lab.sim.clock());
     run(async {
-        let index = index(&api, &clock).await.expect("readable");
+        let index = index(&api, &clock, &Default::default()).await.expect("readable");
         let row = index.guests.values().find(|r| r.vmid.get() == vmid).expect("listed").clone();
         let seen = read_all(&api, &clock, index, BTreeSet::from([guest_query(&row)])).await.expect("readable");
         decode_row(&row, &seen).expect("readable").expect("there")
@@ -342,7 +342,8 @@ fn a_command_that_does_not_end_is_given_up() {
     let guest = seen(&lab, VM);
     assert!(guest.running(), "the homelab's firewall runs");
     let (api, clock) = (lab.sim.api(), lab.sim.clock());
-    let cluster = Cluster { api: &Endless(&api), clock: &clock, kinds: &KINDS };
+    let names = lab.sim.names();
+    let cluster = Cluster { api: &Endless(&api), clock: &clock, kinds: &KINDS, names: &names };
     let found = run(look(&cluster, &Checks::of(RuleSet::LinuxRunner), &guest));
     assert_eq!(found.len(), 2);
     assert!(found.values().all(|f| f.as_ref().is_err_and(|why| why.contains("did not end in 10 s"))), "{found:?}");

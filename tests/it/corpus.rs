@@ -641,4 +641,280 @@ spec:
 ",
         ],
     },
+    Life {
+        name: "firewall of the datacenter",
+        states: &[
+            r"
+{apiVersion: pvectl/v1alpha1, kind: FirewallAlias, metadata: {name: office}, spec: {cidr: 10.9.0.1/16, comment: 'the office # 1'}}
+---
+apiVersion: pvectl/v1alpha1
+kind: IpSet
+metadata: {name: admins}
+spec:
+  comment: who may come in
+  members:
+    - {cidr: 10.1.0.0/24, comment: desks}
+    - {cidr: 10.1.0.9, nomatch: true}
+    - {cidr: office}
+---
+apiVersion: pvectl/v1alpha1
+kind: SecurityGroup
+metadata: {name: web}
+spec:
+  comment: front ends
+  rules:
+    - {type: in, action: ACCEPT, macro: HTTP}
+    - {type: in, action: ACCEPT, proto: tcp, dport: '22', source: +admins, comment: shell}
+    - {type: in, action: ACCEPT, proto: icmp, icmpType: echo-request}
+    - {type: out, action: REJECT, dest: office, log: info}
+",
+            r"
+{apiVersion: pvectl/v1alpha1, kind: FirewallAlias, metadata: {name: office}, spec: {cidr: 10.8.0.0/16}}
+---
+apiVersion: pvectl/v1alpha1
+kind: IpSet
+metadata: {name: admins}
+spec:
+  members:
+    - {cidr: 10.1.0.9, comment: not a desk}
+    - {cidr: 'fd00::1/64'}
+---
+apiVersion: pvectl/v1alpha1
+kind: SecurityGroup
+metadata: {name: web}
+spec:
+  comment: front ends, moved
+  rules:
+    - {type: out, action: REJECT, dest: office, log: info}
+    - {type: in, action: ACCEPT, macro: HTTPS, enable: false}
+    - {type: in, action: ACCEPT, proto: tcp, dport: '22', source: +admins}
+    - {type: in, action: DROP}
+",
+            r"
+{apiVersion: pvectl/v1alpha1, kind: FirewallAlias, metadata: {name: office}, spec: {cidr: 10.8.0.0/16}}
+---
+{apiVersion: pvectl/v1alpha1, kind: IpSet, metadata: {name: admins}, spec: {members: []}}
+---
+{apiVersion: pvectl/v1alpha1, kind: SecurityGroup, metadata: {name: web}, spec: {rules: []}}
+",
+        ],
+    },
+    Life {
+        name: "guests behind security groups",
+        states: &[
+            r"
+apiVersion: pvectl/v1alpha1
+kind: SecurityGroup
+metadata: {name: inside}
+spec: {rules: [{type: in, action: ACCEPT, proto: tcp, dport: '22'}]}
+---
+apiVersion: pvectl/v1alpha1
+kind: VirtualMachine
+metadata: {name: guarded}
+spec:
+  vmid: 130
+  node: pve1
+  power: Running
+  networks: [{slot: net0, bridge: vmbr0, firewall: true}, {slot: net1, bridge: vmbr1, firewall: true}]
+  firewall:
+    enabled: true
+    policyOut: DROP
+    groups: [{group: inside, interface: net0}]
+",
+            r"
+apiVersion: pvectl/v1alpha1
+kind: SecurityGroup
+metadata: {name: inside}
+spec: {rules: [{type: in, action: ACCEPT, proto: tcp, dport: '22'}]}
+---
+apiVersion: pvectl/v1alpha1
+kind: SecurityGroup
+metadata: {name: other}
+spec: {rules: [{type: out, action: ACCEPT}]}
+---
+apiVersion: pvectl/v1alpha1
+kind: VirtualMachine
+metadata: {name: guarded}
+spec:
+  vmid: 130
+  node: pve1
+  power: Running
+  networks: [{slot: net0, bridge: vmbr0, firewall: true}, {slot: net1, bridge: vmbr1, firewall: true}]
+  firewall:
+    enabled: true
+    policyIn: REJECT
+    macFilter: false
+    groups: [{group: other, interface: net1}, {group: inside}]
+",
+            r"
+apiVersion: pvectl/v1alpha1
+kind: SecurityGroup
+metadata: {name: inside}
+spec: {rules: [{type: in, action: ACCEPT, proto: tcp, dport: '22'}]}
+---
+apiVersion: pvectl/v1alpha1
+kind: SecurityGroup
+metadata: {name: other}
+spec: {rules: [{type: out, action: ACCEPT}]}
+---
+apiVersion: pvectl/v1alpha1
+kind: VirtualMachine
+metadata: {name: guarded}
+spec:
+  vmid: 130
+  node: pve1
+  power: Running
+  networks: [{slot: net0, bridge: vmbr0, firewall: true}]
+  firewall: {enabled: false, groups: []}
+",
+        ],
+    },
+    Life {
+        name: "who may do what",
+        states: &[
+            r"
+{apiVersion: pvectl/v1alpha1, kind: Role, metadata: {name: backup-operator}, spec: {id: BackupOperator, privs: [VM.Backup, VM.Audit]}}
+---
+{apiVersion: pvectl/v1alpha1, kind: Group, metadata: {name: ops}, spec: {comment: 'on call: 24 h'}}
+---
+{apiVersion: pvectl/v1alpha1, kind: User, metadata: {name: anna}, spec: {id: anna@pve, groups: [ops], email: anna@example.org, expire: '2027-01-01T00:00:00Z', enable: false}}
+---
+{apiVersion: pvectl/v1alpha1, kind: AclEntry, metadata: {name: ops-backup}, spec: {path: /vms, role: BackupOperator, group: ops}}
+---
+{apiVersion: pvectl/v1alpha1, kind: AclEntry, metadata: {name: anna-audits}, spec: {path: /, role: PVEAuditor, user: anna@pve, propagate: false}}
+",
+            r"
+{apiVersion: pvectl/v1alpha1, kind: Role, metadata: {name: backup-operator, annotations: {pvectl/take-over: 'true'}}, spec: {id: BackupOperator, privs: [VM.Audit, VM.Snapshot]}}
+---
+{apiVersion: pvectl/v1alpha1, kind: Group, metadata: {name: ops}, spec: {}}
+---
+{apiVersion: pvectl/v1alpha1, kind: User, metadata: {name: anna}, spec: {id: anna@pve, comment: 'Anna', firstName: Anna, lastName: Ops, groups: []}}
+---
+{apiVersion: pvectl/v1alpha1, kind: AclEntry, metadata: {name: ops-backup}, spec: {path: /vms, role: BackupOperator, group: ops}}
+---
+{apiVersion: pvectl/v1alpha1, kind: AclEntry, metadata: {name: anna-audits, annotations: {pvectl/take-over: 'true'}}, spec: {path: /, role: PVEAuditor, user: anna@pve, propagate: true}}
+",
+        ],
+    },
+    Life {
+        name: "storage with a backup job",
+        states: &[
+            r"
+apiVersion: pvectl/v1alpha1
+kind: Storage
+metadata: {name: vault}
+spec: {type: nfs, server: 10.0.0.2, export: /vault, content: [backup, iso], nodes: [pve1, pve2], retention: {keepDaily: 7}}
+---
+{apiVersion: pvectl/v1alpha1, kind: Pool, metadata: {name: front}, spec: {}}
+---
+apiVersion: pvectl/v1alpha1
+kind: BackupJob
+metadata: {name: nightly}
+spec:
+  comment: every night
+  schedule: '02:30'
+  storage: vault
+  vmids: [8200, 8100]
+  mode: stop
+  compress: zstd
+  retention: {keepLast: 3, keepWeekly: 4}
+  notesTemplate: '{{guestname}}'
+  repeatMissed: true
+",
+            r"
+apiVersion: pvectl/v1alpha1
+kind: Storage
+metadata: {name: vault, annotations: {pvectl/take-over: 'true'}}
+spec: {type: nfs, server: 10.0.0.3, export: /vault, content: [iso, backup, snippets], disable: true, options: {options: 'vers=4.2'}}
+---
+{apiVersion: pvectl/v1alpha1, kind: Pool, metadata: {name: front}, spec: {}}
+---
+apiVersion: pvectl/v1alpha1
+kind: BackupJob
+metadata: {name: nightly}
+spec: {schedule: 'sat 04:00', storage: vault, pool: front, enabled: false, options: {mailto: ops@example.org}}
+",
+            r"
+apiVersion: pvectl/v1alpha1
+kind: Storage
+metadata: {name: vault}
+spec: {type: nfs, server: 10.0.0.3, export: /vault}
+---
+{apiVersion: pvectl/v1alpha1, kind: Pool, metadata: {name: front}, spec: {}}
+---
+apiVersion: pvectl/v1alpha1
+kind: BackupJob
+metadata: {name: nightly}
+spec: {schedule: 'sat 04:00', all: true, exclude: [8100], node: pve1}
+",
+        ],
+    },
+    Life {
+        name: "network profiles that guests name, change and leave",
+        states: &[
+            r"
+apiVersion: pvectl/v1alpha1
+kind: NetworkProfile
+metadata: {name: api-access}
+spec:
+  bridge: vmbr1
+  vlan: 20
+  rateLimit: 100MB/s
+  macFilter: true
+  egress:
+    default: Deny
+    allow:
+      - to: api.github.com:443
+      - {to: 10.0.0.0/8, ports: [tcp/5432, udp/53]}
+      - to: {guests: {labels: {app: web}}, ports: [tcp/8080]}
+  ingress: {default: Deny, allow: [{from: any, ports: [icmp]}]}
+---
+apiVersion: pvectl/v1alpha1
+kind: VirtualMachine
+metadata: {name: agent}
+spec: {vmid: 131, node: pve1, power: Running, networks: [{slot: net0, profile: api-access}]}
+---
+apiVersion: pvectl/v1alpha1
+kind: Container
+metadata: {name: server, labels: {app: web}}
+spec:
+  vmid: 132
+  node: pve1
+  from: {osTemplate: 'local:vztmpl/alpine-3.22-default_20260401_amd64.tar.gz'}
+  rootfs: {storage: local-lvm, size: 1Gi}
+  networks: [{slot: net0, name: eth0, profile: api-access, ip: 10.0.20.9/24}]
+",
+            r"
+apiVersion: pvectl/v1alpha1
+kind: NetworkProfile
+metadata: {name: api-access}
+spec:
+  bridge: vmbr1
+  egress:
+    default: Reject
+    allow:
+      - {to: any, ports: [tcp/80], except: [192.0.2.0/24]}
+      - to: {guests: {labels: {app: web}}, ports: [tcp/8080]}
+      - to: api.github.com:443
+    deny: [{to: 10.0.0.0/8}]
+  log: Info
+---
+apiVersion: pvectl/v1alpha1
+kind: VirtualMachine
+metadata: {name: agent}
+spec: {vmid: 131, node: pve1, power: Running, networks: [{slot: net0, profile: api-access}]}
+---
+apiVersion: pvectl/v1alpha1
+kind: Container
+metadata: {name: server, labels: {app: web}}
+spec:
+  vmid: 132
+  node: pve1
+  from: {osTemplate: 'local:vztmpl/alpine-3.22-default_20260401_amd64.tar.gz'}
+  rootfs: {storage: local-lvm, size: 1Gi}
+  networks: [{slot: net0, name: eth0, bridge: vmbr0, ip: 10.0.20.10/24}]
+  firewall: {enabled: false, groups: []}
+",
+        ],
+    },
 ];

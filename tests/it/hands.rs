@@ -75,7 +75,8 @@ async fn attempt(lab: &Lab, api: &dyn Api, line: &str) -> Result<Performed, Vec<
     let cli = cli(line);
     let order = ordered(&cli.verb).expect("a verb of guests");
     let clock = lab.sim.clock();
-    let cluster = Cluster { api, clock: &clock, kinds: &KINDS };
+    let names = lab.sim.names();
+    let cluster = Cluster { api, clock: &clock, kinds: &KINDS, names: &names };
     let told = |f: pvectl::cli::run::Failure| vec![format!("{} | {}", f.message, f.hint.unwrap_or_default())];
     let (target, seen) = find(&cluster, order.which).await.map_err(told)?;
     let hand = ByHand { deed: (order.make)(&seen.index).map_err(told)?, target };

@@ -8,6 +8,7 @@ mod world;
 mod corpus;
 
 mod laws;
+mod objects;
 
 mod faults;
 
@@ -39,4 +40,7 @@ mod field;
 
 mod change;
 mod covered;
+mod packets;
 mod sources;
+
+mod network;

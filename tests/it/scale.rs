@@ -3,6 +3,7 @@
 use crate::fleet::fleet;
 use crate::world::{differences, plain, run};
 use pvectl::engine::observe::observe;
+use pvectl::engine::reconcile::Cluster;
 use pvectl::kinds::list::KINDS;
 use pvectl::plan::assemble::plan;
 
@@ -41,8 +42,9 @@ fn ten_thousand_guests() {
 fn planning_is_pure() {
     let (lab, set) = fleet(NODES, 500);
     lab.sim.with_world(|world| (1000..1100).for_each(|vmid| world.edit_guest(vmid, "cores", Some("7"))));
-    let (api, clock) = (lab.sim.api(), lab.sim.clock());
-    let seen = run(observe(&api, &clock, &set, &KINDS)).expect("the cluster can be read");
+    let (api, clock, names) = (lab.sim.api(), lab.sim.clock(), lab.sim.names());
+    let cluster = Cluster { api: &api, clock: &clock, kinds: &KINDS, names: &names };
+    let seen = run(observe(&cluster, &set, &plain())).expect("the cluster can be read");
     let requests = lab.sim.requests();
     let first = plan(&set, &seen, &KINDS, &plain());
     assert_eq!(first.deltas.iter().filter(|d| !d.steps.is_empty()).count(), 100, "{}", differences(&first));

@@ -506,7 +506,9 @@ fn a_node_that_is_too_old_pulls_no_oci_images() {
     let index = pvectl::resource::index::queries();
     let clock = lab.sim.clock();
     let api = lab.sim.api();
-    let mut seen = run(pvectl::engine::observe::observe(&api, &clock, &set, &KINDS)).expect("readable");
+    let names = lab.sim.names();
+    let cluster = pvectl::engine::reconcile::Cluster { api: &api, clock: &clock, kinds: &KINDS, names: &names };
+    let mut seen = run(pvectl::engine::observe::observe(&cluster, &set, &plain())).expect("readable");
     assert!(!index.is_empty());
     seen.index.version = "9.0.11".into();
     let plan = pvectl::plan::assemble::plan(&set, &seen, &KINDS, &plain());

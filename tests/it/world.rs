@@ -72,6 +72,13 @@ pub(crate) fn prune() -> Settings {
     Settings { prune: true, ..plain() }
 }
 
+/// How those resources of a set are deleted that cannot carry a marker: by their manifests. `None`: there are none.
+pub(crate) fn by_manifest(set: &DesiredSet) -> Option<Settings> {
+    let unmarked = set.resources.values().filter(|want| !want.kind.marks()).map(|want| want.resource.clone());
+    let doomed: BTreeSet<_> = unmarked.collect();
+    (!doomed.is_empty()).then(|| Settings { delete: doomed.clone(), only: Some(doomed), ..plain() })
+}
+
 /// A simulated cluster.
 pub(crate) struct Lab {
     /// The simulator.
@@ -108,7 +115,8 @@ impl Lab {
     #[track_caller]
     pub(crate) fn preview_through(&self, api: &dyn Api, set: &DesiredSet, settings: &Settings) -> Plan {
         let clock = self.sim.clock();
-        let cluster = Cluster { api, clock: &clock, kinds: &KINDS };
+        let names = self.sim.names();
+        let cluster = Cluster { api, clock: &clock, kinds: &KINDS, names: &names };
         run(preview(&cluster, set, settings)).expect("the cluster can be read")
     }
 
@@ -127,7 +135,8 @@ impl Lab {
         settings: &Settings,
     ) -> Result<Report, Halt> {
         let clock = self.sim.clock();
-        let cluster = Cluster { api, clock: &clock, kinds };
+        let names = self.sim.names();
+        let cluster = Cluster { api, clock: &clock, kinds, names: &names };
         run(reconcile(&cluster, set, settings, ALL, &Nobody, &|_| true))
     }
 
@@ -200,6 +209,9 @@ pub(crate) fn strangers(world: &World) -> Value {
     for passing in ["clock_ms", "seed", "serial", "statistics", "tasks", "tickets", "pools"] {
         top.remove(passing);
     }
+    for part in ["groups", "tables", "users"] {
+        without_ours(&mut top[part]);
+    }
     without_empty_tables(top);
     if let Some(guests) = top["guests"].as_object_mut() {
         guests.retain(|id, _| STRANGERS.iter().any(|s| s.to_string() == *id));
@@ -210,12 +222,33 @@ pub(crate) fn strangers(world: &World) -> Value {
     value
 }
 
+/// Takes out what carries a marker: it is nobody else's.
+fn without_ours(value: &mut Value) {
+    let marked = |text: &Value| text.as_str().is_some_and(|t| t.contains("<!-- pvectl "));
+    match value {
+        Value::Object(map) => {
+            map.retain(|_, inner| !marked(&inner["comment"]) && !marked(&inner["config"]["comment"]));
+            map.values_mut().for_each(without_ours);
+        }
+        Value::Array(items) => items.iter_mut().for_each(without_ours),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
 /// The state without what differs from run to run: times, process ids, random names, tasks.
 pub(crate) fn normal(world: &World) -> Value {
     let mut value = serde_json::to_value(world).expect("a world is JSON");
     let top = value.as_object_mut().expect("a world is an object");
     for passing in ["clock_ms", "seed", "serial", "statistics", "tasks", "tickets", "latency_ms"] {
         top.remove(passing);
+    }
+    // The list of rights is in no order.
+    if let Some(acl) = top["acl"].as_array_mut() {
+        acl.sort_by_key(Value::to_string);
+    }
+    // Backup jobs are numbered as they come.
+    for job in top["tables"]["cluster/backup"].as_object_mut().into_iter().flat_map(Map::values_mut) {
+        job["_order"] = Value::Null;
     }
     without_empty_tables(top);
     for guest in top["guests"].as_object_mut().into_iter().flat_map(Map::values_mut) {
@@ -250,6 +283,11 @@ fn is_fetched(volume: &Value) -> bool {
 /// A table that was looked at is there, and empty.
 fn without_empty_tables(world: &mut Map<String, Value>) {
     if let Some(tables) = world["tables"].as_object_mut() {
+        let empty =
+            |part: &Value| part.as_object().is_some_and(Map::is_empty) || part.as_array().is_some_and(Vec::is_empty);
+        if let Some(scopes) = tables.get_mut("firewall").and_then(Value::as_object_mut) {
+            scopes.retain(|_, scope| !scope.as_object().is_some_and(|parts| parts.values().all(empty)));
+        }
         tables.retain(|_, table| table.as_object().is_some_and(|t| !t.is_empty()));
     }
 }

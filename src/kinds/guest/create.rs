@@ -4,12 +4,12 @@
 use crate::base::id::GuestType;
 use crate::kinds::guest::compose::{self, Write};
 use crate::kinds::guest::file::{self, Arrival, File};
-use crate::kinds::guest::fit;
 use crate::kinds::guest::mapping::{self, Config};
 use crate::kinds::guest::observed::GuestSeen;
 use crate::kinds::guest::plan::{GuestDesired, Source, add_cloud_init_drive, base, power_step};
 use crate::kinds::guest::restore;
 use crate::kinds::guest::spec::CloneMode;
+use crate::kinds::guest::{firewall, fit};
 use crate::pve::request::{Call, Method};
 use crate::resource::index::GuestRow;
 use crate::resource::kind::PlanContext;
@@ -157,7 +157,10 @@ fn make(cx: &PlanContext<'_>, want: &GuestDesired, volume: Option<&str>, delta: 
         .map(|(path, to)| Difference { path: path.clone(), from: None, to: Some(to.clone()), cause: Cause::Change })
         .collect();
     let mut write = compose::write(guest, &Config::new(), &want.fields, &all);
+    // Its firewall is set when it is there, and before it runs for the first time.
+    let guarded = want.fields.keys().any(|path| firewall::is_field(path));
     let mut applied: Fields = want.fields.clone();
+    applied.retain(|path, _| !firewall::is_field(path));
     add_cloud_init_drive(want, &Config::new(), &mut write);
     match (&want.source, volume) {
         (Source::OsTemplate(file), Some(volume)) => {
@@ -195,7 +198,7 @@ fn make(cx: &PlanContext<'_>, want: &GuestDesired, volume: Option<&str>, delta: 
         matches!(&want.source, Source::Image { slot, .. } if want.fields.contains_key(&format!("disks.{slot}.size")));
     if grows {
         delta.notes.push(Note::Info("the disk grows to its size when the image is in it".into()));
-    } else if want.fields.get("power").is_some_and(|p| p == "Running") {
+    } else if !guarded && want.fields.get("power").is_some_and(|p| p == "Running") {
         delta.steps.push(power_step(cx, "start"));
     }
 }
@@ -261,5 +264,5 @@ fn clone(
 
 /// The value of a field as the merge sees it: what is there, or what its absence means.
 pub fn current(guest: GuestType, config: &Config, path: &str) -> Option<String> {
-    mapping::read(guest, config, path).or_else(|| mapping::default(guest, path))
+    mapping::read(guest, config, path).or_else(|| firewall::default(path)).or_else(|| mapping::default(guest, path))
 }

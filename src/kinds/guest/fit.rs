@@ -83,7 +83,7 @@ pub fn original<'a>(
             let kind = if guest == GuestType::Qemu { "VirtualMachine" } else { "Container" };
             match cx.identities.get(&ResourceRef::new(kind, name)) {
                 Some(Identity::Guest { vmid, .. }) => return Ok(index.guests.get(vmid)),
-                Some(Identity::Pool(_)) | None => {}
+                Some(Identity::Pool(_) | Identity::Object { .. }) | None => {}
             }
             let mut named = index.guests.values().filter(|row| row.name == *name && row.guest == guest);
             return match (named.next(), named.next()) {
@@ -109,6 +109,12 @@ pub fn original<'a>(
         Problem::new("clone.vmid", format!("there is no guest {vmid} to clone"))
             .help("give the VMID of a guest that is there: pvectl get vm")
     })
+}
+
+/// The index's row of a guest.
+pub fn row<'a>(identity: &Identity, index: &'a Index) -> Option<&'a GuestRow> {
+    let Identity::Guest { vmid, .. } = identity else { return None };
+    index.guests.get(vmid).map(std::convert::AsRef::as_ref)
 }
 
 /// What shows a guest that is there: its configuration, and how it is just now.
@@ -152,7 +158,7 @@ pub fn linked_clones(seen: &Observation, template: VmId) -> Vec<VmId> {
 pub fn template_of(cx: &PlanContext<'_>, template: &ResourceRef) -> Option<GuestSeen> {
     match cx.identities.get(template)? {
         Identity::Guest { vmid, .. } => guest_of(cx, *vmid),
-        Identity::Pool(_) => None,
+        Identity::Pool(_) | Identity::Object { .. } => None,
     }
 }
 

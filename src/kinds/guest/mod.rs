@@ -8,6 +8,7 @@ pub mod spec;
 pub mod board;
 pub mod cloud_init;
 pub mod devices;
+pub mod firewall;
 pub mod networks;
 pub mod volumes;
 

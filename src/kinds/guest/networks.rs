@@ -13,6 +13,9 @@ pub struct Network {
     /// Which interface: `net0`, `net1`, …
     #[schemars(regex(pattern = r"^net([0-9]|[12][0-9]|3[01])$"))]
     pub slot: String,
+    /// The `NetworkProfile` that says all that is not said here: bridge, VLAN, and what may pass.
+    #[serde(default)]
+    pub profile: Option<String>,
     /// The bridge that it hangs on.
     #[serde(default)]
     pub bridge: Option<String>,
@@ -71,6 +74,9 @@ pub struct CtNetwork {
     /// Its name in the container: `eth0` unless said.
     #[serde(default)]
     pub name: Option<String>,
+    /// The `NetworkProfile` that says all that is not said here: bridge, VLAN, and what may pass.
+    #[serde(default)]
+    pub profile: Option<String>,
     /// The bridge that it hangs on.
     #[serde(default)]
     pub bridge: Option<String>,

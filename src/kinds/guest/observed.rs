@@ -1,6 +1,7 @@
 //! A guest as it is: one read (`…/pending`) tells what runs, what waits for a restart, and the digest.
 
 use crate::base::id::GuestType;
+use crate::kinds::guest::firewall;
 use crate::kinds::guest::mapping::{self, Config};
 use crate::resource::index::{GuestRow, node_guests_query, text};
 use crate::resource::kind::DecodeError;
@@ -28,6 +29,8 @@ pub struct GuestSeen {
     pub lock: Option<String>,
     /// Our marker.
     pub marker: Option<Arc<Marker>>,
+    /// Its firewall, where it was read.
+    pub firewall: Option<firewall::Seen>,
 }
 
 impl GuestSeen {
@@ -65,7 +68,11 @@ pub fn decode_row(row: &Arc<GuestRow>, seen: &Observation) -> Result<Option<Gues
         None => Err(DecodeError { message: format!("{query} was not asked") }),
         Some(Err(error)) if error.is_absent() => Ok(None),
         Some(Err(error)) => Err(DecodeError { message: error.to_string() }),
-        Some(Ok(value)) => read(row, value, seen.guest_marker(row.vmid)).map(Some),
+        Some(Ok(value)) => {
+            let mut guest = read(row, value, seen.guest_marker(row.vmid))?;
+            guest.firewall = firewall::observe(row, seen).map_err(|message| DecodeError { message })?;
+            Ok(Some(guest))
+        }
     }
 }
 
@@ -80,6 +87,7 @@ fn read(row: &Arc<GuestRow>, value: &Value, marker: Option<&Arc<Marker>>) -> Res
         digest: None,
         lock: row.lock.clone(),
         marker: marker.cloned(),
+        firewall: None,
     };
     for entry in rows {
         let Some(key) = entry["key"].as_str() else { continue };

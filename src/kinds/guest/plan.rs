@@ -137,7 +137,7 @@ pub struct GuestDesired {
 pub fn base(identity: &Identity) -> (GuestType, VmId, &str, String) {
     match identity {
         Identity::Guest { guest, vmid, node } => (*guest, *vmid, node, format!("/nodes/{node}/{guest}/{vmid}")),
-        Identity::Pool(_) => unreachable!("a guest is addressed by its VMID"),
+        Identity::Pool(_) | Identity::Object { .. } => unreachable!("a guest is addressed by its VMID"),
     }
 }
 

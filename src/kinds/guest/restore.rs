@@ -71,6 +71,7 @@ pub fn saved(cx: &PlanContext<'_>, volume: &str) -> Option<GuestSeen> {
         digest: None,
         lock: None,
         marker: None,
+        firewall: None,
     })
 }
 

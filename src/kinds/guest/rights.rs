@@ -218,7 +218,7 @@ fn source_number(cx: &PlanContext<'_>, want: &GuestDesired) -> Option<VmId> {
     match &want.source {
         Source::Template { template, .. } => match cx.identities.get(template)? {
             Identity::Guest { vmid, .. } => Some(*vmid),
-            Identity::Pool(_) => None,
+            Identity::Pool(_) | Identity::Object { .. } => None,
         },
         Source::Guest { of, .. } => original(cx, want.guest, of).ok().flatten().map(|row| row.vmid),
         Source::Empty

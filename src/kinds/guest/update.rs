@@ -8,7 +8,7 @@ use crate::kinds::guest::moving::{self, Move};
 use crate::kinds::guest::observed::GuestSeen;
 use crate::kinds::guest::plan::{GuestDesired, Source, add_cloud_init_drive, base, power_step};
 use crate::kinds::guest::spec::{RebootPolicy, VolumePolicy};
-use crate::kinds::guest::{fit, ha, room};
+use crate::kinds::guest::{firewall, fit, ha, room};
 use crate::pve::request::{Call, Method, segment};
 use crate::resource::kind::PlanContext;
 use crate::resource::marker::{Marker, shorten};
@@ -61,20 +61,30 @@ pub fn update(cx: &PlanContext<'_>, want: &GuestDesired, seen: &GuestSeen, delta
     }
     let nothing = Fields::new();
     let applied = seen.marker.as_ref().map_or(&nothing, |m| &m.applied);
-    let mut differences = merge(&want.fields, applied, |p| fact(guest, seen, p), |p| mapping::default(guest, p));
+    let mut differences = merge(
+        &want.fields,
+        applied,
+        |p| fact(guest, seen, p),
+        |p| firewall::default(p).or_else(|| mapping::default(guest, p)),
+    );
     unmanage(&mut differences, &want.fields);
     fit::check_update(cx, want, seen, &differences, delta);
     delta.changes = differences
         .iter()
         .map(|d| {
-            let impact = mapping::impact(guest, &d.path);
+            let impact = if firewall::is_field(&d.path) { Impact::Live } else { mapping::impact(guest, &d.path) };
             let impact = if impact == Impact::AfterReboot && !seen.running() { Impact::Live } else { impact };
             Change { path: d.path.clone(), from: d.from.clone(), to: d.to.clone(), cause: d.cause, impact }
         })
         .collect();
+    firewall::check(cx, &want.fields, delta);
+    firewall::say(&want.fields, applied, seen.firewall.as_ref(), delta);
+    let (before, after) = firewall::steps(cx, seen.firewall.as_ref(), &differences, delta);
+    delta.steps.extend(before);
     let detached = leave(want, seen, delta);
     made_of(want, seen, delta);
     write_steps(cx, want, seen, (&differences, &detached), applied, delta);
+    delta.steps.extend(after);
     let restart = restart_needed(want, seen, delta);
     let go = moving::decide(cx, want, seen, delta);
     power_steps(cx, want, seen, restart, go.as_ref(), delta);
@@ -193,6 +203,7 @@ fn fact(guest: GuestType, seen: &GuestSeen, path: &str) -> Option<String> {
             _ => None,
         },
         "pool" => seen.row.pool.clone(),
+        _ if firewall::is_field(path) => seen.firewall.as_ref().and_then(|f| f.fact(path)),
         _ => mapping::read(guest, &seen.config, path),
     }
 }
@@ -233,7 +244,7 @@ fn write_steps(
         // What it was made of is told once; the label of a version may be put on later.
         source: seen.marker.as_ref().and_then(|m| m.source.clone()),
         version: want.version.clone().or_else(|| seen.marker.as_ref().and_then(|m| m.version.clone())),
-        applied: want.fields.clone(),
+        applied: firewall::still_applied(&want.fields, applied, differences),
     };
     let marker_moves = !seen.marker.as_ref().is_some_and(|m| m.is_as(&marker));
     write.delete.remove("description");

@@ -123,6 +123,7 @@ impl Scene<'_> {
             member_of: None,
             adopt: false,
             root_ticket: false,
+            annotations: &BTreeMap::new(),
         };
         require_any(&cx, delta, &[path.to_owned()], privileges);
     }

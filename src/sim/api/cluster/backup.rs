@@ -126,7 +126,8 @@ fn update(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
         }
         job.remove(key);
     }
-    let set = objects::fields(args, &["id"]);
+    let mut set = objects::fields(args, &["id"]);
+    set.extend(args.get("node").map(|n| ("node".to_owned(), n.to_owned())));
     // One way of naming guests takes the place of another.
     for key in ["vmid", "all", "pool"] {
         if ["vmid", "all", "pool"].iter().any(|other| *other != key && set.contains_key(*other)) {
