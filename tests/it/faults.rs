@@ -346,7 +346,6 @@ fn scenarios() -> Vec<Scenario> {
         Scenario::new("change a firewall", Some(wall[0]), Some(wall[1])),
         Scenario::new("change who may do what", Some(rights[0]), Some(rights[1])),
         Scenario::new("change a storage and its backup job", Some(vault[0]), Some(vault[1])),
-        Scenario::new("guests get a network profile", None, Some(profile[0])),
         Scenario::new("change a network profile", Some(profile[0]), Some(profile[1])),
     ]
 }
