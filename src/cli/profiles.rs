@@ -34,7 +34,17 @@ pub fn expand(loaded: &mut Loaded) {
         let group = json!({"comment": comment, "rules": rules});
         added.push(made(document, "SecurityGroup", &profile.compiled.group, &group));
         for set in &profile.compiled.sets {
-            added.push(made(document, "IpSet", &set.name, &members(set, &comment, &loaded.documents)));
+            let (spec, unknown) = members(set, &comment, &loaded.documents);
+            added.push(made(document, "IpSet", &set.name, &spec));
+            if !unknown.is_empty() {
+                let message = format!(
+                    "{} is meant by `{}`, and its manifest gives it no address: it is not in the set",
+                    unknown.join(", "),
+                    document.name.0
+                );
+                let warning = Diagnostic::warning("guest-without-address", message).at(document.name.1, "this profile");
+                diagnostics.push(warning.help("give its network an `ip`, or write its addresses in the profile"));
+            }
         }
     }
     let declared: Vec<String> =
@@ -101,8 +111,8 @@ fn rule(made: &Made) -> Value {
     out.into()
 }
 
-/// The members of a set, as far as manifests know them.
-fn members(set: &Set, comment: &str, documents: &[Document]) -> Value {
+/// The members of a set, as far as manifests know them, and the guests whose addresses they do not.
+fn members(set: &Set, comment: &str, documents: &[Document]) -> (Value, Vec<String>) {
     let mut members: BTreeMap<String, Value> = set.nets.iter().map(|net| (net.clone(), json!({"cidr": net}))).collect();
     let mut unknown = Vec::new();
     for labels in &set.guests {
@@ -128,11 +138,8 @@ fn members(set: &Set, comment: &str, documents: &[Document]) -> Value {
     if !set.names.is_empty() {
         out["names"] = json!(set.names);
     }
-    if !unknown.is_empty() {
-        unknown.sort();
-        out["guests"] = json!(unknown);
-    }
-    out
+    unknown.sort();
+    (out, unknown)
 }
 
 /// The addresses that a guest's manifest gives its networks.
