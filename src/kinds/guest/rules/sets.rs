@@ -261,19 +261,41 @@ fn container_security() -> Vec<Rule> {
         "/var/lib/pve-cluster",
     ];
     vec![
-        Rule::new("unprivileged", "unprivileged", on(), "root inside is root on the node where a container is privileged")
-            .remedy("unprivileged: true; it is decided at creation: back it up, and restore it as unprivileged"),
-        Rule::new("nesting", "features.nesting", off(), "nesting shows the node's /proc and /sys to the container").unless_asked(),
-        Rule::new("keyctl", "features.keyctl", off(), "keyctl opens the kernel's keyrings, which containers share").unless_asked(),
+        Rule::new(
+            "unprivileged",
+            "unprivileged",
+            on(),
+            "root inside is root on the node where a container is privileged",
+        )
+        .remedy("unprivileged: true; it is decided at creation: back it up, and restore it as unprivileged"),
+        Rule::new("nesting", "features.nesting", off(), "nesting shows the node's /proc and /sys to the container")
+            .unless_asked(),
+        Rule::new("keyctl", "features.keyctl", off(), "keyctl opens the kernel's keyrings, which containers share")
+            .unless_asked(),
         Rule::new("mknod", "features.mknod", off(), "mknod lets a container make device nodes").unless_asked(),
-        Rule::new("host-paths", "mounts.*.hostPath", Want::Outside(host.map(str::to_owned).to_vec()), "who writes there owns the node")
-            .remedy("mount a folder of its own, such as /srv/NAME, or a volume"),
+        Rule::new(
+            "host-paths",
+            "mounts.*.hostPath",
+            Want::Outside(host.map(str::to_owned).to_vec()),
+            "who writes there owns the node",
+        )
+        .remedy("mount a folder of its own, such as /srv/NAME, or a volume"),
         on_boot_if_critical(),
-        Rule::new("processor-limit", "hardware.cores", Want::Present(true), "without a limit it takes all processors of its node")
-            .looking(Look::ProcessorLimit, "hardware.cores, or hardware.cpuLimit"),
+        Rule::new(
+            "processor-limit",
+            "hardware.cores",
+            Want::Present(true),
+            "without a limit it takes all processors of its node",
+        )
+        .looking(Look::ProcessorLimit, "hardware.cores, or hardware.cpuLimit"),
         Rule::new("memory-limit", "hardware.memory", Want::AtLeast("16Mi".into()), "0 of memory is no limit"),
         Rule::new("interface-firewall", "networks.*.firewall", on(), "an interface without it is filtered by nobody"),
-        Rule::new("firewall", "", Want::equals("on"), "an interface's flag filters nothing while the container's firewall is off")
-            .looking(Look::Firewall, "Firewall › Options › Firewall: Yes of the container, or: pvesh set /nodes/NODE/lxc/VMID/firewall/options --enable 1"),
+        Rule::new(
+            "firewall",
+            "",
+            Want::equals("on"),
+            "an interface's flag filters nothing while the container's firewall is off",
+        )
+        .looking(Look::Firewall, "firewall: {enabled: true}"),
     ]
 }
