@@ -6,6 +6,8 @@ use pvectl::firewall::evaluate::evaluate;
 use pvectl::firewall::rule::{Deed, Direction, Rule, Verdict};
 use pvectl::firewall::scene::{Cluster, Guest, Interface, Options, Packet};
 use pvectl::firewall::traffic::{Ported, Traffic};
+use pvectl::kinds::network_profile::compile::compile;
+use pvectl::kinds::network_profile::parse;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -101,6 +103,33 @@ fn scene(seed: u64) -> (Cluster, Guest) {
         ..Options::decode(&json!({}))
     };
     (cluster, Guest { options, rules, names: Names::default() })
+}
+
+/// A profile as it is compiled, on a guest that names it: with names as DNS would tell them.
+fn profile() -> (Cluster, Guest) {
+    let spec = json!({
+        "egress": {"default": "Deny", "allow": [
+            {"to": "api.example.com:443"},
+            {"to": "10.2.0.0/16", "ports": ["tcp/5432", "tcp/20-30"]},
+            {"to": "fd00:2::/64", "ports": ["tcp/80"]},
+        ], "deny": [{"to": "198.51.100.9"}]},
+        "ingress": {"default": "Reject", "allow": [{"from": "192.0.2.0/24", "ports": ["tcp/22"]}], "deny": [{"from": "any"}]},
+    });
+    let compiled = compile("api-access", &parse(&spec).expect("a spec")).expect("it compiles");
+    let mut cluster = Cluster { enabled: true, names: Names::default(), groups: BTreeMap::new() };
+    for set in &compiled.sets {
+        let told = set.names.iter().flat_map(|_| ["192.0.2.1", "fd00:1::2"]).map(str::to_owned);
+        let all = set.nets.iter().cloned().chain(told).map(|cidr| Member { cidr, nomatch: false });
+        cluster.names.sets.insert(set.name.clone(), all.collect());
+    }
+    let rules = compiled.rules.into_iter().map(|made| made.rule).collect();
+    // nft's names of chains take no `-`.
+    cluster.groups.insert("profile".to_owned(), rules);
+    let mut asks = Rule::new(Deed::Group("profile".to_owned()));
+    asks.interface = "net0".to_owned();
+    let options =
+        Options { enabled: true, policy_in: Verdict::Reject, policy_out: Verdict::Drop, ..Options::decode(&json!({})) };
+    (cluster, Guest { options, rules: vec![asks], names: Names::default() })
 }
 
 // ---- the other writing -----------------------------------------------------------------------------------------------
@@ -294,7 +323,7 @@ fn the_kernel_and_the_evaluator_say_the_same() {
     if !able() {
         return;
     }
-    let scenes: Vec<(Cluster, Guest)> = (1..=8).map(scene).collect();
+    let scenes: Vec<(Cluster, Guest)> = (1..=8).map(scene).chain([profile()]).collect();
     let packets = packets();
     let mut shell = Command::new("unshare");
     shell.args(["-rn", "bash", "-s"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
