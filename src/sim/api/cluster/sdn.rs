@@ -1,6 +1,7 @@
 //! Software defined networks: zones, virtual networks, subnets. What is configured runs only after `PUT /cluster/sdn`.
 //! An entry of a table is `{"config": {…} or null, "running": {…} or null}`.
 
+mod lock;
 pub mod nodes;
 mod subnets;
 mod vnets;
@@ -39,6 +40,9 @@ const ZONE_WRITE: Check = Check::All("/sdn/zones/{zone}", &["SDN.Allocate"]);
 pub const ROUTES: &[Route] = &[
     route("GET", "/cluster/sdn", &[], Check::All("/sdn", &["SDN.Audit"]), index),
     route("PUT", "/cluster/sdn", &[p::APPLY], Check::All("/sdn", &["SDN.Allocate"]), nodes::apply),
+    route("POST", "/cluster/sdn/lock", &[p::TAKE], Check::All("/sdn", &["SDN.Allocate"]), lock::take),
+    route("DELETE", "/cluster/sdn/lock", &[p::RELEASE], Check::All("/sdn", &["SDN.Allocate"]), lock::release),
+    route("POST", "/cluster/sdn/rollback", &[p::APPLY], Check::All("/sdn", &["SDN.Allocate"]), lock::rollback),
     route("GET", "/cluster/sdn/zones", &[p::LIST, p::ZONES], Check::User, zones::all),
     route("POST", "/cluster/sdn/zones", &[p::ZONE, p::ZONE_NEW], ZONES_WRITE, zones::create),
     route("GET", "/cluster/sdn/zones/{zone}", &[p::GET], ZONE_READ, zones::get),

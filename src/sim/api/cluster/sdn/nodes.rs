@@ -4,7 +4,7 @@
 //! The table `nodes/sdn` keeps what a node generated last; a node that cannot stays behind, and its guests do not find
 //! the new networks.
 
-use super::{SUBNETS, VNETS, ZONES, part};
+use super::{VNETS, ZONES, lock, part};
 use crate::sim::api::node::apt::ifupdown2_fits;
 use crate::sim::ctx::{Ctx, NewTask};
 use crate::sim::request::{Args, Refusal};
@@ -15,7 +15,8 @@ use serde_json::{Map, Value, json};
 const GENERATED: &str = "nodes/sdn";
 
 /// `PUT /cluster/sdn`.
-pub(super) fn apply(ctx: &mut Ctx<'_>, _: &Args) -> Result<Value, Refusal> {
+pub(super) fn apply(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
+    lock::commit(ctx, args)?;
     let node = ctx.world.entry_node.clone();
     let task = NewTask::new(&node, "reloadnetworkall", "").takes_ms(3000);
     Ok(ctx.start(task.then("cluster.sdn", Value::Null)))
@@ -23,13 +24,6 @@ pub(super) fn apply(ctx: &mut Ctx<'_>, _: &Args) -> Result<Value, Refusal> {
 
 /// The end of an application.
 pub(super) fn applied(world: &mut World, _: &Value, lines: &mut Vec<String>) -> End {
-    for table in [ZONES, VNETS, SUBNETS] {
-        let entries = world.table(table);
-        entries.retain(|_, entry| !entry["config"].is_null());
-        for entry in entries.values_mut() {
-            entry["running"] = entry["config"].clone();
-        }
-    }
     let mut running = Map::new();
     for table in [ZONES, VNETS] {
         let entries = world.tables.get(table).into_iter().flatten();

@@ -1,7 +1,7 @@
 //! Subnets of virtual networks.
 
 use super::vnets::allowed;
-use super::{SUBNETS, VNETS, absent, change, configured, keep, list, options, part, row, within};
+use super::{SUBNETS, VNETS, absent, change, configured, keep, list, lock, options, part, row, within};
 use crate::sim::ctx::Ctx;
 use crate::sim::request::{Args, Refusal};
 use serde_json::{Value, json};
@@ -45,6 +45,7 @@ pub(super) fn get(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
 pub(super) fn create(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
     let (vnet, cidr) = (args.text("vnet"), args.text("subnet"));
     allowed(ctx, vnet, "SDN.Allocate")?;
+    lock::check_object(ctx, args, "create sdn subnet")?;
     let parent = configured(ctx, VNETS, vnet).ok_or_else(|| absent(vnet))?;
     let zone = parent.get("zone").cloned().unwrap_or_default();
     let id = format!("{zone}-{}", cidr.replace('/', "-"));
@@ -61,6 +62,7 @@ pub(super) fn create(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
 
 pub(super) fn update(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
     allowed(ctx, args.text("vnet"), "SDN.Allocate")?;
+    lock::check_object(ctx, args, "update sdn subnet")?;
     let object = change(ctx, args, SUBNETS, args.text("subnet"), &["subnet"])?;
     keep(ctx, SUBNETS, args.text("subnet"), Some(&object));
     Ok(Value::Null)
@@ -68,6 +70,7 @@ pub(super) fn update(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
 
 pub(super) fn delete(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
     allowed(ctx, args.text("vnet"), "SDN.Allocate")?;
+    lock::check_object(ctx, args, "delete sdn subnet")?;
     if configured(ctx, SUBNETS, args.text("subnet")).is_none() {
         return Err(within("delete sdn subnet", format!("sdn '{}' does not exist", args.text("subnet"))));
     }
