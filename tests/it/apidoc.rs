@@ -496,6 +496,14 @@ fn recorded() -> Vec<Sent> {
     lab.sim.inject(Fault::on("PUT", "/resize", FaultKind::TaskFails("no space".into())));
     let grown = "{apiVersion: pvectl/v1alpha1, kind: VirtualMachine, metadata: {name: opnsense}, spec: {vmid: 8100, disks: [{slot: scsi0, size: 17Gi}]}}";
     let _ = lab.try_apply(&recorder, &KINDS, &desired(grown), &crate::world::plain());
+    // Networks: what fails on the way is taken back, and what waits is applied.
+    let nets = crate::corpus::LIVES.iter().find(|l| l.name.starts_with("zones with")).expect("a life").states[0];
+    for (method, path) in [("POST", "/cluster/sdn/vnets"), ("PUT", "/cluster/sdn")] {
+        lab.sim.inject(Fault::on(method, path, FaultKind::Status(500, "no".into())));
+        let _ = lab.try_apply(&recorder, &KINDS, &desired(nets), &crate::world::plain());
+        lab.sim.clear_faults();
+    }
+    let _ = lab.try_apply(&recorder, &KINDS, &desired(nets), &crate::world::plain());
     // A role, a user and a token: made, found there, and completed.
     for privileges in [vec!["Pool"], vec!["Pool"], vec!["VirtualMachine"]] {
         let privileges = pvectl::cli::auth::privileges(privileges);
@@ -741,6 +749,19 @@ const EXPECTED: &[&str] = &[
     "POST /access/groups",
     "POST /cluster/backup",
     "POST /cluster/firewall/aliases",
+    "POST /cluster/sdn/lock",
+    "POST /cluster/sdn/vnets",
+    "POST /cluster/sdn/zones",
+    "PUT /cluster/sdn",
+    "PUT /cluster/sdn/vnets/{vnet}",
+    "PUT /cluster/sdn/zones/{zone}",
+    "DELETE /cluster/sdn/vnets/{vnet}",
+    "DELETE /cluster/sdn/zones/{zone}",
+    "GET /cluster/sdn/vnets",
+    "GET /cluster/sdn/zones",
+    "GET /nodes/{node}/sdn/zones",
+    "POST /cluster/sdn/rollback",
+    "DELETE /cluster/sdn/lock",
     "POST /cluster/firewall/groups",
     "POST /cluster/firewall/groups/{group}",
     "POST /cluster/firewall/ipset",
@@ -858,6 +879,7 @@ const RARE: &[(&str, &str)] = &[
     ("POST /nodes/{node}/qemu/{vmid}/snapshot/{snapname}/rollback", "start"),
     ("POST /nodes/{node}/qemu/{vmid}/status/stop", "overrule-shutdown"),
     ("POST /nodes/{node}/qemu/{vmid}/template", "disk"),
+    ("POST /cluster/sdn/lock", "allow-pending"),
     ("PUT /nodes/{node}/qemu/{vmid}/config", "delete"),
     ("PUT /pools/{poolid}", "allow-move"),
     ("PUT /pools/{poolid}", "delete"),
@@ -870,6 +892,7 @@ const CONSTRUCTORS: &[(&str, usize)] = &[
     ("kinds/objects/plan.rs", 1),
     ("kinds/objects/row.rs", 3),
     ("kinds/objects/rules.rs", 7),
+    ("kinds/objects/sdn.rs", 6),
     ("cli/auth.rs", 6),
     ("cli/addresses.rs", 1),
     ("cli/raw.rs", 2),

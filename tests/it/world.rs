@@ -98,6 +98,15 @@ impl Lab {
         Lab { sim }
     }
 
+    /// Does what pvectl says to somebody whose killed run holds the lock of networks; whether it said so.
+    pub(crate) fn unlocks(&self, said: &str) -> bool {
+        let told = said.contains("invalid lock token") || said.contains("pvesh delete /cluster/sdn/lock --force 1");
+        if told {
+            self.sim.with_world(|world| world.table("cluster/sdn/lock").clear());
+        }
+        told
+    }
+
     /// Installs a system on every disk, by hand: guests then boot, and shut down when they are asked to.
     pub(crate) fn install(&self) {
         self.sim.with_world(|world| {

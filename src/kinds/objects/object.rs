@@ -10,7 +10,7 @@ use crate::kinds::objects::content::{self, member};
 use crate::kinds::objects::form::Form;
 use crate::kinds::objects::plan::plan;
 use crate::kinds::objects::row::{Holds, Mark, Row, query};
-use crate::kinds::objects::table;
+use crate::kinds::objects::{sdn, table};
 use crate::pve::request::Query;
 use crate::resource::index::Index;
 use crate::resource::kind::{DecodeError, Kind, Listed, PlanContext};
@@ -124,6 +124,9 @@ impl<D: Described> Kind for Object<D> {
         if let Some(alone) = &row.alone {
             return (alone.path)(id, index).map(Query::new).into_iter().collect();
         }
+        if row.waits {
+            return sdn::looks(index);
+        }
         let is_there = listed(row, index).ok().flatten().is_some_and(|list| find(row, list, id).is_some());
         if is_there { row.held(id).into_iter().collect() } else { Vec::new() }
     }
@@ -192,7 +195,8 @@ impl<D: Described> Kind for Object<D> {
             Some(Some(Err(error))) => return Err(DecodeError { message: error.to_string() }),
         };
         let (comment, marker) = marker_of(row, object);
-        Ok(Some(Seen { row: object.clone(), held, comment, marker }))
+        let object = if row.waits { sdn::configured(object) } else { object.clone() };
+        Ok(Some(Seen { row: object, held, comment, marker }))
     }
 
     fn marker(observed: &Seen) -> Option<&Marker> {
@@ -204,6 +208,7 @@ impl<D: Described> Kind for Object<D> {
     }
 
     fn plan(cx: &PlanContext<'_>, desired: Option<&D::Spec>, observed: Option<&Seen>) -> Delta {
+        let plan = if D::ROW.waits { sdn::plan } else { plan };
         plan(D::ROW, cx, desired.map(spec_value), observed)
     }
 }

@@ -64,6 +64,8 @@ pub struct Row {
     pub alone: Option<Alone>,
     /// What an export says besides fields, from the id and PVE's row.
     pub export: fn(id: &str, object: &Value) -> Map<String, Value>,
+    /// Its changes wait in PVE until all of them are applied at once ([`crate::kinds::objects::sdn`]).
+    pub waits: bool,
     /// A column of `get`: header and member of the row.
     pub columns: &'static [(&'static str, &'static str)],
 }
