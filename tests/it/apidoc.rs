@@ -191,7 +191,7 @@ fn fault(schema: &Value, value: &str) -> Option<String> {
 
 /// A pattern of Perl's, anchored at both ends as PVE does it.
 fn perl(pattern: &str) -> Regex {
-    let pattern = pattern.replace("(?^:", "(?:").replace("{,", "{0,").replace("\\0", "\\x00");
+    let pattern = pattern.replace("(?^:", "(?:").replace("(?^i:", "(?i:").replace("{,", "{0,").replace("\\0", "\\x00");
     Regex::new(&format!("^(?:{pattern})$")).expect("a pattern that can be read")
 }
 
@@ -212,6 +212,7 @@ fn named_format(name: &str, value: &str) -> Option<String> {
         "dns-name" => matches(&format!("{LABEL}(?:\\.{LABEL})*")),
         "dns-name-list" => list(&format!("{LABEL}(?:\\.{LABEL})*")),
         "pve-ha-resource-or-vm-id" => matches("(?:(?:vm|ct):)?[1-9][0-9]{2,8}"),
+        "ip-list" => value.split(',').all(|ip| ip.parse::<std::net::IpAddr>().is_ok()),
         "pve-vmid" => matches("[1-9][0-9]{2,8}"),
         "pve-vmid-list" => list("[1-9][0-9]{2,8}"),
         "pve-storage-id" => matches("[a-zA-Z][a-zA-Z0-9._-]*[a-zA-Z0-9]"),
@@ -900,7 +901,7 @@ const CONSTRUCTORS: &[(&str, usize)] = &[
     ("kinds/guest/file.rs", 3),
     ("kinds/guest/firewall.rs", 10),
     ("cli/scene.rs", 1),
-    ("kinds/guest/fit.rs", 1),
+    ("kinds/guest/fit.rs", 2),
     ("kinds/guest/ha.rs", 2),
     ("kinds/guest/hand/clone.rs", 3),
     ("kinds/guest/hand/deed.rs", 2),

@@ -636,9 +636,8 @@ fn lost_reply(subject: &Subject, life: &Life) -> Result<(), String> {
             let report = lab
                 .try_apply(&ledger, &subject.kinds(), &set, &prune())
                 .map_err(|h| format!("state {number}, write {n}: {}", stopped(&h)))?;
-            if lab.unlocks(&open(&report)) {
-                subject.apply(&lab, &set, &prune()).map_err(|e| format!("state {number}, write {n}, unlocked: {e}"))?;
-            } else if !report.converged() {
+            let unlocked = lab.unlocks(&open(&report));
+            if !unlocked && !report.converged() {
                 return Err(format!("state {number}, the answer to write {n} lost: {}", open(&report)));
             }
             let sent = ledger.sent.into_inner().expect("nobody panics with it");
@@ -658,6 +657,9 @@ fn lost_reply(subject: &Subject, life: &Life) -> Result<(), String> {
                 return Err(format!(
                     "state {number}: {call} had its effect, its answer was lost, and it was sent again"
                 ));
+            }
+            if unlocked {
+                subject.apply(&lab, &set, &prune()).map_err(|e| format!("state {number}, write {n}, unlocked: {e}"))?;
             }
             let after = normal(&lab.world());
             if wanted != after {

@@ -297,6 +297,10 @@ fn without_empty_tables(world: &mut Map<String, Value>) {
         if let Some(scopes) = tables.get_mut("firewall").and_then(Value::as_object_mut) {
             scopes.retain(|_, scope| !scope.as_object().is_some_and(|parts| parts.values().all(empty)));
         }
+        // A node that generated its networks when there were none left has none, as before.
+        if let Some(nodes) = tables.get_mut("nodes/sdn").and_then(Value::as_object_mut) {
+            nodes.retain(|_, running| !running.as_object().is_some_and(|parts| parts.values().all(empty)));
+        }
         tables.retain(|_, table| table.as_object().is_some_and(|t| !t.is_empty()));
     }
 }

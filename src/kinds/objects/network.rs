@@ -3,6 +3,8 @@
 use crate::kinds::objects::content::member;
 use crate::kinds::objects::row::query;
 use crate::kinds::objects::sdn::{ZONES, configured};
+use crate::kinds::objects::storage;
+use crate::kinds::objects::table::SDN_ZONE;
 use crate::resource::kind::PlanContext;
 use crate::resource::step::Problem;
 use schemars::JsonSchema;
@@ -102,7 +104,7 @@ pub struct SdnVnetSpec {
     /// The VLAN tag (`vlan`, `qinq`), or the number of the VXLAN (`vxlan`, `evpn`); none in a `simple` zone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tag: Option<u32>,
-    /// What people call it: letters, digits, blanks, and `( ) - _ .`, 256 at most.
+    /// What people call it: letters, digits, blanks and plain signs such as `( ) - . , /`, 256 at most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alias: Option<String>,
     /// Whether guests may tag their packets in it.
@@ -137,6 +139,16 @@ pub fn zone(name: &str, spec: &Value) -> Vec<Problem> {
         let text = format!("a zone of type `{kind}` needs `{field}`");
         problems.push(Problem::new(field, text).help(format!("write `{field}`, or another `type`")));
     }
+    for peer in spec["peers"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        if peer.parse::<std::net::IpAddr>().is_err() {
+            problems.push(
+                Problem::new("peers", format!("`{peer}` is no address"))
+                    .help("write the address of each node that is in the zone, such as 10.0.0.11"),
+            );
+        }
+    }
+    let fields: Vec<(&str, &str)> = SDN_ZONE.fields.iter().map(|field| (field.path, field.option)).collect();
+    problems.extend(storage::options(spec, &fields));
     problems
 }
 
@@ -147,6 +159,15 @@ pub fn vnet(cx: &PlanContext<'_>, name: &str, spec: &Value) -> Vec<Problem> {
     let list = cx.seen.index.lists.get(&query(ZONES)).and_then(|list| list.as_ref().ok());
     let zone = list.and_then(|list| list.as_array()?.iter().find(|row| member(row, "zone") == of).map(configured));
     let simple = zone.map(|zone| member(&zone, "type") == "simple");
+    let alias = member(spec, "alias");
+    // The pattern of `alias` in the API, whose `)-_` is a range.
+    let fits = |c: char| c == '(' || (')'..='_').contains(&c) || c.is_alphanumeric() || c.is_whitespace();
+    if alias.chars().count() > 256 || !alias.chars().all(fits) {
+        problems.push(
+            Problem::new("alias", "PVE does not take this `alias`")
+                .help("256 letters, digits, blanks and plain signs at most, no quotes and no `#`, `%`, `&`"),
+        );
+    }
     match (simple, spec["tag"].is_null()) {
         (Some(true), false) => problems.push(
             Problem::new("tag", format!("zone `{of}` is of type `simple`, whose networks have no tag"))
