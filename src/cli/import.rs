@@ -70,6 +70,9 @@ fn take(kind: &'static dyn AnyKind, listed: &[Listed], seen: &Observation, names
     let labels = labels(listed, seen);
     let mut found: BTreeSet<&str> = BTreeSet::new();
     for (listed, label) in listed.iter().zip(labels) {
+        if names.is_empty() && kind.is_native(&listed.identity, seen) {
+            continue;
+        }
         let number = match &listed.identity {
             Identity::Guest { vmid, .. } => vmid.to_string(),
             Identity::Pool(id) | Identity::Object { id, .. } => id.clone(),

@@ -14,10 +14,11 @@ use crate::firewall::scene::{Cluster, Guest, Interface, Options};
 use crate::kinds::guest::mapping;
 use crate::kinds::guest::observed::{GuestSeen, decode_row};
 use crate::pve::request::{Query, segment};
-use crate::resource::index::text;
+use crate::resource::index::{node_guests_query, text};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// What was read.
 pub struct Found {
@@ -49,10 +50,15 @@ pub struct Card {
 pub async fn read(door: &Door<'_>, name: &str) -> Result<Found, Failure> {
     let wire = |e: crate::pve::error::PveError| Failure::wire(exit::FAILED, &e);
     let which = |kind: &str| Which { kind: kind.to_owned(), name: name.to_owned() };
-    let (target, observation) = match find(door, &which("vm")).await {
+    let (target, mut observation) = match find(door, &which("vm")).await {
         Ok(found) => found,
         Err(no_machine) => find(door, &which("ct")).await.map_err(|_| no_machine)?,
     };
+    let there = observation.index.guests.get(&target.vmid).expect("it was found in this index");
+    // The index may be ten seconds old; the node's own list is not.
+    let list = node_guests_query(&there.node, there.guest);
+    let now = get(door.api, door.clock, &list).await.map_err(wire)?;
+    observation.add(list, Ok(Arc::new(now)));
     let row = observation.index.guests.get(&target.vmid).expect("it was found in this index").clone();
     let seen = decode_row(&row, &observation)
         .map_err(|e| Failure::new(exit::FAILED, e.message))?

@@ -98,6 +98,10 @@ pub trait Kind: Send + Sync + 'static {
     }
     /// What must be read to plan it; `spec` is `None` for something that may have to be deleted.
     fn reads(identity: &Identity, spec: Option<&Self::Spec>, index: &Index) -> Vec<Query>;
+    /// Whether an object is Proxmox's own, which nobody made and nobody can change.
+    fn is_native(_identity: &Identity, _seen: &Observation) -> bool {
+        false
+    }
     /// Names of DNS whose addresses it needs.
     fn names(_spec: &Self::Spec) -> Vec<String> {
         Vec::new()
@@ -147,6 +151,8 @@ pub trait AnyKind: Send + Sync {
     fn reads(&self, identity: &Identity, spec: Option<&AnySpec>, index: &Index) -> Vec<Query>;
     /// [`Kind::names`].
     fn names(&self, spec: &AnySpec) -> Vec<String>;
+    /// [`Kind::is_native`].
+    fn is_native(&self, identity: &Identity, seen: &Observation) -> bool;
     /// [`Kind::list`].
     fn list(&self, seen: &Observation) -> Vec<Listed>;
     /// [`Kind::columns`].
@@ -210,6 +216,10 @@ impl<K: Kind> AnyKind for Entry<K> {
 
     fn names(&self, value: &AnySpec) -> Vec<String> {
         K::names(spec::<K>(value))
+    }
+
+    fn is_native(&self, identity: &Identity, seen: &Observation) -> bool {
+        K::is_native(identity, seen)
     }
 
     fn list(&self, seen: &Observation) -> Vec<Listed> {

@@ -872,13 +872,14 @@ spec:
 apiVersion: pvectl/v1alpha1
 kind: VirtualMachine
 metadata: {name: agent}
-spec: {vmid: 131, node: pve1, power: Running, networks: [{slot: net0, profile: api-access}]}
+spec: {vmid: 131, node: pve1, description: agent, power: Running, networks: [{slot: net0, profile: api-access}]}
 ---
 apiVersion: pvectl/v1alpha1
 kind: Container
 metadata: {name: server, labels: {app: web}}
 spec:
   vmid: 132
+  description: server
   node: pve1
   from: {osTemplate: 'local:vztmpl/alpine-3.22-default_20260401_amd64.tar.gz'}
   rootfs: {storage: local-lvm, size: 1Gi}
@@ -902,13 +903,14 @@ spec:
 apiVersion: pvectl/v1alpha1
 kind: VirtualMachine
 metadata: {name: agent}
-spec: {vmid: 131, node: pve1, power: Running, networks: [{slot: net0, profile: api-access}]}
+spec: {vmid: 131, node: pve1, description: agent, power: Running, networks: [{slot: net0, profile: api-access}]}
 ---
 apiVersion: pvectl/v1alpha1
 kind: Container
 metadata: {name: server, labels: {app: web}}
 spec:
   vmid: 132
+  description: server
   node: pve1
   from: {osTemplate: 'local:vztmpl/alpine-3.22-default_20260401_amd64.tar.gz'}
   rootfs: {storage: local-lvm, size: 1Gi}

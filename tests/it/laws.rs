@@ -89,6 +89,9 @@ impl AnyKind for Warped {
     fn names(&self, spec: &AnySpec) -> Vec<String> {
         self.0.names(spec)
     }
+    fn is_native(&self, identity: &Identity, seen: &Observation) -> bool {
+        self.0.is_native(identity, seen)
+    }
     fn list(&self, seen: &Observation) -> Vec<Listed> {
         self.0.list(seen)
     }
@@ -527,6 +530,9 @@ fn mutant_a_kind_that_looks_away() {
         }
         fn names(&self, spec: &AnySpec) -> Vec<String> {
             self.0.names(spec)
+        }
+        fn is_native(&self, identity: &Identity, seen: &Observation) -> bool {
+            self.0.is_native(identity, seen)
         }
         fn list(&self, seen: &Observation) -> Vec<Listed> {
             self.0.list(seen)

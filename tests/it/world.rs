@@ -221,6 +221,19 @@ pub(crate) fn strangers(world: &World) -> Value {
     for part in ["groups", "tables", "users"] {
         without_ours(&mut top[part]);
     }
+    if let Some(firewalls) = top["tables"].get_mut("firewall").and_then(Value::as_object_mut) {
+        // The firewall of a guest of ours is ours, and one in which nothing stands is as none.
+        let bare = |part: &Value| match part {
+            Value::Object(map) => map.is_empty(),
+            Value::Array(items) => items.is_empty(),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => part.is_null(),
+        };
+        firewalls.retain(|scope, firewall| {
+            let strange = |id: &str| STRANGERS.iter().any(|s| s.to_string() == id);
+            scope.strip_prefix("guest/").is_none_or(strange)
+                && !firewall.as_object().is_some_and(|parts| parts.values().all(bare))
+        });
+    }
     without_empty_tables(top);
     if let Some(guests) = top["guests"].as_object_mut() {
         guests.retain(|id, _| STRANGERS.iter().any(|s| s.to_string() == *id));

@@ -242,9 +242,12 @@ fn address(out: &mut Compiled, profile: &str, entry: &Entry<'_>) -> (String, Opt
     (name, None)
 }
 
+/// First and last ports.
+type Ranges = BTreeSet<(u16, u16)>;
+
 /// Ports by protocol, in a fixed order; `None` for all ports of it.
-fn protocols(ports: &[Ports]) -> Vec<(&'static str, Option<BTreeSet<(u16, u16)>>)> {
-    let mut out: BTreeMap<&'static str, Option<BTreeSet<(u16, u16)>>> = BTreeMap::new();
+fn protocols(ports: &[Ports]) -> Vec<(&'static str, Option<Ranges>)> {
+    let mut out: BTreeMap<&'static str, Option<Ranges>> = BTreeMap::new();
     for one in ports {
         let (proto, range) = match one {
             Ports::Icmp => ("icmp", None),

@@ -117,7 +117,7 @@ impl<'de> Deserialize<'de> for Peer {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Peer, D::Error> {
         match Value::deserialize(deserializer)? {
             Value::String(text) => Peer::parse(&text).map_err(Error::custom),
-            other => {
+            other @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
                 let written: Written = serde_json::from_value(other).map_err(Error::custom)?;
                 if written.guests.labels.is_empty() {
                     return Err(Error::custom("no label is given: write guests: {labels: {app: web}}"));

@@ -111,6 +111,11 @@ impl<D: Described> Kind for Object<D> {
         D::ROW.mark != Mark::Nowhere
     }
 
+    fn is_native(identity: &Identity, seen: &Observation) -> bool {
+        let observed = Self::decode(identity, seen).ok().flatten();
+        D::ROW.own.is_some_and(|own| observed.is_some_and(|seen| member(&seen.row, own) == "1"))
+    }
+
     fn names(spec: &D::Spec) -> Vec<String> {
         match D::ROW.holds {
             Holds::Members => names(&spec_value(spec)["names"]),
