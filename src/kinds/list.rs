@@ -2,8 +2,8 @@
 
 use crate::kinds::objects::object::Object;
 use crate::kinds::objects::table::{
-    AclEntry, BackupJob, FirewallAlias, FirewallOptions, Group, IpSet, Role, SdnVnet, SdnZone, SecurityGroup, Storage,
-    User,
+    AclEntry, BackupJob, FirewallAlias, FirewallOptions, Group, IpSet, Role, SdnSubnet, SdnVnet, SdnZone,
+    SecurityGroup, Storage, User,
 };
 use crate::kinds::{
     container::ContainerKind, guest_template::GuestTemplateKind, pool::PoolKind, virtual_machine::VirtualMachineKind,
@@ -15,7 +15,7 @@ use std::marker::PhantomData;
 
 /// All kinds, in the order in which `explain` and the schemas list them, and in which objects are made: what is deleted goes
 /// in the opposite order.
-pub static KINDS: [&dyn AnyKind; 16] = [
+pub static KINDS: [&dyn AnyKind; 17] = [
     &Entry::<PoolKind>(PhantomData),
     &Entry::<Object<Role>>(PhantomData),
     &Entry::<Object<Group>>(PhantomData),
@@ -24,6 +24,7 @@ pub static KINDS: [&dyn AnyKind; 16] = [
     &Entry::<Object<Storage>>(PhantomData),
     &Entry::<Object<SdnZone>>(PhantomData),
     &Entry::<Object<SdnVnet>>(PhantomData),
+    &Entry::<Object<SdnSubnet>>(PhantomData),
     &Entry::<Object<FirewallAlias>>(PhantomData),
     &Entry::<Object<IpSet>>(PhantomData),
     &Entry::<Object<SecurityGroup>>(PhantomData),

@@ -930,6 +930,10 @@ spec:
 {apiVersion: pvectl/v1alpha1, kind: SdnVnet, metadata: {name: vlab}, spec: {zone: lab, alias: the lab}}
 ---
 {apiVersion: pvectl/v1alpha1, kind: SdnVnet, metadata: {name: printers}, spec: {id: v20, zone: vl, tag: 20}}
+---
+{apiVersion: pvectl/v1alpha1, kind: SdnSubnet, metadata: {name: lab-four}, spec: {vnet: vlab, cidr: 10.60.0.0/24, gateway: 10.60.0.1, snat: true, dnsZonePrefix: lab}}
+---
+{apiVersion: pvectl/v1alpha1, kind: SdnSubnet, metadata: {name: lab-six}, spec: {vnet: vlab, cidr: 'fd00:60::/64'}}
 ",
             r"
 {apiVersion: pvectl/v1alpha1, kind: SdnZone, metadata: {name: lab, annotations: {pvectl/take-over: 'true'}}, spec: {type: simple, ipam: pve, mtu: 1400, nodes: [pve3, pve1]}}
@@ -941,6 +945,12 @@ spec:
 {apiVersion: pvectl/v1alpha1, kind: SdnVnet, metadata: {name: vlab}, spec: {zone: lab}}
 ---
 {apiVersion: pvectl/v1alpha1, kind: SdnVnet, metadata: {name: far}, spec: {zone: wide, tag: 70000}}
+---
+{apiVersion: pvectl/v1alpha1, kind: SdnSubnet, metadata: {name: lab-four, annotations: {pvectl/take-over: 'true'}}, spec: {vnet: vlab, cidr: 10.60.0.0/24, gateway: 10.60.0.254, snat: false, dhcpDnsServer: 10.60.0.53}}
+---
+{apiVersion: pvectl/v1alpha1, kind: SdnSubnet, metadata: {name: lab-six}, spec: {vnet: vlab, cidr: 'fd00:60::/64'}}
+---
+{apiVersion: pvectl/v1alpha1, kind: SdnSubnet, metadata: {name: far-four}, spec: {vnet: far, cidr: 10.61.0.0/16}}
 ---
 {apiVersion: pvectl/v1alpha1, kind: SdnVnet, metadata: {name: printers, annotations: {pvectl/take-over: 'true'}}, spec: {id: v20, zone: vl, tag: 21, alias: printers (2nd floor), isolatePorts: true, vlanAware: true}}
 ",

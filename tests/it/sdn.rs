@@ -74,6 +74,11 @@ fn what_waits_and_is_somebodys_is_refused_by_name() {
     }
     let lab = Lab::homelab();
     lab.apply(&desired(&nets()), &plain());
+    let subnet = [("subnet", "10.9.0.0/24"), ("type", "subnet")];
+    by_hand(&lab, Method::Post, "/cluster/sdn/vnets/far/subnets", &subnet);
+    let why = refused(&lab, &one("SdnSubnet", "s", "vnet: vlab, cidr: 10.8.0.0/24"));
+    assert!(why.contains("subnet `far 10.9.0.0/24` (new)"), "{why}");
+    by_hand(&lab, Method::Post, "/cluster/sdn/rollback", &[]);
     by_hand(&lab, Method::Put, "/cluster/sdn/zones/lab", &[("mtu", "1300")]);
     let zone = annotated("SdnZone", "lab", TAKE_OVER, "type: simple");
     assert!(refused(&lab, &zone).contains("a change of zone `lab` (changed) waits to be applied, and is not what"));

@@ -9,7 +9,7 @@ use crate::resource::kind::PlanContext;
 use crate::resource::step::Problem;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
 /// A zone of PVE's software defined networks: how virtual networks get from node to node. What a run changes in zones and
@@ -113,6 +113,64 @@ pub struct SdnVnetSpec {
     /// Whether guests in it are kept from each other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub isolate_ports: Option<bool>,
+}
+
+/// Addresses of a virtual network. Deleting it takes nothing from guests. It cannot carry a mark of its owner, as a zone.
+/// Ranges of addresses for DHCP are set in PVE, and stay as they are.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SdnSubnetSpec {
+    /// Its virtual network, by PVE's id.
+    pub vnet: String,
+    /// The addresses: `10.0.7.0/24`.
+    pub cidr: String,
+    /// The address of the gateway; in a zone of type `simple` or `evpn` the nodes have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<String>,
+    /// Whether what leaves it carries the node's address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snat: Option<bool>,
+    /// What stands between a guest's name and the domain of the zone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dns_zone_prefix: Option<String>,
+    /// The DNS server that guests are told by DHCP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dhcp_dns_server: Option<String>,
+}
+
+/// A subnet's id here: its network, and its addresses. PVE's own holds the zone, which the manifest does not say.
+pub fn subnet_id(_name: &str, spec: &Value) -> String {
+    format!("{} {}", member(spec, "vnet"), member(spec, "cidr"))
+}
+
+/// What an export says of a subnet besides its fields.
+pub fn export_subnet(_id: &str, row: &Value) -> Map<String, Value> {
+    ["vnet", "cidr"].into_iter().map(|key| (key.to_owned(), member(row, key).into())).collect()
+}
+
+/// What is wrong with a subnet (`PVE::Network::SDN::SubnetPlugin::on_update_hook`).
+pub fn subnet(_id: &str, spec: &Value) -> Vec<Problem> {
+    let cidr = member(spec, "cidr");
+    let Some(net) = cidr.parse::<ipnet::IpNet>().ok().filter(|net| net.trunc() == *net) else {
+        return vec![
+            Problem::new("cidr", format!("`{cidr}` is no network"))
+                .help("write the first address and the length: 10.0.7.0/24"),
+        ];
+    };
+    let mut problems = Vec::new();
+    for field in ["gateway", "dhcpDnsServer"].into_iter().filter(|field| !spec[*field].is_null()) {
+        let text = member(spec, field);
+        let address = text.parse::<std::net::IpAddr>().ok();
+        let alone = net.prefix_len() == 32 && net.addr().is_ipv4();
+        if address.is_none() {
+            let problem = Problem::new(field, format!("`{text}` is no address"));
+            problems.push(problem.help("write one address, without a length"));
+        } else if field == "gateway" && !alone && address.is_some_and(|address| !net.contains(&address)) {
+            let problem = Problem::new(field, format!("`{text}` is not in {net}"));
+            problems.push(problem.help("a gateway is in its subnet"));
+        }
+    }
+    problems
 }
 
 /// What PVE takes as an id of either (`pve-sdn-zone-id`, `pve-sdn-vnet-id`).

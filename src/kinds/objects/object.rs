@@ -147,6 +147,14 @@ impl<D: Described> Kind for Object<D> {
             return (alone.ids)(&seen.index).into_iter().map(one).collect();
         }
         let Ok(Some(list)) = listed(row, &seen.index) else { return Vec::new() };
+        let nested;
+        let list = match row.within {
+            Some(within) => {
+                nested = sdn::inside(list, within, seen);
+                &nested
+            }
+            None => list,
+        };
         let one = |object: &Value| {
             let id = row.key(object);
             let marker = marker_of(row, object).1;
@@ -192,6 +200,13 @@ impl<D: Described> Kind for Object<D> {
             return Ok(Some(Seen { row: object, held: Value::Null, comment: String::new(), marker: None }));
         }
         let Some(list) = listed(row, &seen.index)? else { return Ok(None) };
+        let list = match row.within {
+            Some(within) => match sdn::listed_in(list, row.parts(id)[0], within, seen)? {
+                Some(list) => list,
+                None => return Ok(None),
+            },
+            None => list,
+        };
         let Some(object) = find(row, list, id) else { return Ok(None) };
         let held = match row.held(id).map(|q| seen.answer(&q)) {
             None => Value::Null,

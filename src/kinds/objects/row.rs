@@ -66,6 +66,8 @@ pub struct Row {
     pub export: fn(id: &str, object: &Value) -> Map<String, Value>,
     /// Its changes wait in PVE until all of them are applied at once ([`crate::kinds::objects::sdn`]).
     pub waits: bool,
+    /// What lists its objects within one of those that `list` lists, where they have no list of their own.
+    pub within: Option<fn(&str) -> Query>,
     /// A column of `get`: header and member of the row.
     pub columns: &'static [(&'static str, &'static str)],
 }

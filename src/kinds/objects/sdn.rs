@@ -8,12 +8,13 @@ use crate::kinds::objects::content::member;
 use crate::kinds::objects::object::{Seen, current, default, wanted};
 use crate::kinds::objects::plan::plan as change;
 use crate::kinds::objects::row::{Row, query};
+use crate::kinds::objects::table::is_declared;
 use crate::pve::request::{Call, Method, Query, segment};
 use crate::resource::index::Index;
-use crate::resource::kind::PlanContext;
-use crate::resource::reference::Identity;
+use crate::resource::kind::{DecodeError, PlanContext};
+use crate::resource::observation::Observation;
 use crate::resource::step::{Action, Batch, Delta, Expect, Impact, Keeps, Note, Problem, Step};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::time::Duration;
 
 /// All zones, with what waits to be applied.
@@ -43,10 +44,50 @@ pub fn configured(row: &Value) -> Value {
     out
 }
 
-/// What each node says of the networks that run on it.
+/// The subnets of a virtual network, with what waits to be applied.
+pub fn subnets(vnet: &str) -> Query {
+    Query::new(format!("/cluster/sdn/vnets/{}/subnets", segment(vnet))).with("pending", "1")
+}
+
+/// Virtual networks whose subnets can be read. PVE looks for one that is to go among those that are configured, and does not
+/// find it; none that has subnets can go.
+fn readable(list: &Value) -> impl Iterator<Item = String> {
+    let rows = list.as_array().into_iter().flatten().filter(|row| row["state"] != "deleted");
+    rows.map(|row| member(row, "vnet"))
+}
+
+/// All objects within others. Those that were not read stand for themselves, by the other's name.
+pub fn inside(list: &Value, within: fn(&str) -> Query, seen: &Observation) -> Value {
+    let rows = |parent: String| match seen.value(&within(&parent)).and_then(Value::as_array) {
+        Some(rows) => rows.clone(),
+        None => vec![json!({ "vnet": parent })],
+    };
+    readable(list).flat_map(rows).collect()
+}
+
+/// The list that an object within another is in; `None` where the other is not there.
+pub fn listed_in<'a>(
+    list: &Value,
+    parent: &str,
+    within: fn(&str) -> Query,
+    seen: &'a Observation,
+) -> Result<Option<&'a Value>, DecodeError> {
+    if !readable(list).any(|vnet| vnet == parent) {
+        return Ok(None);
+    }
+    match seen.answer(&within(parent)) {
+        Some(Ok(list)) => Ok(Some(list)),
+        Some(Err(error)) => Err(DecodeError { message: error.to_string() }),
+        None => Err(DecodeError { message: format!("what is in {parent} was not read") }),
+    }
+}
+
+/// What each node says of the networks that run on it, and the subnets of all networks.
 pub fn looks(index: &Index) -> Vec<Query> {
     let online = index.nodes.iter().filter(|(_, node)| node.online);
-    online.map(|(name, _)| Query::new(format!("/nodes/{}/sdn/zones", segment(name)))).collect()
+    let nodes = online.map(|(name, _)| Query::new(format!("/nodes/{}/sdn/zones", segment(name))));
+    let vnets = index.lists.get(&query(VNETS)).and_then(|list| list.as_ref().ok());
+    nodes.chain(vnets.into_iter().flat_map(|list| readable(list).map(|vnet| subnets(&vnet)))).collect()
 }
 
 /// Nodes on which a zone runs as it was before: they have not generated their interfaces anew
@@ -104,6 +145,11 @@ pub fn plan(row: &Row, cx: &PlanContext<'_>, desired: Option<Value>, observed: O
         (None, Some(_)) if state == "deleted" => delta.action = Action::Delete,
         (_, _) => delta = change(row, cx, desired.clone(), observed),
     }
+    // PVE's id of a subnet is known where there is one.
+    let subnet = observed.map(|seen| segment(&member(&seen.row, "subnet"))).unwrap_or_default();
+    for step in &mut delta.steps {
+        step.call.path = step.call.path.replace("{subnet}", &subnet);
+    }
     if !delta.problems.is_empty() {
         return delta;
     }
@@ -155,12 +201,21 @@ fn in_the_way(row: &Row, id: &str, state: &str) -> Problem {
 /// What waits and is in no manifest of the set.
 fn foreign(cx: &PlanContext<'_>) -> Option<Problem> {
     let mut names = Vec::new();
+    let vnets = cx.seen.index.lists.get(&query(VNETS)).and_then(|list| list.as_ref().ok());
+    for vnet in vnets.into_iter().flat_map(|list| readable(list)) {
+        let rows = cx.seen.value(&subnets(&vnet)).and_then(Value::as_array).into_iter().flatten();
+        for row in rows.filter(|row| !row["state"].is_null()) {
+            let id = format!("{vnet} {}", member(row, "cidr"));
+            if !is_declared(cx, "SdnSubnet", &id) {
+                names.push(format!("subnet `{id}` ({})", member(row, "state")));
+            }
+        }
+    }
     for (kind, word, list, key) in [("SdnZone", "zone", ZONES, "zone"), ("SdnVnet", "virtual network", VNETS, "vnet")] {
         let Some(Ok(list)) = cx.seen.index.lists.get(&query(list)) else { continue };
         for row in list.as_array().into_iter().flatten().filter(|row| !row["state"].is_null()) {
             let id = member(row, key);
-            let ours = |i: &Identity| matches!(i, Identity::Object { kind: k, id: of } if *k == kind && *of == id);
-            if !cx.identities.values().any(ours) {
+            if !is_declared(cx, kind, &id) {
                 names.push(format!("{word} `{id}` ({})", member(row, "state")));
             }
         }

@@ -81,6 +81,7 @@ const PLAIN: Row = Row {
     alone: None,
     export: export_id,
     waits: false,
+    within: None,
     columns: &[],
 };
 
@@ -382,6 +383,40 @@ pub static SDN_VNET: Row = Row {
     ..PLAIN
 };
 
+/// Subnets: each in a virtual network, under an id that PVE makes of its zone and its addresses.
+pub static SDN_SUBNET: Row = Row {
+    kind: "SdnSubnet",
+    word: "subnet",
+    list: sdn::VNETS,
+    id: &["vnet", "cidr"],
+    join: ' ',
+    refers: &[Refer { path: "vnet", kind: "SdnVnet", list: sdn::VNETS, member: "vnet" }],
+    also: &[sdn::ZONES],
+    create: verb(
+        Method::Post,
+        "/cluster/sdn/vnets/{0}/subnets",
+        &[With::Id("subnet", 1), With::Fixed("type", "subnet")],
+    ),
+    update: verb(Method::Put, "/cluster/sdn/vnets/{0}/subnets/{subnet}", &[]),
+    delete: verb(Method::Delete, "/cluster/sdn/vnets/{0}/subnets/{subnet}", &[]),
+    fields: &[
+        Field::new("gateway", "gateway", Form::Text),
+        Field::new("snat", "snat", Form::Flag).default("0"),
+        Field::new("dnsZonePrefix", "dnszoneprefix", Form::Text),
+        Field::new("dhcpDnsServer", "dhcp-dns-server", Form::Text),
+    ],
+    limit: Limit::Config("sdn"),
+    audit: SDN_AUDIT,
+    modify: SDN_MODIFY,
+    claim: network::subnet_id,
+    check: |_, id, spec| network::subnet(id, spec),
+    export: network::export_subnet,
+    waits: true,
+    within: Some(sdn::subnets),
+    columns: &[("VNET", "vnet"), ("CIDR", "cidr"), ("GATEWAY", "gateway"), ("PENDING", "state")],
+    ..PLAIN
+};
+
 /// Options of the firewall. Each scope has its own digest.
 pub static FIREWALL_OPTIONS: Row = Row {
     kind: "FirewallOptions",
@@ -433,6 +468,7 @@ described! {
     BackupJob, storage::BackupJobSpec, BACKUP_JOB, "The kind `BackupJob`.";
     SdnZone, network::SdnZoneSpec, SDN_ZONE, "The kind `SdnZone`.";
     SdnVnet, network::SdnVnetSpec, SDN_VNET, "The kind `SdnVnet`.";
+    SdnSubnet, network::SdnSubnetSpec, SDN_SUBNET, "The kind `SdnSubnet`.";
     FirewallOptions, switches::FirewallOptionsSpec, FIREWALL_OPTIONS, "The kind `FirewallOptions`.";
     IpSet, fw::IpSetSpec, IP_SET, "The kind `IpSet`.";
     FirewallAlias, fw::FirewallAliasSpec, ALIAS, "The kind `FirewallAlias`.";

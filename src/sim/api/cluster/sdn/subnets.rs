@@ -24,8 +24,10 @@ pub(super) fn all(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
 /// What PVE derives from a subnet's id.
 fn complete(row: &mut Value) {
     row["id"] = row["subnet"].clone();
-    if let Some((network, mask)) = row["cidr"].as_str().and_then(|c| c.split_once('/')) {
-        let (network, mask) = (network.to_owned(), mask.to_owned());
+    let id = row["subnet"].as_str().unwrap_or_default().to_owned();
+    if let [zone, network, mask] = id.split('-').collect::<Vec<_>>()[..] {
+        row["zone"] = zone.into();
+        row["cidr"] = format!("{network}/{mask}").into();
         row["network"] = network.into();
         row["mask"] = mask.into();
     }
@@ -53,7 +55,7 @@ pub(super) fn create(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
         return Err(within("create sdn subnet", format!("sdn subnet object ID '{id}' already defined")));
     }
     let mut object = options(args, &["subnet"]);
-    for (key, value) in [("zone", zone.as_str()), ("vnet", vnet), ("cidr", cidr), ("type", "subnet")] {
+    for (key, value) in [("vnet", vnet), ("type", "subnet")] {
         object.insert(key.to_owned(), value.to_owned());
     }
     keep(ctx, SUBNETS, &id, Some(&object));
