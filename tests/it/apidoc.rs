@@ -757,6 +757,7 @@ const EXPECTED: &[&str] = &[
     "POST /cluster/backup",
     "POST /cluster/firewall/aliases",
     "POST /cluster/sdn/lock",
+    "GET /cluster/sdn/controllers",
     "POST /cluster/sdn/vnets/{vnet}/subnets",
     "PUT /cluster/sdn/vnets/{vnet}/subnets/{subnet}",
     "DELETE /cluster/sdn/vnets/{vnet}/subnets/{subnet}",

@@ -1,7 +1,8 @@
 //! Software defined networks: one lock and one application a run, what is taken back, what is somebody's, and what nodes say.
 
+use crate::faults::{Cut, crash};
 use crate::objects::{TAKE_OVER, annotated, by_hand, one, read, refused};
-use crate::world::{Lab, desired, differences, open, plain};
+use crate::world::{Lab, by_manifest, desired, differences, open, plain, run};
 use futures::future::BoxFuture;
 use pvectl::kinds::list::KINDS;
 use pvectl::pve::api::Api;
@@ -151,4 +152,32 @@ fn a_guest_waits_for_the_network_that_the_same_manifests_make() {
     let writes = lab.writes_since(log);
     let at = |what: &str| writes.iter().position(|w| w == what).unwrap_or_else(|| panic!("no {what} in {writes:?}"));
     assert!(at("PUT /cluster/sdn") < at("POST /nodes/pve1/qemu"), "{writes:?}");
+}
+
+#[test]
+fn a_deletion_that_was_killed_is_finished_by_the_next() {
+    let yaml = format!("{}\n---\n{}", nets(), one("SdnSubnet", "s", "vnet: vlab, cidr: 10.8.0.0/24"));
+    let set = desired(&yaml);
+    let settings = by_manifest(&set).expect("networks carry no mark");
+    let through = Lab::homelab();
+    through.apply(&set, &plain());
+    let start = through.world();
+    let mut killed = 0;
+    for n in 0..20 {
+        let lab = Lab::of(start.clone());
+        if crash(&lab, &KINDS, &set, &settings, n, Cut::After, true).is_none() {
+            break;
+        }
+        killed += 1;
+        lab.sim.finish_tasks();
+        let again = || lab.try_apply(&lab.sim.api(), &KINDS, &set, &settings).expect("nothing stands against it");
+        let report = again();
+        let report = if lab.unlocks(&open(&report)) { again() } else { report };
+        assert!(report.converged(), "killed after write {n}: {}", open(&report));
+        for list in ["/cluster/sdn/zones", "/cluster/sdn/vnets"] {
+            let waiting = run(lab.sim.api().get(&Query::new(list).with("pending", "1"))).expect("it can be read");
+            assert_eq!(waiting, json!([]), "killed after write {n}");
+        }
+    }
+    assert_eq!(killed, 7, "lock, five deletions, and the application");
 }

@@ -22,6 +22,9 @@ pub const ZONES: &str = "/cluster/sdn/zones?pending=1";
 /// All virtual networks, with what waits to be applied.
 pub const VNETS: &str = "/cluster/sdn/vnets?pending=1";
 
+/// All controllers, which no manifest declares, with what waits to be applied.
+pub const CONTROLLERS: &str = "/cluster/sdn/controllers?pending=1";
+
 const REMEDY: &str = "look at it in PVE under Datacenter, SDN; apply it there (pvesh set /cluster/sdn) or take it back \
      (pvesh create /cluster/sdn/rollback, PVE 9), and run this again";
 
@@ -211,7 +214,11 @@ fn foreign(cx: &PlanContext<'_>) -> Option<Problem> {
             }
         }
     }
-    for (kind, word, list, key) in [("SdnZone", "zone", ZONES, "zone"), ("SdnVnet", "virtual network", VNETS, "vnet")] {
+    for (kind, word, list, key) in [
+        ("SdnZone", "zone", ZONES, "zone"),
+        ("SdnVnet", "virtual network", VNETS, "vnet"),
+        ("SdnController", "controller", CONTROLLERS, "controller"),
+    ] {
         let Some(Ok(list)) = cx.seen.index.lists.get(&query(list)) else { continue };
         for row in list.as_array().into_iter().flatten().filter(|row| !row["state"].is_null()) {
             let id = member(row, key);

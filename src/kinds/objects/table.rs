@@ -318,13 +318,13 @@ pub static BACKUP_JOB: Row = Row {
     ..PLAIN
 };
 
-/// Zones of software defined networks.
+/// Zones of software defined networks. PVE compares one digest for all zones: every request of ours would refuse the next.
 pub static SDN_ZONE: Row = Row {
     kind: "SdnZone",
     word: "zone",
     list: sdn::ZONES,
     id: &["zone"],
-    also: &[sdn::VNETS],
+    also: &[sdn::VNETS, sdn::CONTROLLERS],
     create: verb(Method::Post, "/cluster/sdn/zones", &[With::Id("zone", 0)]),
     update: verb(Method::Put, "/cluster/sdn/zones/{0}", &[]),
     delete: verb(Method::Delete, "/cluster/sdn/zones/{0}", &[]),
@@ -364,6 +364,7 @@ pub static SDN_VNET: Row = Row {
     list: sdn::VNETS,
     id: &["vnet"],
     refers: &[Refer { path: "zone", kind: "SdnZone", list: sdn::ZONES, member: "zone" }],
+    also: &[sdn::CONTROLLERS],
     create: verb(Method::Post, "/cluster/sdn/vnets", &[With::Id("vnet", 0)]),
     update: verb(Method::Put, "/cluster/sdn/vnets/{0}", &[]),
     delete: verb(Method::Delete, "/cluster/sdn/vnets/{0}", &[]),
@@ -391,7 +392,7 @@ pub static SDN_SUBNET: Row = Row {
     id: &["vnet", "cidr"],
     join: ' ',
     refers: &[Refer { path: "vnet", kind: "SdnVnet", list: sdn::VNETS, member: "vnet" }],
-    also: &[sdn::ZONES],
+    also: &[sdn::ZONES, sdn::CONTROLLERS],
     create: verb(
         Method::Post,
         "/cluster/sdn/vnets/{0}/subnets",
