@@ -48,6 +48,7 @@ pub fn privileges<'a>(kinds: impl IntoIterator<Item = &'a str>) -> BTreeSet<&'st
             "User" => all.extend(["Realm.AllocateUser", "Sys.Audit", "User.Modify"]),
             "AclEntry" => all.extend(["Permissions.Modify", "Sys.Audit"]),
             "Storage" => all.extend(["Datastore.Allocate", "Datastore.Audit"]),
+            "SdnZone" | "SdnVnet" | "SdnSubnet" => all.extend(["SDN.Allocate", "SDN.Audit"]),
             "BackupJob" => all.extend(["Datastore.Audit", "Sys.Audit", "Sys.Modify"]),
             "FirewallAlias" | "IpSet" | "SecurityGroup" => all.extend(["Sys.Audit", "Sys.Modify"]),
             "FirewallOptions" => all.extend(["Sys.Audit", "Sys.Modify", "VM.Audit", "VM.Config.Network"]),

@@ -6,12 +6,13 @@ use crate::engine::follow::{Ended, follow};
 use crate::plan::assemble::Plan;
 use crate::pve::api::Api;
 use crate::pve::error::PveError;
+use crate::pve::request::Params;
 use crate::pve::upid::Upid;
 use crate::report::event::{Event, Outcome, Watch};
 use crate::resource::index::text;
 use crate::resource::marker::Marker;
 use crate::resource::reference::ResourceRef;
-use crate::resource::step::{Delta, Expect, Guard, Limit, Rows, Step};
+use crate::resource::step::{Delta, Expect, Guard, Keeps, Limit, Rows, Step};
 use futures::StreamExt;
 use futures::channel::oneshot;
 use futures::future::{FutureExt, Shared};
@@ -115,10 +116,11 @@ pub async fn execute(api: &dyn Api, clock: &dyn Clock, plan: &Plan, watch: &dyn 
 
 async fn run(api: &dyn Api, clock: &dyn Clock, delta: &Delta, limits: &Limits, watch: &dyn Watch) -> Done {
     let mut done = Done { resource: delta.resource.clone(), steps: 0, stop: None };
+    let mut kept = Params::new();
     for step in &delta.steps {
         let started = clock.now_ms();
         watch.event(Event::StepStarted { resource: &delta.resource, step, at_ms: started });
-        let result = one(api, clock, delta, step, limits, watch).await;
+        let result = one(api, clock, delta, (step, &mut kept), limits, watch).await;
         let outcome = match &result {
             Ok(Ended::Ok) => Outcome::Done,
             Ok(Ended::Warnings(lines)) => Outcome::Warned(lines.clone()),
@@ -139,6 +141,9 @@ async fn run(api: &dyn Api, clock: &dyn Clock, delta: &Delta, limits: &Limits, w
             Ok(_) => done.steps += 1,
             Err(stop) => {
                 done.stop = Some(stop);
+                if let Some(undo) = &step.undo {
+                    take_back(api, clock, delta, (undo, kept), watch).await;
+                }
                 break;
             }
         }
@@ -146,11 +151,25 @@ async fn run(api: &dyn Api, clock: &dyn Clock, delta: &Delta, limits: &Limits, w
     done
 }
 
+/// Sends what takes a failed step back. Its own failure is shown, and changes nothing: the step has failed.
+async fn take_back(api: &dyn Api, clock: &dyn Clock, delta: &Delta, (undo, kept): (&Step, Params), watch: &dyn Watch) {
+    let started = clock.now_ms();
+    watch.event(Event::StepStarted { resource: &delta.resource, step: undo, at_ms: started });
+    let mut call = undo.call.clone();
+    call.params.extend(kept);
+    let outcome = match api.send(&call).await {
+        Ok(_) => Outcome::Done,
+        Err(error) => Outcome::Failed(error),
+    };
+    let took_ms = clock.now_ms().saturating_sub(started);
+    watch.event(Event::StepEnded { resource: &delta.resource, step: undo, outcome, took_ms });
+}
+
 async fn one(
     api: &dyn Api,
     clock: &dyn Clock,
     delta: &Delta,
-    step: &Step,
+    (step, kept): (&Step, &mut Params),
     limits: &Limits,
     watch: &dyn Watch,
 ) -> Result<Ended, Stop> {
@@ -167,12 +186,23 @@ async fn one(
     let request = step.call.to_string();
     let failed = |error: PveError| Stop::Failed { step: step.title.clone(), error };
     let mut call = step.call.clone();
+    call.params.extend(kept.iter().cloned());
     if let Some(rows) = &step.rows {
         let now = api.get(&rows.query).await.map_err(failed)?;
         let digest = unchanged(rows, &now).ok_or_else(|| Stop::Changed { step: step.title.clone() })?;
         call.params.extend(digest.map(|digest| ("digest".to_owned(), digest)));
     }
-    let answer = api.send(&call).await.map_err(failed)?;
+    let answer = match (api.send(&call).await, step.keeps) {
+        (Err(error @ (PveError::Lost { .. } | PveError::Garbled { .. })), Some(Keeps { param, lost })) => {
+            return Err(Stop::Guarded(format!("{error}; the {param} in the answer is lost with it: {lost}")));
+        }
+        (answer, _) => answer.map_err(failed)?,
+    };
+    if let Some(Keeps { param, .. }) = step.keeps {
+        let garbled = || PveError::Garbled { request: request.clone(), cause: format!("`{answer}` is no {param}") };
+        let value = text(&answer).ok_or_else(|| failed(garbled()))?;
+        kept.push((param.to_owned(), value));
+    }
     let ended = match (step.expect, answer.as_str()) {
         (Expect::Task, Some(text)) => {
             let upid = Upid::parse(text).ok_or_else(|| {

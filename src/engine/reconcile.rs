@@ -10,6 +10,7 @@ use crate::plan::desired::DesiredSet;
 use crate::plan::gate::{self, Consent};
 use crate::pve::api::Api;
 use crate::pve::error::{PveError, Refusal};
+use crate::pve::request::Call;
 use crate::report::event::{Event, Watch};
 use crate::resource::kind::AnyKind;
 use crate::resource::reference::ResourceRef;
@@ -154,6 +155,8 @@ struct Run {
     steps: usize,
     /// Whose steps of this round all ended well.
     finished: BTreeSet<ResourceRef>,
+    /// The requests of batches that were closed: PVE says that it is done, and the same again would say the same.
+    closed: BTreeMap<ResourceRef, Vec<Call>>,
     waits: u32,
     pause: bool,
     pauses: u32,
@@ -167,6 +170,8 @@ impl Run {
             self.steps += done.steps;
             match done.stop {
                 None => {
+                    let delta = plan.deltas.iter().find(|d| d.resource == done.resource && d.batch.is_some());
+                    self.closed.extend(delta.map(|d| (d.resource.clone(), calls(d))));
                     self.finished.insert(done.resource);
                 }
                 Some(Stop::Skipped(_)) => {}
@@ -180,9 +185,14 @@ impl Run {
     }
 
     /// What failed is not tried again, and what comes after something that is not done waits for it.
-    fn hold_back(&self, plan: &mut Plan) {
+    fn hold_back(&mut self, plan: &mut Plan) {
         let mut open: BTreeSet<ResourceRef> = BTreeSet::new();
         for delta in &mut plan.deltas {
+            if !delta.steps.is_empty() && self.closed.get(&delta.resource).is_some_and(|sent| *sent == calls(delta)) {
+                let notes: Vec<&str> = delta.notes.iter().filter_map(said).collect();
+                let why = format!("PVE says that it is done, and yet: {}", notes.join("; "));
+                self.failed.insert(delta.resource.clone(), why);
+            }
             if self.failed.contains_key(&delta.resource) {
                 delta.steps.clear();
             }
@@ -246,6 +256,24 @@ impl Run {
     }
 }
 
+fn calls(delta: &Delta) -> Vec<Call> {
+    delta.steps.iter().map(|step| step.call.clone()).collect()
+}
+
+fn said(note: &Note) -> Option<&str> {
+    match note {
+        Note::Info(text) => Some(text),
+        Note::Waiting(_)
+        | Note::Locked(_)
+        | Note::NodeOffline(_)
+        | Note::Unsettled(_)
+        | Note::Elsewhere { .. }
+        | Note::Paused
+        | Note::RebootRequired(_)
+        | Note::Toothless(_) => None,
+    }
+}
+
 /// Whether it is worth observing and planning that object again.
 fn may_pass(error: &PveError) -> bool {
     match error {
@@ -262,6 +290,7 @@ fn may_pass(error: &PveError) -> bool {
                 Refusal::Absent
                     | Refusal::Exists
                     | Refusal::Digest
+                    | Refusal::NetworksLocked
                     | Refusal::Locked
                     | Refusal::Busy
                     | Refusal::NodeOffline

@@ -2,7 +2,8 @@
 
 use crate::kinds::objects::object::Object;
 use crate::kinds::objects::table::{
-    AclEntry, BackupJob, FirewallAlias, FirewallOptions, Group, IpSet, Role, SecurityGroup, Storage, User,
+    AclEntry, BackupJob, FirewallAlias, FirewallOptions, Group, IpSet, Role, SdnSubnet, SdnVnet, SdnZone,
+    SecurityGroup, Storage, User,
 };
 use crate::kinds::{
     container::ContainerKind, guest_template::GuestTemplateKind, pool::PoolKind, virtual_machine::VirtualMachineKind,
@@ -14,13 +15,16 @@ use std::marker::PhantomData;
 
 /// All kinds, in the order in which `explain` and the schemas list them, and in which objects are made: what is deleted goes
 /// in the opposite order.
-pub static KINDS: [&dyn AnyKind; 14] = [
+pub static KINDS: [&dyn AnyKind; 17] = [
     &Entry::<PoolKind>(PhantomData),
     &Entry::<Object<Role>>(PhantomData),
     &Entry::<Object<Group>>(PhantomData),
     &Entry::<Object<User>>(PhantomData),
     &Entry::<Object<AclEntry>>(PhantomData),
     &Entry::<Object<Storage>>(PhantomData),
+    &Entry::<Object<SdnZone>>(PhantomData),
+    &Entry::<Object<SdnVnet>>(PhantomData),
+    &Entry::<Object<SdnSubnet>>(PhantomData),
     &Entry::<Object<FirewallAlias>>(PhantomData),
     &Entry::<Object<IpSet>>(PhantomData),
     &Entry::<Object<SecurityGroup>>(PhantomData),

@@ -1,6 +1,7 @@
 //! The plan of a whole set: one delta a resource, orphans of the set, and an order that respects who needs whom.
 
 use crate::base::id::VmId;
+use crate::plan::batch::gather;
 use crate::plan::desired::{Desired, DesiredSet};
 use crate::plan::identify::{Identities, identify, unread_version};
 use crate::plan::rolling;
@@ -131,6 +132,7 @@ pub fn plan(desired: &DesiredSet, seen: &Observation, kinds: &[&'static dyn AnyK
     rolling::hold_back(&mut plan.deltas, desired, seen);
     share(&mut plan.deltas);
     plan.deltas.extend(deletions(&scene, &gone, kinds));
+    gather(&mut plan.deltas);
     if seen.index.quorate == Some(false) {
         refuse_without_quorum(&mut plan);
     }
@@ -199,8 +201,9 @@ fn one(
     if !delta.changes.iter().any(|c| c.path == "node") {
         delta.notes.extend(elsewhere(want, identity, seen));
     }
-    if want.paused && !(delta.steps.is_empty() && delta.changes.is_empty()) {
+    if want.paused && !(delta.steps.is_empty() && delta.changes.is_empty() && delta.batch.is_none()) {
         delta.steps.clear();
+        delta.batch = None;
         delta.problems.clear();
         delta.action = Action::NoOp;
         delta.notes.push(Note::Paused);

@@ -2,6 +2,7 @@
 //! refuses. Pure; never names a kind.
 
 pub mod assemble;
+pub mod batch;
 pub mod desired;
 pub mod gate;
 pub mod identify;

@@ -61,6 +61,10 @@ pub enum PveError {
 const STILL_RUNNING: &str = "the guest did not shut down in time: is there a system in it, with a guest agent or ACPI? \
      pvectl never pulls the plug by itself; by hand: qm stop VMID, pct stop VMID";
 
+/// What to do about a lock that has no end.
+const NETWORKS_LOCKED: &str = "somebody holds PVE's lock on software defined networks, and PVE does not say who: another tool at work, or a \
+     run that was killed. If nobody is at it, release it: pvesh delete /cluster/sdn/lock --force 1";
+
 /// What a refusal means for what to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Refusal {
@@ -72,6 +76,10 @@ pub enum Refusal {
     Digest,
     /// The guest carries a `lock`.
     Locked,
+    /// Somebody holds the lock of the software defined networks.
+    NetworksLocked,
+    /// Changes of the software defined networks wait to be applied.
+    NetworksPending,
     /// Another task holds the guest's file lock, or the cluster file system was busy for a moment.
     Busy,
     /// The guest was asked to shut down and did not in the time it was given.
@@ -111,6 +119,9 @@ impl Refusal {
                 Refusal::Digest
             }
             _ if says(&["is locked ("]) => Refusal::Locked,
+            // `PVE::Network::SDN::lock_sdn_config`, and `POST /cluster/sdn/lock`.
+            _ if says(&["invalid lock token provided"]) => Refusal::NetworksLocked,
+            _ if says(&["configuration has pending changes"]) => Refusal::NetworksPending,
             // `PVE::QemuServer::vm_stop`; `PVE::LXC::vm_stop` runs lxc-stop, whose exit code is all there is.
             _ if says(&["quit/powerdown failed", "'lxc-stop -n"]) => Refusal::StillRunning,
             _ if says(&["can't lock file", "got timeout", "got lock request timeout", "got no worker upid"]) => {
@@ -188,6 +199,10 @@ impl PveError {
                 Refusal::Locked => {
                     "a backup, migration or snapshot holds the guest: wait for it; qm unlock VMID only if its task is dead"
                 }
+                Refusal::NetworksLocked => NETWORKS_LOCKED,
+                Refusal::NetworksPending => {
+                    "somebody changed networks and has not applied them: apply them (pvesh set /cluster/sdn) or take them back (pvesh create /cluster/sdn/rollback)"
+                }
                 Refusal::StillRunning => STILL_RUNNING,
                 Refusal::Busy => "another task holds the guest: try again in a moment",
                 Refusal::Digest => "somebody else changed it in the same moment: run the command again",
@@ -252,6 +267,16 @@ mod tests {
             (500, "Configuration file 'nodes/pve1/qemu-server/999.conf' does not exist", Refusal::Absent),
             (500, "detected modified configuration - file changed by other user? Try again.", Refusal::Digest),
             (500, "checksum mismatch (file change by other user?)", Refusal::Digest),
+            (
+                500,
+                "could not acquire lock for SDN config: invalid lock token provided! at /usr/share/perl5/PVE/Network/SDN.pm line 291.",
+                Refusal::NetworksLocked,
+            ),
+            (
+                500,
+                "could not acquire lock for SDN config: configuration has pending changes at /usr/share/perl5/PVE/API2/Network/SDN.pm line 149.",
+                Refusal::NetworksPending,
+            ),
             (500, "VM is locked (backup)", Refusal::Locked),
             (500, "can't lock file '/var/lock/qemu-server/lock-100.conf' - got timeout", Refusal::Busy),
             (500, "VM quit/powerdown failed - got timeout", Refusal::StillRunning),

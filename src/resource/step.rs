@@ -120,6 +120,32 @@ pub struct Step {
     pub settles: Option<Duration>,
     /// The list in which the call names a position.
     pub rows: Option<Rows>,
+    /// Its answer, a text, goes with every later request of the same delta.
+    pub keeps: Option<Keeps>,
+    /// What is sent where this fails, whatever became of it.
+    pub undo: Option<Box<Step>>,
+}
+
+/// What becomes of an answer that later requests need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keeps {
+    /// The parameter that it is in them.
+    pub param: &'static str,
+    /// What is to be done where it was lost; the same is not asked twice.
+    pub lost: &'static str,
+}
+
+/// Steps of several resources that take effect together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// Resources with the same are of the same batch.
+    pub name: &'static str,
+    /// What comes before all their steps.
+    pub open: Option<Step>,
+    /// What comes after all their steps.
+    pub close: Step,
+    /// It takes up what was left half done; then its opening is that of all.
+    pub resumes: bool,
 }
 
 impl Step {
@@ -134,6 +160,8 @@ impl Step {
             guard: None,
             settles: None,
             rows: None,
+            keeps: None,
+            undo: None,
         }
     }
 
@@ -253,6 +281,8 @@ pub struct Delta {
     pub problems: Vec<Problem>,
     /// Resources whose steps come first.
     pub after: Vec<ResourceRef>,
+    /// What its steps take effect with; they may be none, and it is still to be closed.
+    pub batch: Option<Batch>,
 }
 
 impl Delta {
@@ -267,6 +297,7 @@ impl Delta {
             notes: Vec::new(),
             problems: Vec::new(),
             after: Vec::new(),
+            batch: None,
         }
     }
 

@@ -919,4 +919,41 @@ spec:
 ",
         ],
     },
+    Life {
+        name: "zones with virtual networks",
+        states: &[
+            r"
+{apiVersion: pvectl/v1alpha1, kind: SdnZone, metadata: {name: lab}, spec: {type: simple, ipam: pve}}
+---
+{apiVersion: pvectl/v1alpha1, kind: SdnZone, metadata: {name: office}, spec: {id: vl, type: vlan, bridge: vmbr0, nodes: [pve1, pve2], mtu: 1496, options: {bridge-disable-mac-learning: true}}}
+---
+{apiVersion: pvectl/v1alpha1, kind: SdnVnet, metadata: {name: vlab}, spec: {zone: lab, alias: the lab}}
+---
+{apiVersion: pvectl/v1alpha1, kind: SdnVnet, metadata: {name: printers}, spec: {id: v20, zone: vl, tag: 20}}
+---
+{apiVersion: pvectl/v1alpha1, kind: SdnSubnet, metadata: {name: lab-four}, spec: {vnet: vlab, cidr: 10.60.0.0/24, gateway: 10.60.0.1, snat: true, dnsZonePrefix: lab}}
+---
+{apiVersion: pvectl/v1alpha1, kind: SdnSubnet, metadata: {name: lab-six}, spec: {vnet: vlab, cidr: 'fd00:60::/64'}}
+",
+            r"
+{apiVersion: pvectl/v1alpha1, kind: SdnZone, metadata: {name: lab, annotations: {pvectl/take-over: 'true'}}, spec: {type: simple, ipam: pve, mtu: 1400, nodes: [pve3, pve1]}}
+---
+{apiVersion: pvectl/v1alpha1, kind: SdnZone, metadata: {name: office}, spec: {id: vl, type: vlan, bridge: vmbr0}}
+---
+{apiVersion: pvectl/v1alpha1, kind: SdnZone, metadata: {name: wide}, spec: {type: vxlan, peers: [10.0.0.13, 10.0.0.11, 10.0.0.12], vxlanPort: 4790}}
+---
+{apiVersion: pvectl/v1alpha1, kind: SdnVnet, metadata: {name: vlab}, spec: {zone: lab}}
+---
+{apiVersion: pvectl/v1alpha1, kind: SdnVnet, metadata: {name: far}, spec: {zone: wide, tag: 70000}}
+---
+{apiVersion: pvectl/v1alpha1, kind: SdnSubnet, metadata: {name: lab-four, annotations: {pvectl/take-over: 'true'}}, spec: {vnet: vlab, cidr: 10.60.0.0/24, gateway: 10.60.0.254, snat: false, dhcpDnsServer: 10.60.0.53}}
+---
+{apiVersion: pvectl/v1alpha1, kind: SdnSubnet, metadata: {name: lab-six}, spec: {vnet: vlab, cidr: 'fd00:60::/64'}}
+---
+{apiVersion: pvectl/v1alpha1, kind: SdnSubnet, metadata: {name: far-four}, spec: {vnet: far, cidr: 10.61.0.0/16}}
+---
+{apiVersion: pvectl/v1alpha1, kind: SdnVnet, metadata: {name: printers, annotations: {pvectl/take-over: 'true'}}, spec: {id: v20, zone: vl, tag: 21, alias: printers (2nd floor), isolatePorts: true, vlanAware: true}}
+",
+        ],
+    },
 ];

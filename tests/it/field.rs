@@ -898,7 +898,7 @@ fn f40_every_kind_has_a_diff_that_writes_nothing_and_is_empty_when_done() {
             shown.extend(
                 plan.deltas
                     .iter()
-                    .filter(|d| !d.steps.is_empty())
+                    .filter(|d| d.is_open())
                     .map(|d| KINDS.iter().find(|k| k.name() == d.resource.kind).map_or("", |k| k.name())),
             );
             let api = Mortal::at(lab.sim.api(), usize::MAX, Cut::Before);

@@ -572,7 +572,9 @@ fn crash_safe(subject: &Subject, life: &Life) -> Result<(), String> {
                 break;
             };
             lab.sim.finish_tasks();
-            subject.apply(&lab, &set, &prune()).map_err(|e| format!("state {number}, stopped after write {n}: {e}"))?;
+            let again = subject.apply(&lab, &set, &prune());
+            let again = again.or_else(|e| if lab.unlocks(&e) { subject.apply(&lab, &set, &prune()) } else { Err(e) });
+            again.map_err(|e| format!("state {number}, stopped after write {n}: {e}"))?;
             let world = lab.world();
             let (after, left) = (normal(&world), orphans(&world));
             if wanted != after || !left.is_empty() {
@@ -640,7 +642,8 @@ fn lost_reply(subject: &Subject, life: &Life) -> Result<(), String> {
             let report = lab
                 .try_apply(&ledger, &subject.kinds(), &set, &prune())
                 .map_err(|h| format!("state {number}, write {n}: {}", stopped(&h)))?;
-            if !report.converged() {
+            let unlocked = lab.unlocks(&open(&report));
+            if !unlocked && !report.converged() {
                 return Err(format!("state {number}, the answer to write {n} lost: {}", open(&report)));
             }
             let sent = ledger.sent.into_inner().expect("nobody panics with it");
@@ -660,6 +663,9 @@ fn lost_reply(subject: &Subject, life: &Life) -> Result<(), String> {
                 return Err(format!(
                     "state {number}: {call} had its effect, its answer was lost, and it was sent again"
                 ));
+            }
+            if unlocked {
+                subject.apply(&lab, &set, &prune()).map_err(|e| format!("state {number}, write {n}, unlocked: {e}"))?;
             }
             let after = normal(&lab.world());
             if wanted != after {

@@ -44,3 +44,4 @@ mod packets;
 mod sources;
 
 mod network;
+mod sdn;

@@ -28,32 +28,32 @@ pub(crate) const OPTIONS: &[&str] = &[r"
 "];
 
 /// A manifest in one line.
-fn one(kind: &str, name: &str, spec: &str) -> String {
+pub(crate) fn one(kind: &str, name: &str, spec: &str) -> String {
     annotated(kind, name, "{}", spec)
 }
 
-fn annotated(kind: &str, name: &str, annotations: &str, spec: &str) -> String {
+pub(crate) fn annotated(kind: &str, name: &str, annotations: &str, spec: &str) -> String {
     format!(
         "{{apiVersion: pvectl/v1alpha1, kind: {kind}, metadata: {{name: {name}, annotations: {annotations}}}, spec: {{{spec}}}}}"
     )
 }
 
-const TAKE_OVER: &str = "{pvectl/take-over: 'true'}";
+pub(crate) const TAKE_OVER: &str = "{pvectl/take-over: 'true'}";
 
 /// A request by hand, past pvectl.
 #[track_caller]
-fn by_hand(lab: &Lab, method: Method, path: &str, params: &[(&str, &str)]) {
+pub(crate) fn by_hand(lab: &Lab, method: Method, path: &str, params: &[(&str, &str)]) {
     let call = params.iter().fold(Call::new(method, path), |call, (k, v)| call.with(k, v));
     run(lab.sim.api().send(&call)).expect("the simulator takes it");
 }
 
-fn read(lab: &Lab, path: &str) -> Value {
+pub(crate) fn read(lab: &Lab, path: &str) -> Value {
     run(lab.sim.api().get(&Query::new(path))).expect("it can be read")
 }
 
 /// What stands against a plan, in one text.
 #[track_caller]
-fn refused(lab: &Lab, yaml: &str) -> String {
+pub(crate) fn refused(lab: &Lab, yaml: &str) -> String {
     let set = desired(yaml);
     let log = lab.sim.request_log().len();
     assert!(lab.try_apply(&lab.sim.api(), &KINDS, &set, &plain()).is_err(), "it was not refused");
@@ -173,6 +173,17 @@ fn all_that_stands_against_objects_is_said_before_anything_is_sent() {
         ("BackupJob", "schedule: daily, all: true, storage: nope", "there is no Storage `nope`"),
         ("BackupJob", "schedule: daily, pool: nope", "there is no pool `nope`"),
         ("BackupJob", "schedule: daily, all: true, options: {vmid: '100'}", "has a field of its own"),
+        ("SdnZone", "id: far-away, type: simple", "`far-away` is no id of a network"),
+        ("SdnZone", "id: z1, type: vlan", "a zone of type `vlan` needs `bridge`"),
+        ("SdnZone", "id: z1, type: evpn, controller: c", "a zone of type `evpn` needs `vrfVxlan`"),
+        ("SdnZone", "id: z1, type: simple, options: {lock-token: x}", "it steers a request"),
+        ("SdnZone", "id: z1, type: simple, options: {mtu: 1400}", "has a field of its own"),
+        ("SdnZone", "id: z1, type: vxlan, peers: [pve1]", "`pve1` is no address"),
+        ("SdnSubnet", "vnet: nope, cidr: 10.0.0.0/8", "there is no SdnVnet `nope`"),
+        ("SdnSubnet", "vnet: nope, cidr: 10.0.0.1/8", "`10.0.0.1/8` is no network"),
+        ("SdnSubnet", "vnet: nope, cidr: 10.0.0.0/8, gateway: 11.0.0.1", "`11.0.0.1` is not in 10.0.0.0/8"),
+        ("SdnVnet", "id: v1, zone: nope", "there is no SdnZone `nope`"),
+        ("SdnVnet", "id: v1, zone: nope, alias: 'a & b'", "PVE does not take this `alias`"),
         ("FirewallOptions", "enable: false", "does not say whose firewall"),
         ("FirewallOptions", "cluster: true, node: pve1", "does not say whose firewall"),
         ("FirewallOptions", "cluster: true, macfilter: true", "the datacenter has no `macfilter`"),

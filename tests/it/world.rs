@@ -98,6 +98,15 @@ impl Lab {
         Lab { sim }
     }
 
+    /// Does what pvectl says to somebody whose killed run holds the lock of networks; whether it said so.
+    pub(crate) fn unlocks(&self, said: &str) -> bool {
+        let told = said.contains("invalid lock token") || said.contains("pvesh delete /cluster/sdn/lock --force 1");
+        if told {
+            self.sim.with_world(|world| world.table("cluster/sdn/lock").clear());
+        }
+        told
+    }
+
     /// Installs a system on every disk, by hand: guests then boot, and shut down when they are asked to.
     pub(crate) fn install(&self) {
         self.sim.with_world(|world| {
@@ -300,6 +309,10 @@ fn without_empty_tables(world: &mut Map<String, Value>) {
             |part: &Value| part.as_object().is_some_and(Map::is_empty) || part.as_array().is_some_and(Vec::is_empty);
         if let Some(scopes) = tables.get_mut("firewall").and_then(Value::as_object_mut) {
             scopes.retain(|_, scope| !scope.as_object().is_some_and(|parts| parts.values().all(empty)));
+        }
+        // A node that generated its networks when there were none left has none, as before.
+        if let Some(nodes) = tables.get_mut("nodes/sdn").and_then(Value::as_object_mut) {
+            nodes.retain(|_, running| !running.as_object().is_some_and(|parts| parts.values().all(empty)));
         }
         tables.retain(|_, table| table.as_object().is_some_and(|t| !t.is_empty()));
     }

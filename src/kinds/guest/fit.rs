@@ -391,6 +391,12 @@ fn check_networks(cx: &PlanContext<'_>, want: &GuestDesired, delta: &mut Delta) 
     let known: BTreeSet<&str> = list.iter().filter_map(|b| b["iface"].as_str()).collect();
     for (path, bridge) in want.fields.iter().filter(|(p, _)| p.starts_with("networks.") && p.ends_with(".bridge")) {
         if !known.is_empty() && !known.contains(bridge.as_str()) && !is_hidden(cx, node, bridge) {
+            if let Some(network) = network_to_come(cx, bridge) {
+                if !delta.after.contains(network) {
+                    delta.after.push(network.clone());
+                }
+                continue;
+            }
             let names = known.iter().copied().collect::<Vec<_>>().join(", ");
             delta.problems.push(
                 Problem::new(path, format!("node `{node}` has no bridge `{bridge}`"))
@@ -398,6 +404,15 @@ fn check_networks(cx: &PlanContext<'_>, want: &GuestDesired, delta: &mut Delta) 
             );
         }
     }
+}
+
+/// The virtual network of the set that makes a bridge and is not applied yet: the guest comes after it.
+fn network_to_come<'a>(cx: &PlanContext<'a>, bridge: &str) -> Option<&'a ResourceRef> {
+    let all = cx.seen.index.lists.get(&Query::new("/cluster/sdn/vnets").with("pending", "1"));
+    let rows = all.and_then(|list| list.as_ref().ok()).and_then(|list| list.as_array()).into_iter().flatten();
+    let runs = rows.into_iter().any(|row| row["vnet"] == bridge && row["state"].is_null());
+    let is = |identity: &Identity| matches!(identity, Identity::Object { kind: "SdnVnet", id } if id == bridge);
+    cx.identities.iter().find(|(_, identity)| !runs && is(identity)).map(|(resource, _)| resource)
 }
 
 /// Whether PVE would hide a bridge of a node from us.

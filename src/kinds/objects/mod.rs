@@ -11,6 +11,7 @@ pub mod table;
 
 pub mod access;
 pub mod firewall;
+pub mod network;
 pub mod storage;
 pub mod switches;
 
@@ -19,3 +20,4 @@ pub mod form;
 pub mod members;
 pub mod rules;
 pub mod script;
+pub mod sdn;

@@ -10,7 +10,7 @@ use crate::kinds::objects::content::{self, member};
 use crate::kinds::objects::form::Form;
 use crate::kinds::objects::plan::plan;
 use crate::kinds::objects::row::{Holds, Mark, Row, query};
-use crate::kinds::objects::table;
+use crate::kinds::objects::{sdn, table};
 use crate::pve::request::Query;
 use crate::resource::index::Index;
 use crate::resource::kind::{DecodeError, Kind, Listed, PlanContext};
@@ -129,6 +129,9 @@ impl<D: Described> Kind for Object<D> {
         if let Some(alone) = &row.alone {
             return (alone.path)(id, index).map(Query::new).into_iter().collect();
         }
+        if row.waits {
+            return sdn::looks(index);
+        }
         let is_there = listed(row, index).ok().flatten().is_some_and(|list| find(row, list, id).is_some());
         if is_there { row.held(id).into_iter().collect() } else { Vec::new() }
     }
@@ -144,6 +147,14 @@ impl<D: Described> Kind for Object<D> {
             return (alone.ids)(&seen.index).into_iter().map(one).collect();
         }
         let Ok(Some(list)) = listed(row, &seen.index) else { return Vec::new() };
+        let nested;
+        let list = match row.within {
+            Some(within) => {
+                nested = sdn::inside(list, within, seen);
+                &nested
+            }
+            None => list,
+        };
         let one = |object: &Value| {
             let id = row.key(object);
             let marker = marker_of(row, object).1;
@@ -189,6 +200,13 @@ impl<D: Described> Kind for Object<D> {
             return Ok(Some(Seen { row: object, held: Value::Null, comment: String::new(), marker: None }));
         }
         let Some(list) = listed(row, &seen.index)? else { return Ok(None) };
+        let list = match row.within {
+            Some(within) => match sdn::listed_in(list, row.parts(id)[0], within, seen)? {
+                Some(list) => list,
+                None => return Ok(None),
+            },
+            None => list,
+        };
         let Some(object) = find(row, list, id) else { return Ok(None) };
         let held = match row.held(id).map(|q| seen.answer(&q)) {
             None => Value::Null,
@@ -197,7 +215,8 @@ impl<D: Described> Kind for Object<D> {
             Some(Some(Err(error))) => return Err(DecodeError { message: error.to_string() }),
         };
         let (comment, marker) = marker_of(row, object);
-        Ok(Some(Seen { row: object.clone(), held, comment, marker }))
+        let object = if row.waits { sdn::configured(object) } else { object.clone() };
+        Ok(Some(Seen { row: object, held, comment, marker }))
     }
 
     fn marker(observed: &Seen) -> Option<&Marker> {
@@ -209,6 +228,7 @@ impl<D: Described> Kind for Object<D> {
     }
 
     fn plan(cx: &PlanContext<'_>, desired: Option<&D::Spec>, observed: Option<&Seen>) -> Delta {
+        let plan = if D::ROW.waits { sdn::plan } else { plan };
         plan(D::ROW, cx, desired.map(spec_value), observed)
     }
 }

@@ -64,6 +64,10 @@ pub struct Row {
     pub alone: Option<Alone>,
     /// What an export says besides fields, from the id and PVE's row.
     pub export: fn(id: &str, object: &Value) -> Map<String, Value>,
+    /// Its changes wait in PVE until all of them are applied at once ([`crate::kinds::objects::sdn`]).
+    pub waits: bool,
+    /// What lists its objects within one of those that `list` lists, where they have no list of their own.
+    pub within: Option<fn(&str) -> Query>,
     /// A column of `get`: header and member of the row.
     pub columns: &'static [(&'static str, &'static str)],
 }

@@ -219,7 +219,7 @@ fn config_id(id: &str, dots: bool) -> Vec<Problem> {
 }
 
 /// Options that `options` may not name: those that have a field, and secrets.
-fn options(spec: &Value, fields: &[(&str, &str)]) -> Vec<Problem> {
+pub fn options(spec: &Value, fields: &[(&str, &str)]) -> Vec<Problem> {
     let mut problems = Vec::new();
     for key in spec["options"].as_object().into_iter().flat_map(Map::keys) {
         if let Some((field, _)) = fields.iter().find(|(_, option)| option == key) {
@@ -234,7 +234,7 @@ fn options(spec: &Value, fields: &[(&str, &str)]) -> Vec<Problem> {
                     .help("set it in PVE: pvesm set STORAGE --password; what is not in the manifest stays as it is"),
             );
         }
-        if matches!(key.as_str(), "delete" | "digest") {
+        if matches!(key.as_str(), "delete" | "digest" | "lock-token") {
             problems.push(
                 Problem::new(&format!("options.{key}"), format!("`{key}` is no option, it steers a request"))
                     .help("take it out"),

@@ -8,6 +8,7 @@ use crate::kinds::objects::object::Described;
 use crate::kinds::objects::row::{Alone, Field, Holds, Mark, Refer, Reset, Row, Verb, With};
 use crate::kinds::objects::storage;
 use crate::kinds::objects::switches;
+use crate::kinds::objects::{network, sdn};
 use crate::pve::request::Method;
 use crate::resource::kind::PlanContext;
 use crate::resource::reference::{Identity, Reference, ResourceRef};
@@ -79,6 +80,8 @@ const PLAIN: Row = Row {
     settled: |_| false,
     alone: None,
     export: export_id,
+    waits: false,
+    within: None,
     columns: &[],
 };
 
@@ -132,6 +135,10 @@ pub static SECURITY_GROUP: Row = Row {
     ..PLAIN
 };
 
+const SDN_AUDIT: (&str, &str) = ("/sdn/zones", "SDN.Audit");
+/// What applies changes needs it there, and it reaches down.
+const SDN_MODIFY: (&str, &str) = ("/sdn", "SDN.Allocate");
+const SDN_HIDDEN: &[&str] = &["digest", "state", "pending"];
 const USERS: &str = "/access/users?full=1";
 
 /// Roles. A change names all privileges again.
@@ -311,6 +318,106 @@ pub static BACKUP_JOB: Row = Row {
     ..PLAIN
 };
 
+/// Zones of software defined networks. PVE compares one digest for all zones: every request of ours would refuse the next.
+pub static SDN_ZONE: Row = Row {
+    kind: "SdnZone",
+    word: "zone",
+    list: sdn::ZONES,
+    id: &["zone"],
+    also: &[sdn::VNETS, sdn::CONTROLLERS],
+    create: verb(Method::Post, "/cluster/sdn/zones", &[With::Id("zone", 0)]),
+    update: verb(Method::Put, "/cluster/sdn/zones/{0}", &[]),
+    delete: verb(Method::Delete, "/cluster/sdn/zones/{0}", &[]),
+    fields: &[
+        Field::new("type", "type", Form::Text).fixed(),
+        Field::new("nodes", "nodes", Form::Words),
+        Field::new("bridge", "bridge", Form::Text),
+        Field::new("tag", "tag", Form::Number),
+        Field::new("vlanProtocol", "vlan-protocol", Form::Text).default("802.1q"),
+        Field::new("peers", "peers", Form::Words),
+        Field::new("vxlanPort", "vxlan-port", Form::Number).default("4789"),
+        Field::new("controller", "controller", Form::Text),
+        Field::new("vrfVxlan", "vrf-vxlan", Form::Number),
+        Field::new("exitNodes", "exitnodes", Form::Words),
+        Field::new("mtu", "mtu", Form::Number),
+        Field::new("ipam", "ipam", Form::Text),
+        Field::new("dhcp", "dhcp", Form::Text),
+        Field::new("dns", "dns", Form::Text),
+        Field::new("reverseDns", "reversedns", Form::Text),
+        Field::new("dnsZone", "dnszone", Form::Text),
+    ],
+    limit: Limit::Config("sdn"),
+    audit: SDN_AUDIT,
+    modify: SDN_MODIFY,
+    check: |_, id, spec| network::zone(id, spec),
+    options: true,
+    hidden: SDN_HIDDEN,
+    waits: true,
+    columns: &[("TYPE", "type"), ("NODES", "nodes"), ("PENDING", "state")],
+    ..PLAIN
+};
+
+/// Virtual networks. `alias` takes no mark of ours: PVE lets few signs into it.
+pub static SDN_VNET: Row = Row {
+    kind: "SdnVnet",
+    word: "virtual network",
+    list: sdn::VNETS,
+    id: &["vnet"],
+    refers: &[Refer { path: "zone", kind: "SdnZone", list: sdn::ZONES, member: "zone" }],
+    also: &[sdn::CONTROLLERS],
+    create: verb(Method::Post, "/cluster/sdn/vnets", &[With::Id("vnet", 0)]),
+    update: verb(Method::Put, "/cluster/sdn/vnets/{0}", &[]),
+    delete: verb(Method::Delete, "/cluster/sdn/vnets/{0}", &[]),
+    fields: &[
+        Field::new("zone", "zone", Form::Text),
+        Field::new("tag", "tag", Form::Number),
+        Field::new("alias", "alias", Form::Text),
+        Field::new("vlanAware", "vlanaware", Form::Flag).default("0"),
+        Field::new("isolatePorts", "isolate-ports", Form::Flag).default("0"),
+    ],
+    limit: Limit::Config("sdn"),
+    audit: SDN_AUDIT,
+    modify: SDN_MODIFY,
+    check: network::vnet,
+    waits: true,
+    columns: &[("ZONE", "zone"), ("TAG", "tag"), ("ALIAS", "alias"), ("PENDING", "state")],
+    ..PLAIN
+};
+
+/// Subnets: each in a virtual network, under an id that PVE makes of its zone and its addresses.
+pub static SDN_SUBNET: Row = Row {
+    kind: "SdnSubnet",
+    word: "subnet",
+    list: sdn::VNETS,
+    id: &["vnet", "cidr"],
+    join: ' ',
+    refers: &[Refer { path: "vnet", kind: "SdnVnet", list: sdn::VNETS, member: "vnet" }],
+    also: &[sdn::ZONES, sdn::CONTROLLERS],
+    create: verb(
+        Method::Post,
+        "/cluster/sdn/vnets/{0}/subnets",
+        &[With::Id("subnet", 1), With::Fixed("type", "subnet")],
+    ),
+    update: verb(Method::Put, "/cluster/sdn/vnets/{0}/subnets/{subnet}", &[]),
+    delete: verb(Method::Delete, "/cluster/sdn/vnets/{0}/subnets/{subnet}", &[]),
+    fields: &[
+        Field::new("gateway", "gateway", Form::Text),
+        Field::new("snat", "snat", Form::Flag).default("0"),
+        Field::new("dnsZonePrefix", "dnszoneprefix", Form::Text),
+        Field::new("dhcpDnsServer", "dhcp-dns-server", Form::Text),
+    ],
+    limit: Limit::Config("sdn"),
+    audit: SDN_AUDIT,
+    modify: SDN_MODIFY,
+    claim: network::subnet_id,
+    check: |_, id, spec| network::subnet(id, spec),
+    export: network::export_subnet,
+    waits: true,
+    within: Some(sdn::subnets),
+    columns: &[("VNET", "vnet"), ("CIDR", "cidr"), ("GATEWAY", "gateway"), ("PENDING", "state")],
+    ..PLAIN
+};
+
 /// Options of the firewall. Each scope has its own digest.
 pub static FIREWALL_OPTIONS: Row = Row {
     kind: "FirewallOptions",
@@ -360,6 +467,9 @@ described! {
     AclEntry, access::AclEntrySpec, ACL_ENTRY, "The kind `AclEntry`.";
     Storage, storage::StorageSpec, STORAGE, "The kind `Storage`.";
     BackupJob, storage::BackupJobSpec, BACKUP_JOB, "The kind `BackupJob`.";
+    SdnZone, network::SdnZoneSpec, SDN_ZONE, "The kind `SdnZone`.";
+    SdnVnet, network::SdnVnetSpec, SDN_VNET, "The kind `SdnVnet`.";
+    SdnSubnet, network::SdnSubnetSpec, SDN_SUBNET, "The kind `SdnSubnet`.";
     FirewallOptions, switches::FirewallOptionsSpec, FIREWALL_OPTIONS, "The kind `FirewallOptions`.";
     IpSet, fw::IpSetSpec, IP_SET, "The kind `IpSet`.";
     FirewallAlias, fw::FirewallAliasSpec, ALIAS, "The kind `FirewallAlias`.";

@@ -1,6 +1,7 @@
 //! Software defined networks: zones, virtual networks, subnets. What is configured runs only after `PUT /cluster/sdn`.
 //! An entry of a table is `{"config": {…} or null, "running": {…} or null}`.
 
+mod lock;
 pub mod nodes;
 mod subnets;
 mod vnets;
@@ -31,6 +32,8 @@ const NUMBERS: &[&str] = &[
     "vrf-vxlan",
     "vxlan-port",
 ];
+/// What never waits (`PVE::Network::SDN::pending_config`).
+const AT_THE_TOP: [&str; 2] = ["type", "vnet"];
 const ZONES_WRITE: Check = Check::All("/sdn/zones", &["SDN.Allocate"]);
 const ZONE_READ: Check = Check::All("/sdn/zones/{zone}", &["SDN.Audit"]);
 const ZONE_WRITE: Check = Check::All("/sdn/zones/{zone}", &["SDN.Allocate"]);
@@ -39,6 +42,9 @@ const ZONE_WRITE: Check = Check::All("/sdn/zones/{zone}", &["SDN.Allocate"]);
 pub const ROUTES: &[Route] = &[
     route("GET", "/cluster/sdn", &[], Check::All("/sdn", &["SDN.Audit"]), index),
     route("PUT", "/cluster/sdn", &[p::APPLY], Check::All("/sdn", &["SDN.Allocate"]), nodes::apply),
+    route("POST", "/cluster/sdn/lock", &[p::TAKE], Check::All("/sdn", &["SDN.Allocate"]), lock::take),
+    route("DELETE", "/cluster/sdn/lock", &[p::RELEASE], Check::All("/sdn", &["SDN.Allocate"]), lock::release),
+    route("POST", "/cluster/sdn/rollback", &[p::APPLY], Check::All("/sdn", &["SDN.Allocate"]), lock::rollback),
     route("GET", "/cluster/sdn/zones", &[p::LIST, p::ZONES], Check::User, zones::all),
     route("POST", "/cluster/sdn/zones", &[p::ZONE, p::ZONE_NEW], ZONES_WRITE, zones::create),
     route("GET", "/cluster/sdn/zones/{zone}", &[p::GET], ZONE_READ, zones::get),
@@ -126,8 +132,9 @@ fn row(ctx: &Ctx<'_>, table: &str, key: &str, id: &str, args: &Args) -> Option<V
         };
         if let Some(state) = state {
             out.insert("state".to_owned(), state.into());
-            let differs =
-                |(k, v): &(&String, &Value)| *k != "type" && old.get(*k).map(|o| json!(o)) != Some((*v).clone());
+            let differs = |(k, v): &(&String, &Value)| {
+                !AT_THE_TOP.contains(&k.as_str()) && old.get(*k).map(|o| json!(o)) != Some((*v).clone())
+            };
             let mut pending: Map<String, Value> =
                 shown(&new).iter().filter(differs).map(|(k, v)| (k.clone(), v.clone())).collect();
             for gone in old.keys().filter(|k| config.is_some() && !new.contains_key(*k)) {
@@ -135,8 +142,10 @@ fn row(ctx: &Ctx<'_>, table: &str, key: &str, id: &str, args: &Args) -> Option<V
             }
             out.insert("pending".to_owned(), pending.into());
         }
-        if let Some(kind) = new.get("type").or_else(|| old.get("type")) {
-            out.insert("type".to_owned(), kind.as_str().into());
+        for key in AT_THE_TOP {
+            if let Some(value) = new.get(key).or_else(|| old.get(key)) {
+                out.insert(key.to_owned(), value.as_str().into());
+            }
         }
         out.insert("digest".to_owned(), Value::Null);
         out

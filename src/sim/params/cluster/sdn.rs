@@ -82,5 +82,11 @@ pub const SUBNET: &[Param] = &[
 /// A new subnet.
 pub const SUBNET_NEW: &[Param] = &[req("subnet", format(node::cidr)), req("type", Kind::Enum(&["subnet"]))];
 
-/// `PUT /cluster/sdn`.
+/// `POST /cluster/sdn/lock`.
+pub const TAKE: &[Param] = &[opt("allow-pending", Kind::Bool)];
+
+/// `DELETE /cluster/sdn/lock`.
+pub const RELEASE: &[Param] = &[opt("force", Kind::Bool), LOCK];
+
+/// `PUT /cluster/sdn`, and what takes it back.
 pub const APPLY: &[Param] = &[LOCK, opt("release-lock", Kind::Bool)];

@@ -4,7 +4,7 @@
 //! The table `nodes/sdn` keeps what a node generated last; a node that cannot stays behind, and its guests do not find
 //! the new networks.
 
-use super::{SUBNETS, VNETS, ZONES, part};
+use super::{VNETS, ZONES, lock, part};
 use crate::sim::api::node::apt::ifupdown2_fits;
 use crate::sim::ctx::{Ctx, NewTask};
 use crate::sim::request::{Args, Refusal};
@@ -15,33 +15,34 @@ use serde_json::{Map, Value, json};
 const GENERATED: &str = "nodes/sdn";
 
 /// `PUT /cluster/sdn`.
-pub(super) fn apply(ctx: &mut Ctx<'_>, _: &Args) -> Result<Value, Refusal> {
+pub(super) fn apply(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
+    lock::commit(ctx, args)?;
     let node = ctx.world.entry_node.clone();
     let task = NewTask::new(&node, "reloadnetworkall", "").takes_ms(3000);
     Ok(ctx.start(task.then("cluster.sdn", Value::Null)))
 }
 
-/// The end of an application.
-pub(super) fn applied(world: &mut World, _: &Value, lines: &mut Vec<String>) -> End {
-    for table in [ZONES, VNETS, SUBNETS] {
-        let entries = world.table(table);
-        entries.retain(|_, entry| !entry["config"].is_null());
-        for entry in entries.values_mut() {
-            entry["running"] = entry["config"].clone();
-        }
-    }
+/// All that runs.
+fn configuration(world: &World) -> Value {
     let mut running = Map::new();
     for table in [ZONES, VNETS] {
         let entries = world.tables.get(table).into_iter().flatten();
+        let entries = entries.filter(|(_, e)| !e["running"].is_null());
         let objects: Map<String, Value> = entries.map(|(id, e)| (id.clone(), e["running"].clone())).collect();
         running.insert(table.to_owned(), objects.into());
     }
+    running.into()
+}
+
+/// The end of an application.
+pub(super) fn applied(world: &mut World, _: &Value, lines: &mut Vec<String>) -> End {
+    let running = configuration(world);
     let nodes: Vec<String> = world.nodes.iter().filter(|(_, n)| n.online).map(|(name, _)| name.clone()).collect();
     for node in nodes {
         lines.push(format!("{node}: reloading network config"));
         match ifupdown2_fits(world, &node) {
             Ok(()) => {
-                world.table(GENERATED).insert(node, running.clone().into());
+                world.table(GENERATED).insert(node, running.clone());
             }
             Err(text) => {
                 lines.push(text);
@@ -59,15 +60,16 @@ pub fn is_up(world: &World, node: &str, vnet: &str) -> bool {
     world.tables.get(GENERATED).and_then(|t| t.get(node)).is_some_and(|g| g[VNETS][vnet].is_object())
 }
 
-/// A running object's state on a node.
-fn state(world: &World, node: &str, table: &str, id: &str, running: &Value) -> Value {
+/// The state of what runs on a node.
+fn state(world: &World, node: &str) -> Value {
     let generated = world.tables.get(GENERATED).and_then(|t| t.get(node));
     match generated {
         None => json!({
             "status": "pending",
             "statusmsg": "local sdn network configuration is not yet generated, please reload",
         }),
-        Some(g) if g[table][id] == *running => json!({ "status": "available" }),
+        // PVE compares one version for all.
+        Some(g) if *g == configuration(world) => json!({ "status": "available" }),
         Some(_) => json!({
             "status": "pending",
             "statusmsg": "local sdn network configuration is too old, please reload",
@@ -77,8 +79,8 @@ fn state(world: &World, node: &str, table: &str, id: &str, running: &Value) -> V
 
 /// A running zone's state on a node; `None` if there is no such zone.
 pub fn zone_status(world: &World, node: &str, zone: &str) -> Option<String> {
-    let (id, found) = running(world, ZONES).find(|(id, _)| *id == zone)?;
-    state(world, node, ZONES, id, found)["status"].as_str().map(str::to_owned)
+    running(world, ZONES).find(|(id, _)| *id == zone)?;
+    state(world, node)["status"].as_str().map(str::to_owned)
 }
 
 /// The objects of a table that run, by id.
@@ -94,7 +96,7 @@ pub(super) fn zones(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
         let path = format!("/sdn/zones/{z}");
         ctx.may(&path, &["SDN.Audit"]) || ctx.may(&path, &["SDN.Allocate"])
     });
-    let rows = visible.map(|(id, r)| json!({ "zone": id, "status": state(ctx.world, node, ZONES, id, r)["status"] }));
+    let rows = visible.map(|(id, _)| json!({ "zone": id, "status": state(ctx.world, node)["status"] }));
     Ok(rows.collect::<Vec<_>>().into())
 }
 
@@ -105,8 +107,8 @@ pub(super) fn content(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> 
         let entry = ctx.world.tables.get(VNETS).and_then(|t| t.get(id));
         entry.and_then(|e| part(e, "running")).is_some_and(|o| o.get("zone").is_some_and(|z| z == zone))
     };
-    let rows = running(ctx.world, VNETS).filter(|(id, _)| in_zone(id)).map(|(id, r)| {
-        let mut row = state(ctx.world, node, VNETS, id, r);
+    let rows = running(ctx.world, VNETS).filter(|(id, _)| in_zone(id)).map(|(id, _)| {
+        let mut row = state(ctx.world, node);
         row["vnet"] = id.as_str().into();
         row
     });

@@ -1,7 +1,7 @@
 //! Subnets of virtual networks.
 
 use super::vnets::allowed;
-use super::{SUBNETS, VNETS, absent, change, configured, keep, list, options, part, row, within};
+use super::{SUBNETS, VNETS, absent, change, configured, keep, list, lock, options, part, row, within};
 use crate::sim::ctx::Ctx;
 use crate::sim::request::{Args, Refusal};
 use serde_json::{Value, json};
@@ -24,8 +24,10 @@ pub(super) fn all(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
 /// What PVE derives from a subnet's id.
 fn complete(row: &mut Value) {
     row["id"] = row["subnet"].clone();
-    if let Some((network, mask)) = row["cidr"].as_str().and_then(|c| c.split_once('/')) {
-        let (network, mask) = (network.to_owned(), mask.to_owned());
+    let id = row["subnet"].as_str().unwrap_or_default().to_owned();
+    if let [zone, network, mask] = id.split('-').collect::<Vec<_>>()[..] {
+        row["zone"] = zone.into();
+        row["cidr"] = format!("{network}/{mask}").into();
         row["network"] = network.into();
         row["mask"] = mask.into();
     }
@@ -45,6 +47,7 @@ pub(super) fn get(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
 pub(super) fn create(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
     let (vnet, cidr) = (args.text("vnet"), args.text("subnet"));
     allowed(ctx, vnet, "SDN.Allocate")?;
+    lock::check_object(ctx, args, "create sdn subnet")?;
     let parent = configured(ctx, VNETS, vnet).ok_or_else(|| absent(vnet))?;
     let zone = parent.get("zone").cloned().unwrap_or_default();
     let id = format!("{zone}-{}", cidr.replace('/', "-"));
@@ -52,7 +55,7 @@ pub(super) fn create(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
         return Err(within("create sdn subnet", format!("sdn subnet object ID '{id}' already defined")));
     }
     let mut object = options(args, &["subnet"]);
-    for (key, value) in [("zone", zone.as_str()), ("vnet", vnet), ("cidr", cidr), ("type", "subnet")] {
+    for (key, value) in [("vnet", vnet), ("type", "subnet")] {
         object.insert(key.to_owned(), value.to_owned());
     }
     keep(ctx, SUBNETS, &id, Some(&object));
@@ -61,6 +64,7 @@ pub(super) fn create(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
 
 pub(super) fn update(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
     allowed(ctx, args.text("vnet"), "SDN.Allocate")?;
+    lock::check_object(ctx, args, "update sdn subnet")?;
     let object = change(ctx, args, SUBNETS, args.text("subnet"), &["subnet"])?;
     keep(ctx, SUBNETS, args.text("subnet"), Some(&object));
     Ok(Value::Null)
@@ -68,6 +72,7 @@ pub(super) fn update(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
 
 pub(super) fn delete(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
     allowed(ctx, args.text("vnet"), "SDN.Allocate")?;
+    lock::check_object(ctx, args, "delete sdn subnet")?;
     if configured(ctx, SUBNETS, args.text("subnet")).is_none() {
         return Err(within("delete sdn subnet", format!("sdn '{}' does not exist", args.text("subnet"))));
     }

@@ -1,6 +1,8 @@
 //! Virtual networks: each in a zone, whose rights they have.
 
-use super::{NESTED, SUBNETS, VNETS, ZONES, absent, change, children, configured, keep, list, options, row, within};
+use super::{
+    NESTED, SUBNETS, VNETS, ZONES, absent, change, children, configured, keep, list, lock, options, row, within,
+};
 use crate::sim::ctx::Ctx;
 use crate::sim::request::{Args, Refusal};
 use serde_json::Value;
@@ -24,6 +26,7 @@ pub(super) fn get(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
 pub(super) fn create(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
     let (id, zone) = (args.text("vnet"), args.text("zone"));
     ctx.require(&format!("/sdn/zones/{zone}"), &["SDN.Allocate"])?;
+    lock::check_object(ctx, args, "create sdn vnet")?;
     let failed = |text: String| within("create sdn vnet", text);
     if configured(ctx, VNETS, id).is_some() {
         return Err(failed(format!("sdn vnet object ID '{id}' already defined")));
@@ -44,6 +47,7 @@ pub(super) fn create(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
 
 pub(super) fn update(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
     allowed(ctx, args.text("vnet"), "SDN.Allocate")?;
+    lock::check_object(ctx, args, "update sdn vnet")?;
     let object = change(ctx, args, VNETS, args.text("vnet"), &["vnet"])?;
     keep(ctx, VNETS, args.text("vnet"), Some(&object));
     Ok(Value::Null)
@@ -52,6 +56,7 @@ pub(super) fn update(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
 pub(super) fn delete(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
     let id = args.text("vnet");
     allowed(ctx, id, "SDN.Allocate")?;
+    lock::check_object(ctx, args, "delete sdn vnet")?;
     if configured(ctx, VNETS, id).is_none() {
         return Err(within("delete sdn vnet", format!("sdn '{id}' does not exist")));
     }

@@ -1,6 +1,6 @@
 //! Zones: how virtual networks get from node to node.
 
-use super::{VNETS, ZONES, absent, change, children, configured, keep, list, options, row, within};
+use super::{VNETS, ZONES, absent, change, children, configured, keep, list, lock, options, row, within};
 use crate::sim::ctx::Ctx;
 use crate::sim::request::{Args, Refusal};
 use serde_json::Value;
@@ -31,6 +31,7 @@ pub(super) fn create(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
     if let Some(key) = required.iter().find(|k| args.get(k).is_none()) {
         return Err(Refusal::died(format!("missing value for required option '{key}'")));
     }
+    lock::check_object(ctx, args, "create sdn zone")?;
     if configured(ctx, ZONES, id).is_some() {
         return Err(within("create sdn zone", format!("sdn zone object ID '{id}' already defined")));
     }
@@ -40,6 +41,7 @@ pub(super) fn create(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
 }
 
 pub(super) fn update(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
+    lock::check_object(ctx, args, "update sdn zone")?;
     let object = change(ctx, args, ZONES, args.text("zone"), &["zone"])?;
     keep(ctx, ZONES, args.text("zone"), Some(&object));
     Ok(Value::Null)
@@ -47,6 +49,7 @@ pub(super) fn update(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
 
 pub(super) fn delete(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
     let id = args.text("zone");
+    lock::check_object(ctx, args, "delete sdn zone")?;
     if configured(ctx, ZONES, id).is_none() {
         return Err(within("delete sdn zone", format!("sdn '{id}' does not exist")));
     }
