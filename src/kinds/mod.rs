@@ -1,8 +1,9 @@
-//! One folder or file a kind; they do not see each other. [`guest`] is what the three kinds of guests share. [`objects`] are those of the
-//! datacenter, through one table. [`list`] is
-//! the registry: a new kind is one module and one entry.
+//! One folder or file a kind; they do not see each other. [`guest`] is what the three kinds of guests share. [`objects`] are
+//! those of the datacenter, through one table. [`firewall_rules`] is what guests and security groups share. [`list`] is the
+//! registry: a new kind is one module and one entry.
 
 pub mod container;
+pub mod firewall_rules;
 pub mod guest;
 pub mod guest_set;
 pub mod guest_template;

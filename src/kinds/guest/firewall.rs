@@ -5,9 +5,9 @@
 //! rule that goes after the policies. Rules that pvectl did not write stay where they are, before ours.
 
 use crate::firewall::rule::Verdict;
+use crate::kinds::firewall_rules::list::{List, Rule, normal};
+use crate::kinds::firewall_rules::script::Edit;
 use crate::kinds::guest::plan::base;
-use crate::kinds::objects::rules::{self, Rule};
-use crate::kinds::objects::script::{Edit, edit, script};
 use crate::pve::request::{Call, Method, Query};
 use crate::resource::index::{GuestRow, text};
 use crate::resource::kind::PlanContext;
@@ -15,10 +15,11 @@ use crate::resource::merge::{Difference, Fields};
 use crate::resource::observation::Observation;
 use crate::resource::privilege::require;
 use crate::resource::reference::{Reference, ResourceRef};
-use crate::resource::step::{Delta, Impact, Limit, Note, Problem, Rows, Step};
+use crate::resource::step::{Delta, Impact, Limit, Note, Problem, Step};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::sync::LazyLock;
 
 /// The comment of our rules; by it they are known again.
 pub const OURS: &str = "pvectl";
@@ -157,7 +158,8 @@ pub fn refs(firewall: Option<&GuestFirewall>) -> Vec<Reference> {
         .collect()
 }
 
-fn options_query(row: &GuestRow) -> Query {
+/// The read that tells the options of a guest's firewall.
+pub fn options_query(row: &GuestRow) -> Query {
     Query::new(format!("/nodes/{}/{}/{}/firewall/options", row.node, row.guest, row.vmid))
 }
 
@@ -186,13 +188,16 @@ pub fn reads(row: Option<&GuestRow>, firewall: Option<&GuestFirewall>) -> Vec<Qu
 /// # Errors
 /// PVE's words, where a read failed: nothing is planned on half of what there is.
 pub fn observe(row: &GuestRow, seen: &Observation) -> Result<Option<Seen>, String> {
+    // Asked wherever a manifest speaks of a guest's firewall; without it none was read, and there is nothing to look for.
+    static CLUSTER: LazyLock<Query> = LazyLock::new(cluster_query);
+    let Some(cluster) = seen.answer(&CLUSTER) else { return Ok(None) };
     let read = |query: Query| match seen.answer(&query) {
         None => Ok(None),
         Some(Ok(value)) => Ok(Some(Value::clone(value))),
         Some(Err(error)) => Err(error.to_string()),
     };
     let (Some(options), Some(rules)) = (read(options_query(row))?, read(rules_query(row))?) else { return Ok(None) };
-    let cluster = seen.value(&cluster_query()).map(|v| text(&v["enable"]).is_some_and(|t| t != "0"));
+    let cluster = cluster.as_ref().ok().map(|v| text(&v["enable"]).is_some_and(|t| t != "0"));
     Ok(Some(Seen { options, rules, cluster }))
 }
 
@@ -208,7 +213,7 @@ impl Seen {
     }
 
     fn ours(&self) -> Vec<Rule> {
-        rules::normal(&self.rules).into_iter().filter(is_ours).collect()
+        normal(&self.rules).into_iter().filter(is_ours).collect()
     }
 }
 
@@ -308,73 +313,29 @@ pub fn steps(
 
 /// Our rules behind all others, in the order of the manifest; what goes is taken out at the end.
 fn rule_steps(cx: &PlanContext<'_>, seen: &Seen, want: &[String]) -> (Vec<Step>, Vec<Step>) {
-    let have = rules::normal(&seen.rules);
+    let (guest, vmid, _, path) = base(cx.identity);
+    let have = normal(&seen.rules);
     let ours = seen.ours();
     let others: Vec<Rule> = have.iter().filter(|r| !is_ours(r)).cloned().collect();
     let leaving: Vec<Rule> = ours.iter().filter(|r| !want.contains(&base_name(r))).cloned().collect();
     let new: Vec<Rule> = want.iter().map(|name| made(name)).collect();
-    let mut list = List::new(cx, &seen.rules, have);
-    let before = list.edits(&[others.as_slice(), &leaving, &new].concat());
-    let after = list.edits(&[others, new].concat());
+    let title = |next: &Edit<Rule>, now: &[Rule]| {
+        let what = match next {
+            Edit::Insert(rule) => format!("add security group {} to", base_name(rule)),
+            Edit::Change(_, rule) => format!("switch on security group {} of", base_name(rule)),
+            Edit::Move(from, _) => format!("move rule {} of", from + 1),
+            Edit::Delete(at) => format!("take security group {} out of", base_name(&now[*at])),
+        };
+        format!("{what} {guest} {vmid}")
+    };
+    let mut list = List::new(format!("{path}/firewall/rules"), Limit::Config("guest firewall"), &seen.rules);
+    let before = list.edits(&[others.as_slice(), &leaving, &new].concat(), title, |_, _| {});
+    let after = list.edits(&[others, new].concat(), title, |_, _| {});
     (before, after)
 }
 
 fn base_name(rule: &Rule) -> String {
     named(rule).trim_end_matches("(off)").to_owned()
-}
-
-/// The rules of a guest on their way.
-struct List {
-    base: String,
-    title: String,
-    now: Vec<Rule>,
-    shown: Vec<Vec<String>>,
-}
-
-/// The members of a rule by which PVE's list is known again.
-const KEYS: [&str; 5] = ["type", "action", "iface", "enable", "comment"];
-
-impl List {
-    fn new(cx: &PlanContext<'_>, raw: &Value, now: Vec<Rule>) -> List {
-        let (guest, vmid, _, path) = base(cx.identity);
-        let values = |row: &Value| KEYS.iter().map(|k| text(&row[*k]).unwrap_or_default()).collect();
-        let shown = raw.as_array().into_iter().flatten().map(values).collect();
-        List { base: format!("{path}/firewall/rules"), title: format!("{guest} {vmid}"), now, shown }
-    }
-
-    fn edits(&mut self, want: &[Rule]) -> Vec<Step> {
-        let mut steps = Vec::new();
-        for next in script(&self.now, want, false) {
-            let send = |call: Call, rule: &Rule| rule.iter().fold(call, |call, (key, value)| call.with(key, value));
-            let of = |rule: &Rule| KEYS.iter().map(|k| rule.get(k).cloned().unwrap_or_default()).collect::<Vec<_>>();
-            let at = |n: &usize| format!("{}/{n}", self.base);
-            let (title, call, shown) = match &next {
-                Edit::Insert(rule) => {
-                    let title = format!("add security group {} to", base_name(rule));
-                    (title, send(Call::new(Method::Post, self.base.clone()), rule), Edit::Insert(of(rule)))
-                }
-                Edit::Change(n, rule) => {
-                    let title = format!("switch on security group {} of", base_name(rule));
-                    (title, send(Call::new(Method::Put, at(n)), rule), Edit::Change(*n, of(rule)))
-                }
-                Edit::Move(from, to) => {
-                    let call = Call::new(Method::Put, at(from)).with("moveto", to);
-                    (format!("move rule {} of", from + 1), call, Edit::Move(*from, *to))
-                }
-                Edit::Delete(n) => {
-                    let title = format!("take security group {} out of", base_name(&self.now[*n]));
-                    (title, Call::new(Method::Delete, at(n)), Edit::Delete(*n))
-                }
-            };
-            let mut step =
-                Step::new(format!("{title} {}", self.title), call, Impact::Live).limit(Limit::Config("guest firewall"));
-            step.rows = Some(Rows { query: Query::new(&self.base), keys: &KEYS, rows: self.shown.clone() });
-            steps.push(step);
-            edit(&mut self.shown, &shown);
-            edit(&mut self.now, &next);
-        }
-        steps
-    }
 }
 
 /// Says what is to be known, and what makes a firewall one in name only.

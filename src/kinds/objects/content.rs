@@ -1,5 +1,6 @@
 //! What an object holds besides its fields, for the kinds that hold anything: how it is read, said and changed.
 
+use crate::kinds::firewall_rules::list;
 use crate::kinds::objects::row::{Holds, Row};
 use crate::kinds::objects::{members, rules};
 use crate::resource::index::text;
@@ -44,7 +45,7 @@ pub fn normal(holds: Holds, list: &Value) -> String {
     match holds {
         Holds::Nothing => String::new(),
         Holds::Members => members::normal(list).iter().map(members::line).collect::<Vec<_>>().join("; "),
-        Holds::Rules => rules::normal(list).iter().map(rules::line).collect::<Vec<_>>().join("; "),
+        Holds::Rules => list::normal(list).iter().map(list::line).collect::<Vec<_>>().join("; "),
     }
 }
 
@@ -53,7 +54,7 @@ pub fn export(holds: Holds, list: &Value) -> Value {
     match holds {
         Holds::Nothing => Value::Null,
         Holds::Members => members::normal(list).iter().map(members::export).collect(),
-        Holds::Rules => rules::normal(list).iter().map(rules::export).collect(),
+        Holds::Rules => list::normal(list).iter().map(rules::export).collect(),
     }
 }
 
@@ -62,7 +63,7 @@ pub fn work(row: &Row, id: &str, have: &Value, want: &Value) -> Work {
     match row.holds {
         Holds::Nothing => Work::default(),
         Holds::Members => members::work(row, id, &members::normal(have), &members::normal(want)),
-        Holds::Rules => rules::work(row, id, have, &rules::normal(have), &rules::normal(want)),
+        Holds::Rules => rules::work(row, id, have, &list::normal(want)),
     }
 }
 

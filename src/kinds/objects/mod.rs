@@ -19,5 +19,4 @@ pub mod content;
 pub mod form;
 pub mod members;
 pub mod rules;
-pub mod script;
 pub mod sdn;

@@ -1,6 +1,7 @@
 //! Rules on a guest: what each reads, and what comes of it.
 
 use crate::base::id::GuestType;
+use crate::kinds::guest::firewall::options_query;
 use crate::kinds::guest::form::Form;
 use crate::kinds::guest::mapping::{self, slot_number};
 use crate::kinds::guest::observed::GuestSeen;
@@ -20,7 +21,7 @@ pub type Inside = BTreeMap<Probe, Result<i64, String>>;
 /// What must be read besides the guest's configuration, for rules that look farther.
 pub fn reads(checks: &Checks, guest: &GuestSeen) -> BTreeSet<Query> {
     let asks = checks.rules(guest.row.guest).iter().any(|rule| rule.look == Look::Firewall);
-    asks.then(|| inside::firewall_query(&guest.row)).into_iter().collect()
+    asks.then(|| options_query(&guest.row)).into_iter().collect()
 }
 
 /// What the guest's agent is asked, where one may answer. Ask once and with little patience: an agent that hangs holds a
@@ -124,7 +125,7 @@ fn judge(rule: &Rule, guest: &GuestSeen, seen: &Observation, inside: &Inside) ->
             let read = if limits.is_empty() { "no limit".to_owned() } else { limits.join(", ") };
             (verdict(rule, (!limits.is_empty()).then_some("limited")), read)
         }
-        Look::Firewall => match seen.answer(&inside::firewall_query(&guest.row)) {
+        Look::Firewall => match seen.answer(&options_query(&guest.row)) {
             None => (Verdict::NotKnown, "the firewall's options were not read".to_owned()),
             Some(Err(error)) => (Verdict::NotKnown, error.to_string()),
             Some(Ok(options)) => {

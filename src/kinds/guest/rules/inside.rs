@@ -67,11 +67,6 @@ pub fn agent_query(row: &GuestRow) -> Query {
     Query::new(format!("/nodes/{}/qemu/{}/agent/info", row.node, row.vmid))
 }
 
-/// The read that tells whether a guest's firewall is on.
-pub fn firewall_query(row: &GuestRow) -> Query {
-    Query::new(format!("/nodes/{}/{}/{}/firewall/options", row.node, row.guest, row.vmid))
-}
-
 /// Whether an agent may be asked at all; the reason why not.
 pub fn silent(row: &GuestRow, config: &Config) -> Option<String> {
     if row.guest == GuestType::Lxc {
