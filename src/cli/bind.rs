@@ -91,7 +91,7 @@ fn resource(
         remove(&mut spec, &field.split('.').collect::<Vec<_>>());
     }
     let spec = kind.parse(&spec).map_err(|(path, message)| {
-        let span = document.spec.place(&segments(&path));
+        let span = document.spec.place(&PathSegment::path(&path));
         Box::new(Diagnostic::error("invalid-value", message).at(span, format!("`{path}` of {}", kind.name())))
     })?;
     let flag = |name: &str, value: &str| document.annotations.get(name).is_some_and(|v| v == value);
@@ -156,12 +156,6 @@ fn remove(value: &mut serde_json::Value, path: &[&str]) {
             None => {}
         },
     }
-}
-
-/// `disks[0].size` as segments.
-fn segments(path: &str) -> Vec<PathSegment> {
-    let words = path.split(['.', '[', ']']).filter(|w| !w.is_empty());
-    words.map(|w| w.parse().map_or_else(|_| PathSegment::Key(w.to_owned()), PathSegment::Index)).collect()
 }
 
 /// References to resources that no manifest declares.

@@ -10,8 +10,9 @@ use crate::cli::run::{Ended, Failure, block_on, print};
 use crate::cli::session::{Session, write_atomically};
 use crate::cli::show::{document_schema, survey};
 use crate::kinds::list::KINDS;
+use crate::manifest::document::NAME_CHARACTERS_MAX;
 use crate::manifest::document::{API_VERSION, is_dns_label};
-use crate::resource::kind::{AnyKind, Listed};
+use crate::resource::kind::{AnyKind, Listed, dns_label};
 use crate::resource::observation::Observation;
 use crate::resource::reference::Identity;
 use serde_json::{Value, json};
@@ -21,8 +22,6 @@ use std::path::{Path, PathBuf};
 
 /// Where the schemas lie that the manifests name, in the folder that they are written to.
 const SCHEMAS: &str = ".schemas";
-/// The longest name of a manifest.
-const NAME_MAX: usize = 63;
 
 /// One object as its manifest.
 struct Imported {
@@ -137,7 +136,7 @@ fn labels(listed: &[Listed], seen: &Observation) -> Vec<String> {
             // Who is ours already keeps its name.
             Identity::Guest { vmid, .. } if count[name.as_str()] > 1 && !ours => {
                 let number = format!("-{vmid}");
-                let room = NAME_MAX - number.len();
+                let room = NAME_CHARACTERS_MAX - number.len();
                 name.chars().take(room).collect::<String>().trim_end_matches('-').to_owned() + &number
             }
             // Two ids that come to one label are counted.
@@ -153,25 +152,12 @@ fn labels(listed: &[Listed], seen: &Observation) -> Vec<String> {
 }
 
 fn label(listed: &Listed, seen: &Observation) -> String {
-    let Identity::Guest { vmid, guest, .. } = &listed.identity else { return as_label(&listed.name) };
+    let Identity::Guest { vmid, guest, .. } = &listed.identity else { return dns_label(&listed.name) };
     let word = if *guest == GuestType::Qemu { "vm" } else { "ct" };
-    match as_label(&listed.name) {
+    match dns_label(&listed.name) {
         name if name.is_empty() || unnamed(listed, seen) => format!("{word}-{vmid}"),
         name => name,
     }
-}
-
-/// `Windows Server` becomes `windows-server`.
-fn as_label(name: &str) -> String {
-    let mut out = String::new();
-    for c in name.to_lowercase().chars() {
-        match c {
-            'a'..='z' | '0'..='9' => out.push(c),
-            _ if out.ends_with('-') || out.is_empty() => {}
-            _ => out.push('-'),
-        }
-    }
-    out.chars().take(NAME_MAX).collect::<String>().trim_matches('-').to_owned()
 }
 
 /// Whether PVE made its name up because it has none.
@@ -256,7 +242,7 @@ mod tests {
             ("日本", ""),
             (&"x".repeat(80), &"x".repeat(63)),
         ] {
-            assert_eq!(as_label(name), label, "{name}");
+            assert_eq!(dns_label(name), label, "{name}");
             assert!(label.is_empty() || is_dns_label(label), "{label}");
         }
     }

@@ -34,10 +34,7 @@ fn lines(tree: Option<&Tree>) -> Lines {
                 let compiled = parse(&document.spec.to_json()).and_then(|spec| compile(&document.name.0, &spec));
                 let Ok(compiled) = compiled else { continue };
                 for (position, made) in compiled.rules.iter().enumerate() {
-                    let words = made.from.split(['.', '[', ']']).filter(|w| !w.is_empty());
-                    let path: Vec<PathSegment> = words
-                        .map(|w| w.parse().map_or_else(|_| PathSegment::Key(w.to_owned()), PathSegment::Index))
-                        .collect();
+                    let path = PathSegment::path(&made.from);
                     out.insert((compiled.group.clone(), position), sources.place(document.spec.place(&path)));
                 }
             }

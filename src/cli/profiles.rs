@@ -74,7 +74,7 @@ fn read(loaded: &Loaded, diagnostics: &mut Vec<Diagnostic>) -> BTreeMap<String, 
             parse(&document.spec.to_json()).and_then(|spec| compile(&name, &spec).map(|compiled| (spec, compiled)));
         match understood {
             Err((path, message)) => {
-                let span = document.spec.place(&segments(&path));
+                let span = document.spec.place(&PathSegment::path(&path));
                 diagnostics.push(Diagnostic::error("invalid-value", message).at(span, format!("`{path}`")));
             }
             Ok((spec, compiled)) => {
@@ -297,10 +297,4 @@ fn node(value: &Value, span: Span) -> Node {
         }
     };
     Node { span, value }
-}
-
-/// `egress.allow[0].to` as segments.
-fn segments(path: &str) -> Vec<PathSegment> {
-    let words = path.split(['.', '[', ']']).filter(|w| !w.is_empty());
-    words.map(|w| w.parse().map_or_else(|_| PathSegment::Key(w.to_owned()), PathSegment::Index)).collect()
 }

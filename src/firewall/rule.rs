@@ -2,6 +2,16 @@
 
 use serde_json::Value;
 
+/// Text of a member that PVE may send as text, number or flag; empty for what is not there.
+pub(crate) fn text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Number(number) => number.to_string(),
+        Value::Bool(on) => u8::from(*on).to_string(),
+        Value::Null | Value::Array(_) | Value::Object(_) => String::new(),
+    }
+}
+
 /// Which packets a rule looks at, from the guest's point of view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Direction {
@@ -109,11 +119,7 @@ impl Rule {
 
     /// Reads a row of `GET …/rules`; `None` for what is no rule of a guest or a group (`forward`, say).
     pub fn decode(row: &Value) -> Option<Rule> {
-        let text = |key: &str| match &row[key] {
-            Value::String(text) => text.clone(),
-            Value::Number(number) => number.to_string(),
-            Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => String::new(),
-        };
+        let text = |key: &str| text(&row[key]);
         let verdict = || Verdict::parse(&text("action"));
         let deed = match text("type").as_str() {
             "in" => Deed::Decide(Direction::In, verdict()?),

@@ -1,8 +1,7 @@
 //! All that decides about a packet: the cluster's firewall, the guest's, and the interface.
 
 use crate::firewall::address::{Member, Names};
-use crate::firewall::rule::Direction;
-use crate::firewall::rule::{Rule, Verdict};
+use crate::firewall::rule::{Direction, Rule, Verdict, text};
 use crate::firewall::traffic::Traffic;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -54,12 +53,7 @@ pub struct Options {
 impl Options {
     /// Reads the answer of `GET …/firewall/options`.
     pub fn decode(value: &Value) -> Options {
-        let text = |key: &str| match &value[key] {
-            Value::String(text) => text.clone(),
-            Value::Number(number) => number.to_string(),
-            Value::Bool(on) => u8::from(*on).to_string(),
-            Value::Null | Value::Array(_) | Value::Object(_) => String::new(),
-        };
+        let text = |key: &str| text(&value[key]);
         let flag = |key: &str, default: bool| match text(key).as_str() {
             "" => default,
             text => text != "0",

@@ -59,6 +59,14 @@ pub enum PathSegment {
     Index(usize),
 }
 
+impl PathSegment {
+    /// A path as errors write it, `egress.allow[0].to`, step by step.
+    pub fn path(text: &str) -> Vec<PathSegment> {
+        let words = text.split(['.', '[', ']']).filter(|w| !w.is_empty());
+        words.map(|w| w.parse().map_or_else(|_| PathSegment::Key(w.to_owned()), PathSegment::Index)).collect()
+    }
+}
+
 impl Node {
     /// An empty mapping at a place.
     pub fn empty_mapping(span: Span) -> Node {

@@ -2,6 +2,7 @@
 //! talk: they return queries as values and decode answers.
 
 use crate::base::id::VmId;
+use crate::manifest::document::NAME_CHARACTERS_MAX;
 use crate::pve::request::Query;
 use crate::resource::index::Index;
 use crate::resource::marker::Marker;
@@ -63,11 +64,22 @@ pub struct Listed {
 impl Listed {
     /// Its name as `metadata.name` may be: an id of PVE's may hold more than a DNS label.
     pub fn label(&self) -> String {
-        let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
-        let label: String = self.name.chars().map(plain).take(63).collect();
-        let label = label.trim_matches('-');
-        if label.is_empty() { "unnamed".to_owned() } else { label.to_owned() }
+        let label = dns_label(&self.name);
+        if label.is_empty() { "unnamed".to_owned() } else { label }
     }
+}
+
+/// A name as `metadata.name` may be: `Windows Server` becomes `windows-server`. Empty where nothing is left of it.
+pub fn dns_label(name: &str) -> String {
+    let mut out = String::new();
+    for c in name.to_lowercase().chars() {
+        match c {
+            'a'..='z' | '0'..='9' => out.push(c),
+            _ if out.ends_with('-') || out.is_empty() => {}
+            _ => out.push('-'),
+        }
+    }
+    out.chars().take(NAME_CHARACTERS_MAX).collect::<String>().trim_matches('-').to_owned()
 }
 
 /// A type of resource with a schema.

@@ -7,6 +7,8 @@ use crate::kinds::guest::form::Form;
 use crate::kinds::guest::mapping::slot_number;
 use crate::kinds::guest::{table_ct, table_vm};
 use crate::resource::step::Impact;
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 /// Where a field lives in PVE's configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,7 +131,16 @@ pub fn buses(guest: GuestType, list: &str) -> &'static [&'static str] {
 
 /// The row of a path and its slot.
 pub fn find(guest: GuestType, path: &str) -> Option<(&'static Row, &str)> {
-    rows(guest).iter().find_map(|row| Some((row, row.slot(path)?)))
+    let first = |path: &'static str| path.split('.').next().unwrap_or(path);
+    // Every field of every guest is looked up several times a plan: only rows that begin alike are tried.
+    static BY_WORD: [OnceLock<BTreeMap<&str, Vec<&Row>>>; 2] = [OnceLock::new(), OnceLock::new()];
+    let index = BY_WORD[usize::from(guest == GuestType::Lxc)].get_or_init(|| {
+        let mut index: BTreeMap<&str, Vec<&Row>> = BTreeMap::new();
+        rows(guest).iter().for_each(|row| index.entry(first(row.path)).or_default().push(row));
+        index
+    });
+    let word = path.split('.').next().unwrap_or(path);
+    index.get(word)?.iter().find_map(|row| Some((*row, row.slot(path)?)))
 }
 
 /// The fields that an option of PVE is, by their paths: `hardware.cores` for `cores`, `disks.scsi0` for `scsi0`.
