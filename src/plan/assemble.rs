@@ -219,15 +219,15 @@ fn declared(desired: &DesiredSet, bound: &Identities, to: ResourceRef) -> Option
     if desired.resources.contains_key(&to) {
         return Some(to);
     }
-    let is = |(resource, identity): &(&ResourceRef, &Identity)| {
-        let same = match identity {
-            Identity::Object { id, .. } => *id == to.name,
-            Identity::Guest { vmid, .. } => vmid.to_string() == to.name,
-            Identity::Pool(_) => false,
-        };
-        same && resource.kind == to.kind
+    let number = to.name.parse().ok().and_then(VmId::new);
+    let is = |identity: &Identity| match identity {
+        Identity::Object { id, .. } => *id == to.name,
+        Identity::Guest { vmid, .. } => number == Some(*vmid),
+        Identity::Pool(_) => false,
     };
-    bound.known.iter().find(is).map(|(resource, _)| resource.clone())
+    // Resources are in the order of their kinds: a pool that no manifest declares is not looked for among guests.
+    let of_kind = bound.known.range(ResourceRef::new(&to.kind, "")..).take_while(|(resource, _)| resource.kind == to.kind);
+    of_kind.into_iter().find(|(_, identity)| is(identity)).map(|(resource, _)| resource.clone())
 }
 
 /// A guest that is there, on a node that its manifest does not name.
