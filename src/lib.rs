@@ -40,10 +40,11 @@
 //! resource: base pve manifest
 //! kinds: base pve firewall resource
 //! plan: base pve resource
+//! bind: base manifest firewall resource kinds plan
 //! report: base pve resource plan
 //! engine: base pve resource plan report
 //! sim: base pve
-//! cli: base manifest config pve firewall dns resource kinds plan report engine sim
+//! cli: base manifest config pve firewall dns resource kinds plan bind report engine sim
 //! ```
 
 pub mod base;
@@ -60,6 +61,8 @@ pub mod resource;
 
 pub mod kinds;
 pub mod plan;
+
+pub mod bind;
 
 pub mod report;
 

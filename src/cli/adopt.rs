@@ -1,8 +1,8 @@
 //! `adopt`: takes over objects that exist and that manifests describe.
 
 use crate::cli::args::{self, Global};
-use crate::cli::bind::find_kind;
 use crate::cli::job::{self, Job};
+use crate::cli::kind::find_kind;
 use crate::cli::run::{Ended, Failure, block_on};
 use crate::cli::{exit, manifests};
 use crate::plan::assemble::Settings;

@@ -6,10 +6,10 @@ use crate::base::id::GuestType;
 use crate::base::source::Sources;
 use crate::cli::args::Global;
 use crate::cli::args::check::Check as Args;
-use crate::cli::bind::find_kind;
 use crate::cli::ending::counted;
 use crate::cli::exit;
 use crate::cli::inside;
+use crate::cli::kind::find_kind;
 use crate::cli::manifests::{self, Tree};
 use crate::cli::output::{self, Format};
 use crate::cli::run::{Ended, Failure, block_on, colour_err, print};
@@ -17,7 +17,7 @@ use crate::cli::session::Session;
 use crate::engine::observe::{index, read_all};
 use crate::engine::reconcile::Cluster;
 use crate::kinds::guest::observed::{GuestSeen, decode_row};
-use crate::kinds::guest::rules::checks::Checks;
+use crate::kinds::guest::rules::checks::{ANNOTATION, Checks};
 use crate::kinds::guest::rules::evaluate::{Inside, agent_read, evaluate, reads};
 use crate::kinds::guest::rules::rule::{Finding, Severity, Verdict};
 use crate::kinds::guest::rules::sets::RuleSet;
@@ -36,8 +36,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The annotation that names rule sets.
-pub const ANNOTATION: &str = "pvectl/checks";
 /// Agents asked at once; pveproxy has three workers a node.
 const AT_ONCE: usize = 8;
 /// Time for all agents together: who does not answer is not known.

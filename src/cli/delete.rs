@@ -1,8 +1,8 @@
 //! `delete`: what pvectl owns, by name or by manifest.
 
 use crate::cli::args::{self, Global};
-use crate::cli::bind::find_kind;
 use crate::cli::job::{self, Job};
+use crate::cli::kind::find_kind;
 use crate::cli::run::{Ended, Failure, block_on};
 use crate::cli::session::Session;
 use crate::cli::{exit, manifests};

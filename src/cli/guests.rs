@@ -4,9 +4,9 @@
 use crate::cli::actions::Order;
 use crate::cli::args::Global;
 use crate::cli::args::guests::Which;
-use crate::cli::bind::find_kind;
 use crate::cli::exit;
 use crate::cli::job::{self, AtTerminal, Job, Person, stand_against};
+use crate::cli::kind::find_kind;
 use crate::cli::live::{Live, View};
 use crate::cli::problems::problems;
 use crate::cli::run::{Ended, Failure, block_on, colour_out, print};

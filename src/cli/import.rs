@@ -3,8 +3,8 @@
 
 use crate::base::id::GuestType;
 use crate::cli::args::{self, Global};
-use crate::cli::bind::find_kind;
 use crate::cli::exit;
+use crate::cli::kind::find_kind;
 use crate::cli::output::yaml;
 use crate::cli::run::{Ended, Failure, block_on, print};
 use crate::cli::session::{Session, write_atomically};

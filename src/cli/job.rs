@@ -228,7 +228,7 @@ spec: {vmid: 502, node: pve1}
         let cli = Cli::parse_from(["pvectl", "--sim", "--sim-state", &state, "-q", "version"]);
         let loud = Cli::parse_from(["pvectl", "--sim", "--sim-state", &state, "version"]);
         let mut loaded = load(&[Input::Text { name: "t".into(), bytes: MANIFESTS.into() }], false, &["VirtualMachine"]);
-        let desired = crate::cli::bind::bind(&mut loaded, None);
+        let desired = crate::bind::documents::bind(&mut loaded, None);
         let session = Session::open(&cli.global, None).expect("a simulator");
         let everything = BTreeSet::from_iter(desired.resources.keys().cloned());
         let person = Canned(Mutex::new(answers.iter().rev().copied().collect()));

@@ -1,8 +1,8 @@
 //! Manifests on the command line: reading, showing what is wrong with them, selecting by labels.
 
 use crate::base::diagnostic::{Diagnostic, Severity, has_errors, render};
+use crate::bind::documents::bind;
 use crate::cli::args::{Global, Sources, Validate};
-use crate::cli::bind;
 use crate::cli::ending::counted;
 use crate::cli::exit;
 use crate::cli::fetch;
@@ -90,7 +90,7 @@ fn collect(sources: &Sources) -> Result<(Tree, usize), Failure> {
     }
     let kinds = names();
     let mut loaded = load(&inputs, sources.recursive, &kinds);
-    let desired = bind::bind(&mut loaded, sources.set.as_deref());
+    let desired = bind(&mut loaded, sources.set.as_deref());
     let terms = sources.selector.as_deref().map(parse).transpose()?;
     let given: Option<BTreeSet<ResourceRef>> = loaded.given.as_ref().map(|given| {
         let named = |d: &&Document| match &d.member_of {

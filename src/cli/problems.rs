@@ -1,7 +1,7 @@
 //! What stands against a plan, each thing with its place in the manifests.
 
 use crate::base::diagnostic::{Diagnostic, render};
-use crate::cli::bind::place;
+use crate::bind::documents::place;
 use crate::cli::run::colour_err;
 use crate::manifest::load::Loaded;
 use crate::plan::assemble::Plan;

@@ -2,10 +2,11 @@
 //! cluster, so it is made again before it is done, and refused if it came out differently.
 
 use crate::base::diagnostic::has_errors;
+use crate::bind::documents::bind;
+use crate::cli::exit;
 use crate::cli::manifests::{self, Tree};
 use crate::cli::run::Failure;
 use crate::cli::session::write_atomically;
-use crate::cli::{bind, exit};
 use crate::kinds::list::names;
 use crate::manifest::load::{Input, load};
 use crate::plan::assemble::{Plan, Settings};
@@ -79,7 +80,7 @@ pub fn load_text(name: &str, text: &str) -> Result<(Tree, Saved), Failure> {
     }
     let kinds = names();
     let mut loaded = load(&[Input::Text { name: name.to_owned(), bytes }], false, &kinds);
-    let desired = bind::bind(&mut loaded, Some(&saved.set));
+    let desired = bind(&mut loaded, Some(&saved.set));
     if has_errors(&loaded.diagnostics) {
         manifests::show(&loaded.diagnostics, &loaded);
         return Err(Failure::new(exit::USAGE, format!("the manifests in {name} are not valid")));

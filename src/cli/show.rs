@@ -3,8 +3,8 @@
 use crate::base::id::VmId;
 use crate::cli::addresses::addresses;
 use crate::cli::args::{self, Cli, FormatArgs, Global};
-use crate::cli::bind::find_kind;
 use crate::cli::exit;
+use crate::cli::kind::find_kind;
 use crate::cli::output::{self, Form, Format, yaml};
 use crate::cli::run::{Ended, Failure, block_on, print};
 use crate::cli::session::{Session, write_atomically};

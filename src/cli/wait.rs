@@ -1,8 +1,8 @@
 //! `wait`: until a condition of an object holds, or it is gone.
 
 use crate::cli::args::{self, Global};
-use crate::cli::bind::find_kind;
 use crate::cli::exit;
+use crate::cli::kind::find_kind;
 use crate::cli::output::{self, Format};
 use crate::cli::run::{Ended, Failure, block_on, print};
 use crate::cli::session::Session;

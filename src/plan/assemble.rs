@@ -226,7 +226,8 @@ fn declared(desired: &DesiredSet, bound: &Identities, to: ResourceRef) -> Option
         Identity::Pool(_) => false,
     };
     // Resources are in the order of their kinds: a pool that no manifest declares is not looked for among guests.
-    let of_kind = bound.known.range(ResourceRef::new(&to.kind, "")..).take_while(|(resource, _)| resource.kind == to.kind);
+    let of_kind =
+        bound.known.range(ResourceRef::new(&to.kind, "")..).take_while(|(resource, _)| resource.kind == to.kind);
     of_kind.into_iter().find(|(_, identity)| is(identity)).map(|(resource, _)| resource.clone())
 }
 

@@ -36,7 +36,7 @@ fn the_homelab_from_nothing() {
     let kinds = pvectl::kinds::list::names();
     let tree = Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests/homelab");
     let mut loaded = load(&[Input::Path(tree)], false, &kinds);
-    let set = pvectl::cli::bind::bind(&mut loaded, None);
+    let set = pvectl::bind::documents::bind(&mut loaded, None);
     insta::assert_snapshot!(shown(&Lab::homelab().preview(&set, &plain())));
 }
 

@@ -1,7 +1,7 @@
 //! A cluster and manifests in one line: the simulator in process, on virtual time, and what can be done with it.
 
 use pvectl::base::diagnostic::{Diagnostic, render};
-use pvectl::cli::bind::bind;
+use pvectl::bind::documents::bind;
 use pvectl::engine::reconcile::{Cluster, Halt, Report, preview, reconcile};
 use pvectl::kinds::list::KINDS;
 use pvectl::manifest::load::{Input, Loaded, load};

@@ -13,6 +13,9 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use std::borrow::Cow;
 
+/// The annotation that names rule sets.
+pub const ANNOTATION: &str = "pvectl/checks";
+
 /// A rule set by name, or a list of sets and rules.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Checks(pub Vec<Check>);

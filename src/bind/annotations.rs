@@ -2,8 +2,7 @@
 //! those of other programs are theirs.
 
 use crate::base::diagnostic::{Diagnostic, nearest};
-use crate::cli::check::ANNOTATION as CHECKS;
-use crate::kinds::guest::rules::checks::Checks;
+use crate::kinds::guest::rules::checks::{ANNOTATION as CHECKS, Checks};
 use crate::manifest::document::Document;
 use crate::manifest::explain::explain;
 use serde_json::Value;

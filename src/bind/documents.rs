@@ -2,10 +2,8 @@
 
 use crate::base::diagnostic::{Diagnostic, has_errors, nearest};
 use crate::base::source::Span;
-use crate::cli::exit;
-use crate::cli::expand::expand;
-use crate::cli::run::Failure;
-use crate::cli::{annotations, profiles, twice};
+use crate::bind::sets::expand;
+use crate::bind::{annotations, profiles, twice};
 use crate::kinds::list;
 use crate::manifest::document::Document;
 use crate::manifest::load::Loaded;
@@ -19,16 +17,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// The set where neither `--set` nor `pvectl.yaml` names one.
 pub const DEFAULT_SET: &str = "default";
-
-/// A kind by what was typed.
-pub fn find_kind(name: &str) -> Result<&'static dyn AnyKind, Failure> {
-    list::find(name).ok_or_else(|| {
-        let names: Vec<&str> = list::names();
-        let near = nearest(name, names.iter().copied());
-        let hint = near.map_or_else(|| format!("kinds: {}", names.join(", ")), |n| format!("did you mean `{n}`?"));
-        Failure::new(exit::USAGE, format!("there is no kind `{name}`")).hint(hint)
-    })
-}
 
 /// Binds every document to its kind. Diagnostics go to `loaded`; a document with errors is left out of the set.
 pub fn bind(loaded: &mut Loaded, set: Option<&str>) -> DesiredSet {

@@ -3,7 +3,7 @@
 use crate::base::diagnostic::Diagnostic;
 use crate::base::id::VmId;
 use crate::base::source::Span;
-use crate::cli::bind::place;
+use crate::bind::documents::place;
 use crate::manifest::load::Loaded;
 use crate::manifest::tree::Node;
 use crate::plan::desired::Desired;
