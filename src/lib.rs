@@ -44,7 +44,8 @@
 //! report: base pve resource plan
 //! engine: base pve resource plan report
 //! sim: base pve
-//! cli: base manifest config pve firewall dns resource kinds plan bind report engine sim
+//! daemon: base manifest config pve resource kinds plan bind report engine
+//! cli: base manifest config pve firewall dns resource kinds plan bind report engine sim daemon
 //! ```
 
 pub mod base;
@@ -69,5 +70,7 @@ pub mod report;
 pub mod engine;
 
 pub mod sim;
+
+pub mod daemon;
 
 pub mod cli;

@@ -1,7 +1,7 @@
 //! From a connection to a client: the only place of the configuration that reads files.
 
 use super::error::ConfigError;
-use super::file::{ConfigFile, is_open_to_others, load};
+use super::file::{ConfigFile, SecretField, is_open_to_others, load};
 use super::resolve::{Connection, Credentials, Env, Flags, SecretSource, TlsChoice, resolve};
 use crate::base::secret::Secret;
 use crate::pve::http::auth::Auth;
@@ -59,6 +59,20 @@ pub fn connect(connection: Connection, commands: &dyn Commands) -> Result<HttpAp
         Settings { endpoints: endpoints.value, auth, trust, limits: Limits::default(), patience: Patience::default() };
     HttpApi::new(settings)
         .map_err(|error| ConfigError::Value { origin: tls.origin.to_string(), cause: error.to_string() })
+}
+
+/// A secret from where it stands, read now. Files are taken as they are named.
+pub fn secret(field: SecretField, env: Env<'_>, commands: &dyn Commands) -> Result<Secret, ConfigError> {
+    let source = match field {
+        SecretField::Value(secret) => SecretSource::Value(secret),
+        SecretField::File(path) => SecretSource::File(path),
+        SecretField::Command(words) => SecretSource::Command(words),
+        SecretField::Env(name) => {
+            let unset = || ConfigError::Value { origin: format!("${name}"), cause: "it is not set".to_owned() };
+            SecretSource::Value(env(&name).filter(|v| !v.is_empty()).map(Secret::new).ok_or_else(unset)?)
+        }
+    };
+    revealed(source, commands)
 }
 
 fn revealed(source: SecretSource, commands: &dyn Commands) -> Result<Secret, ConfigError> {

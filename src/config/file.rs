@@ -158,7 +158,8 @@ pub(super) fn is_open_to_others(path: &Path) -> bool {
     }
 }
 
-fn form(path: &Path, error: &serde_yaml::Error) -> ConfigError {
+/// What is wrong with the form of a file, with its place.
+pub fn form(path: &Path, error: &serde_yaml::Error) -> ConfigError {
     let text = error.to_string();
     let (place, cause) = match error.location() {
         Some(at) => {

@@ -1,0 +1,12 @@
+//! `pvectl run`: when to reconcile. Sources say what should be, signs of the cluster say where to look, the queue says what
+//! is next; the engine does it. What may enter: time through the clock, the cluster through `Api`, files through `source`,
+//! processes only in `source::git`, the network only in `http` and `notice`. Everything that decides is pure and is handed
+//! `now`.
+
+pub mod record;
+
+pub mod config;
+
+pub mod shared;
+
+pub mod source;
