@@ -71,6 +71,8 @@ pub enum Moment {
         line: usize,
         /// When it began.
         began_ms: u64,
+        /// After how many moments of the loop it began.
+        after: u64,
         /// With which manifests.
         reading: Arc<Reading>,
         /// The plan of everything.
@@ -170,8 +172,14 @@ pub fn scan(place: usize, cache: Arc<Cache>, clock: Arc<dyn Clock>, per_second: 
     })
 }
 
-/// Compares everything that a source declares.
-pub fn look(line: usize, reading: Arc<Reading>, place: &Place, clock: Arc<dyn Clock>, settings: Settings) -> Work {
+/// Compares everything that a source declares: which line it is, and after how many moments of the loop it begins.
+pub fn look(
+    (line, after): (usize, u64),
+    reading: Arc<Reading>,
+    place: &Place,
+    clock: Arc<dyn Clock>,
+    settings: Settings,
+) -> Work {
     let (cache, names) = (Arc::clone(&place.cache), Arc::clone(&place.names));
     let began_ms = clock.now_ms();
     let of = Arc::clone(&reading);
@@ -185,7 +193,7 @@ pub fn look(line: usize, reading: Arc<Reading>, place: &Place, clock: Arc<dyn Cl
             Ok(plan) => plan.map_err(|error| error.to_string()),
             Err(bug) => Err(format!("a bug of pvectl: {bug}")),
         };
-        Moment::Looked { line, began_ms, reading, plan }
+        Moment::Looked { line, began_ms, after, reading, plan }
     })
 }
 

@@ -3,7 +3,7 @@
 use crate::sim::task::Task;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 
 /// Everything that the simulated cluster knows.
@@ -43,6 +43,9 @@ pub struct World {
     pub tickets: BTreeMap<String, String>,
     /// Tasks in the order of their start.
     pub tasks: Vec<Task>,
+    /// What the cluster's log says besides logins and tasks, the oldest first.
+    #[serde(default)]
+    pub messages: VecDeque<Message>,
     /// Datacenter options (`datacenter.cfg`).
     pub options: BTreeMap<String, String>,
     /// Everything that needs no type of its own, by table and id: backup jobs, HA resources and rules, SDN objects,
@@ -63,6 +66,19 @@ pub struct World {
     /// What the server shows, once it was served: a node keeps its certificate, so that a pinned fingerprint holds.
     #[serde(default)]
     pub certificate: Option<Certificate>,
+}
+
+/// A message of the cluster's log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    /// On which node.
+    pub node: String,
+    /// Whose doing it is.
+    pub user: String,
+    /// Virtual milliseconds since the epoch.
+    pub at_ms: u64,
+    /// The words.
+    pub text: String,
 }
 
 /// A server's certificate with its key, both DER in hexadecimal.

@@ -40,6 +40,7 @@ mod field;
 
 mod change;
 mod covered;
+mod daemon;
 mod packets;
 mod sources;
 
