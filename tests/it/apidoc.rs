@@ -276,6 +276,10 @@ fn named_format(name: &str, value: &str) -> Option<String> {
             Some(("gw6", v)) => v.parse::<std::net::Ipv6Addr>().is_ok(),
             Some(_) | None => false,
         }),
+        "pve-sdn-dhcp-range" => {
+            let address = "[0-9a-fA-F:.]+";
+            matches(&format!("start-address={address},end-address={address}"))
+        }
         "pve-qm-rng" => matches("(?:source=)?/dev/(?:urandom|random|hwrng)(?:,(?:max_bytes|period)=\\d+)*"),
         "pve-qm-watchdog" => {
             matches("(?:model=)?(?:i6300esb|ib700)(?:,action=(?:reset|shutdown|poweroff|pause|debug|none))?")

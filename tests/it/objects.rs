@@ -182,6 +182,21 @@ fn all_that_stands_against_objects_is_said_before_anything_is_sent() {
         ("SdnSubnet", "vnet: nope, cidr: 10.0.0.0/8", "there is no SdnVnet `nope`"),
         ("SdnSubnet", "vnet: nope, cidr: 10.0.0.1/8", "`10.0.0.1/8` is no network"),
         ("SdnSubnet", "vnet: nope, cidr: 10.0.0.0/8, gateway: 11.0.0.1", "`11.0.0.1` is not in 10.0.0.0/8"),
+        (
+            "SdnSubnet",
+            "vnet: nope, cidr: 10.0.0.0/8, dhcpRanges: [{startAddress: 10.0.0.9, endAddress: 11.0.0.1}]",
+            "`11.0.0.1` is not in 10.0.0.0/8",
+        ),
+        (
+            "SdnSubnet",
+            "vnet: nope, cidr: 10.0.0.0/8, dhcpRanges: [{startAddress: 10.0.0.9, endAddress: 10.0.0.8}]",
+            "10.0.0.9 comes after 10.0.0.8",
+        ),
+        (
+            "SdnSubnet",
+            "vnet: nope, cidr: 10.0.0.0/8, dhcpRanges: [{startAddress: 10.0.0.1, endAddress: 10.0.0.8}, {startAddress: 10.0.0.8, endAddress: 10.0.0.9}]",
+            "10.0.0.8 to 10.0.0.9 overlaps with 10.0.0.1 to 10.0.0.8",
+        ),
         ("SdnVnet", "id: v1, zone: nope", "there is no SdnZone `nope`"),
         ("SdnVnet", "id: v1, zone: nope, alias: 'a & b'", "PVE does not take this `alias`"),
         ("FirewallOptions", "enable: false", "does not say whose firewall"),

@@ -181,3 +181,36 @@ fn a_deletion_that_was_killed_is_finished_by_the_next() {
     }
     assert_eq!(killed, 7, "lock, five deletions, and the application");
 }
+
+#[test]
+fn ranges_of_dhcp_are_written_as_a_list_and_their_order_is_no_difference() {
+    let lab = Lab::homelab();
+    let subnet = |ranges: &str| {
+        let spec = format!("vnet: vlab, cidr: 10.8.0.0/24, dhcpRanges: [{ranges}]");
+        format!("{}\n---\n{}", nets(), annotated("SdnSubnet", "s", TAKE_OVER, &spec))
+    };
+    let (low, high) =
+        ("{startAddress: 10.8.0.20, endAddress: 10.8.0.40}", "{startAddress: 10.8.0.60, endAddress: 10.8.0.80}");
+    // The zone hands out nothing: it is made, and said.
+    let report = lab.apply(&desired(&subnet(&format!("{high}, {low}"))), &plain());
+    let notes = format!("{:?}", report.last.deltas.iter().flat_map(|d| &d.notes).collect::<Vec<_>>());
+    assert!(notes.contains("give zone `lab` `dhcp: dnsmasq`"), "{notes}");
+    let ranges = || read(&lab, "/cluster/sdn/vnets/vlab/subnets")[0]["dhcp-range"].clone();
+    assert_eq!(
+        ranges(),
+        json!([
+            {"start-address": "10.8.0.20", "end-address": "10.8.0.40"},
+            {"start-address": "10.8.0.60", "end-address": "10.8.0.80"},
+        ])
+    );
+    let plan = lab.preview(&desired(&subnet(&format!("{low}, {high}"))), &plain());
+    assert!(plan.is_empty(), "{}", differences(&plan));
+    lab.apply(&desired(&subnet(low)), &plain());
+    assert_eq!(ranges(), json!([{"start-address": "10.8.0.20", "end-address": "10.8.0.40"}]));
+    lab.apply(&desired(&subnet("")), &plain());
+    assert_eq!(ranges(), json!([]));
+    let zone = annotated("SdnZone", "lab", TAKE_OVER, "type: simple, ipam: pve, dhcp: dnsmasq");
+    let served = subnet(low).replace(&one("SdnZone", "lab", "type: simple"), &zone);
+    let report = lab.apply(&desired(&served), &plain());
+    assert!(report.last.deltas.iter().all(|d| d.notes.is_empty()), "{}", open(&report));
+}

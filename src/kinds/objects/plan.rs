@@ -127,7 +127,7 @@ fn step(row: &Row, title: String, call: Call) -> Step {
 /// The option of a field, and its value as it is sent.
 fn set(row: &Row, call: Call, path: &str, value: &str) -> Call {
     match (row.fields.iter().find(|f| f.path == path), path.strip_prefix("options.")) {
-        (Some(Field { option, .. }), _) => call.with(option, value),
+        (Some(Field { option, form, .. }), _) => form.sent(value).into_iter().fold(call, |c, v| c.with(option, v)),
         (None, Some(option)) => call.with(option, value),
         (None, None) => call,
     }
@@ -194,7 +194,12 @@ fn update(
     }
     let mut unset = Vec::new();
     for difference in changed {
+        let field = row.fields.iter().find(|f| f.path == difference.path);
         match (&difference.to, row.reset) {
+            // An array without elements cannot be sent.
+            (Some(value), _) if field.is_some_and(|f| f.form.sent(value).is_empty()) => {
+                unset.extend(field.map(|f| f.option));
+            }
             (Some(value), _) => call = set(row, call, &difference.path, value),
             (None, Reset::Default) => {
                 call = set(row, call, &difference.path, &default(row, &difference.path).unwrap_or_default());

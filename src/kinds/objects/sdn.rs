@@ -5,6 +5,7 @@
 //! it. Everything else that waits is somebody's, and would be applied with ours: it is refused by name.
 
 use crate::kinds::objects::content::member;
+use crate::kinds::objects::network;
 use crate::kinds::objects::object::{Seen, current, default, wanted};
 use crate::kinds::objects::plan::plan as change;
 use crate::kinds::objects::row::{Row, query};
@@ -147,6 +148,9 @@ pub fn plan(row: &Row, cx: &PlanContext<'_>, desired: Option<Value>, observed: O
         // It is deleted already; that is all that is known of it.
         (None, Some(_)) if state == "deleted" => delta.action = Action::Delete,
         (_, _) => delta = change(row, cx, desired.clone(), observed),
+    }
+    if row.within.is_some() {
+        delta.notes.extend(desired.as_ref().and_then(|spec| network::without_dhcp(cx, spec)));
     }
     // PVE's id of a subnet is known where there is one.
     let subnet = observed.map(|seen| segment(&member(&seen.row, "subnet"))).unwrap_or_default();

@@ -405,6 +405,7 @@ pub static SDN_SUBNET: Row = Row {
         Field::new("snat", "snat", Form::Flag).default("0"),
         Field::new("dnsZonePrefix", "dnszoneprefix", Form::Text),
         Field::new("dhcpDnsServer", "dhcp-dns-server", Form::Text),
+        Field::new("dhcpRanges", "dhcp-range", Form::Ranges).default(""),
     ],
     limit: Limit::Config("sdn"),
     audit: SDN_AUDIT,
