@@ -39,12 +39,13 @@
 //! pve: base
 //! resource: base pve manifest
 //! kinds: base pve firewall resource
-//! plan: base pve resource
+//! lockout: base pve firewall resource
+//! plan: base pve resource lockout
 //! bind: base manifest firewall resource kinds plan
 //! report: base pve resource plan
-//! engine: base pve resource plan report
+//! engine: base pve resource lockout plan report
 //! sim: base pve
-//! cli: base manifest config pve firewall dns resource kinds plan bind report engine sim
+//! cli: base manifest config pve firewall dns resource kinds lockout plan bind report engine sim
 //! ```
 
 pub mod base;
@@ -60,6 +61,9 @@ pub mod config;
 pub mod resource;
 
 pub mod kinds;
+
+pub mod lockout;
+
 pub mod plan;
 
 pub mod bind;

@@ -14,7 +14,7 @@ const CHOICES: [(&str, &[&str]); 4] = [
     ("pvectl/paused", &["true", "false"]),
     ("pvectl/deletion-policy", &["Retain", "Delete"]),
     ("pvectl/take-over", &["true", "false"]),
-    ("pvectl/allow-firewall-enable", &["true", "false"]),
+    ("pvectl/allow-lockout", &["true", "false"]),
 ];
 
 /// The fields of `pvectl/ignore-fields`.

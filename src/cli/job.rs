@@ -39,6 +39,7 @@ pub fn settings(tree: &Tree, guards: &Guards, session: &Session) -> Result<Setti
         prune: guards.prune,
         only: tree.only.clone(),
         root_ticket: session.root_ticket,
+        ways: session.ways(),
         ..Settings::default()
     })
 }

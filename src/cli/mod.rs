@@ -11,6 +11,7 @@ pub mod command;
 pub mod delete;
 pub mod diff;
 pub mod ending;
+pub mod ends;
 pub mod exit;
 pub mod fault;
 pub mod fetch;

@@ -5,11 +5,13 @@ use crate::base::clock::Clock;
 use crate::base::resolver::Resolver;
 use crate::cli::args::{Connection, Global};
 use crate::cli::command::Programs;
+use crate::cli::ends::Ends;
 use crate::config::connect::{connect, open};
 use crate::config::resolve::{Credentials, Flags};
 use crate::dns::System;
 use crate::engine::reconcile::Cluster;
 use crate::kinds::list::KINDS;
+use crate::lockout::way::Way;
 use crate::pve::api::Api;
 use crate::sim::Sim;
 use crate::sim::baseline::Baseline;
@@ -46,6 +48,7 @@ pub struct Session {
     clock: Box<dyn Clock>,
     names: Box<dyn Resolver>,
     sim: Option<(Sim, PathBuf)>,
+    ends: Ends,
     /// We hold a ticket of root@pam, which may set what no token may.
     pub root_ticket: bool,
 }
@@ -63,12 +66,14 @@ impl Session {
         let connection = open(&flags, &|name| std::env::var(name).ok()).map_err(configured)?;
         let root_ticket =
             matches!(&connection.credentials.value, Credentials::Password { user, .. } if user == "root@pam");
+        let ends = Ends::Endpoints(connection.endpoints.value.clone());
         let api = connect(connection, &Programs::default()).map_err(configured)?;
         Ok(Session {
             api: Box::new(api),
             clock: Box::new(WallClock),
             names: Box::new(System::default()),
             sim: None,
+            ends,
             root_ticket,
         })
     }
@@ -91,6 +96,7 @@ impl Session {
             clock: Box::new(sim.clock()),
             names: Box::new(sim.names()),
             sim: Some((sim, path)),
+            ends: Ends::Simulated(global.sim_from),
             root_ticket: true,
         })
     }
@@ -98,6 +104,11 @@ impl Session {
     /// As the engine takes it.
     pub fn cluster(&self) -> Cluster<'_> {
         Cluster { api: self.api.as_ref(), clock: self.clock.as_ref(), kinds: &KINDS, names: self.names.as_ref() }
+    }
+
+    /// From where to where we speak.
+    pub fn ways(&self) -> Vec<Way> {
+        self.ends.ways()
     }
 
     /// Keeps the simulator's state for the next command.

@@ -3,15 +3,17 @@
 use crate::base::clock::Clock;
 use crate::base::resolver::{Resolution, Resolver};
 use crate::engine::reconcile::Cluster;
+use crate::lockout::reads as lockout;
 use crate::plan::assemble::Settings;
-use crate::plan::desired::DesiredSet;
+use crate::plan::desired::{Desired, DesiredSet};
 use crate::plan::identify;
 use crate::pve::api::Api;
 use crate::pve::error::{PveError, Refusal};
 use crate::pve::request::Query;
-use crate::resource::index::{self, Index};
+use crate::resource::index::{self, GuestRow, Index};
 use crate::resource::kind::AnyKind;
 use crate::resource::observation::Observation;
+use crate::resource::reference::Identity;
 use futures::StreamExt;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -104,14 +106,50 @@ pub async fn observe(
     let named = |kind: &&&'static dyn AnyKind| desired.resources.keys().any(|r| r.kind == kind.name());
     let doomed = |kind: &&&'static dyn AnyKind| settings.delete.iter().any(|r| r.kind == kind.name());
     let wanted = kinds.iter().filter(|k| named(k) || doomed(k) || settings.prune && k.marks());
-    let lists = wanted.flat_map(|k| k.lists()).collect();
+    let mut lists: BTreeSet<Query> = wanted.flat_map(|k| k.lists()).collect();
+    let filters = || desired.resources.values().any(|want| want.kind.filters(&want.spec));
+    let guarded = !settings.ways.is_empty() && (lists.iter().any(lockout::is_firewall) || filters());
+    if guarded {
+        lists.extend(lockout::lists());
+    }
     let index = index(api, clock, &lists).await?;
-    let reads = identify::reads(desired, &index, kinds);
+    let mut reads = identify::reads(desired, &index, kinds);
+    if guarded {
+        reads.extend(lockout::reads(&index, &homes(desired, &index, settings)));
+    }
+    // What both rounds ask for is asked once.
+    let listed = |query: &Query| Some((query.clone(), index.lists.get(query)?.as_ref().ok()?.clone()));
+    let again: Vec<(Query, Arc<Value>)> = reads.iter().filter_map(listed).collect();
+    again.iter().for_each(|(query, _)| {
+        reads.remove(query);
+    });
     let (seen, names) = futures::future::join(read_all(api, clock, index, reads), resolve(names, desired)).await;
     let mut seen = seen?;
+    for (query, answer) in again {
+        seen.add(query, Ok(answer));
+    }
     seen.names = names;
     seen.at = i64::try_from(clock.now_ms() / 1000).unwrap_or(i64::MAX);
     Ok(seen)
+}
+
+/// The guests in which we may be running, by the addresses that their manifests give them.
+fn homes<'a>(desired: &DesiredSet, index: &'a Index, settings: &Settings) -> Vec<&'a GuestRow> {
+    let ours = |want: &&Desired| {
+        let addresses = want.kind.addresses(&want.spec);
+        settings.ways.iter().any(|way| addresses.contains(&way.from))
+    };
+    let homes: Vec<&Desired> = desired.resources.values().filter(ours).collect();
+    if homes.is_empty() {
+        return Vec::new();
+    }
+    let known = identify::identify(desired, &Observation::new(index.clone())).known;
+    let identities = homes.iter().filter_map(|want| known.get(&want.resource));
+    let row = |identity: &Identity| match identity {
+        Identity::Guest { vmid, .. } => index.guests.get(vmid).map(AsRef::as_ref),
+        Identity::Object { .. } | Identity::Pool(_) => None,
+    };
+    identities.filter_map(row).collect()
 }
 
 /// Answers to many reads. Failures that concern one object are kept as its answer; those that concern the whole connection

@@ -15,6 +15,7 @@ use serde_json::Value;
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 use std::marker::PhantomData;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// What a plan may look at besides the spec and the object.
@@ -118,6 +119,14 @@ pub trait Kind: Send + Sync + 'static {
     fn names(_spec: &Self::Spec) -> Vec<String> {
         Vec::new()
     }
+    /// Whether the spec speaks of PVE's firewall, so that it may close the way by which we talk to PVE.
+    fn filters(_spec: &Self::Spec) -> bool {
+        false
+    }
+    /// The addresses that the spec gives it: we may be running in it.
+    fn addresses(_spec: &Self::Spec) -> Vec<IpAddr> {
+        Vec::new()
+    }
     /// Objects of this kind on the cluster.
     fn list(seen: &Observation) -> Vec<Listed>;
     /// The columns of `get` for one of them, after the name: header and value.
@@ -163,6 +172,14 @@ pub trait AnyKind: Send + Sync {
     fn reads(&self, identity: &Identity, spec: Option<&AnySpec>, index: &Index) -> Vec<Query>;
     /// [`Kind::names`].
     fn names(&self, spec: &AnySpec) -> Vec<String>;
+    /// [`Kind::filters`].
+    fn filters(&self, _spec: &AnySpec) -> bool {
+        false
+    }
+    /// [`Kind::addresses`].
+    fn addresses(&self, _spec: &AnySpec) -> Vec<IpAddr> {
+        Vec::new()
+    }
     /// [`Kind::is_native`].
     fn is_native(&self, identity: &Identity, seen: &Observation) -> bool;
     /// [`Kind::list`].
@@ -228,6 +245,14 @@ impl<K: Kind> AnyKind for Entry<K> {
 
     fn names(&self, value: &AnySpec) -> Vec<String> {
         K::names(spec::<K>(value))
+    }
+
+    fn filters(&self, value: &AnySpec) -> bool {
+        K::filters(spec::<K>(value))
+    }
+
+    fn addresses(&self, value: &AnySpec) -> Vec<IpAddr> {
+        K::addresses(spec::<K>(value))
     }
 
     fn is_native(&self, identity: &Identity, seen: &Observation) -> bool {

@@ -6,6 +6,9 @@ use crate::resource::merge::Cause;
 use crate::resource::reference::{Identity, ResourceRef};
 use std::time::Duration;
 
+/// The annotation with which a manifest says that it may shut people out, pvectl itself among them.
+pub const ALLOW_LOCKOUT: &str = "pvectl/allow-lockout";
+
 /// What a step does to a running guest and its data, from nothing to the worst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Impact {

@@ -1,10 +1,13 @@
 //! Golden texts: what people see of plans, drift, refusals and runs. After a change on purpose: `INSTA_UPDATE=always
 //! cargo test --test it goldens`, and read the difference.
 
+use crate::objects::by_hand;
 use crate::world::{Lab, bound, desired, nothing, plain, prune};
 use pvectl::base::diagnostic::render;
+use pvectl::lockout::way::Way;
 use pvectl::manifest::load::{Input, load};
 use pvectl::plan::assemble::{Plan, Settings};
+use pvectl::pve::request::Method;
 use pvectl::report::{json, text};
 use std::path::Path;
 
@@ -120,6 +123,27 @@ spec:
     );
     assert!(loaded.diagnostics.is_empty());
     let plan = Lab::homelab().preview(&set, &Settings::default());
+    let list = pvectl::cli::problems::diagnostics(&plan, Some(&loaded), &[]);
+    let text: Vec<String> = list.iter().map(|d| render(d, &loaded.sources, false)).collect();
+    insta::assert_snapshot!(text.join("\n\n"));
+}
+
+#[test]
+fn a_plan_that_would_shut_pvectl_out() {
+    let lab = Lab::homelab();
+    by_hand(&lab, Method::Put, "/cluster/firewall/options", &[("enable", "1"), ("policy_in", "ACCEPT")]);
+    let (loaded, set) = bound(
+        "
+apiVersion: pvectl/v1alpha1
+kind: FirewallOptions
+metadata: {name: datacenter, annotations: {pvectl/take-over: 'true'}}
+spec: {cluster: true, policyIn: DROP}
+",
+        "lab",
+    );
+    assert!(loaded.diagnostics.is_empty());
+    let way = Way { from: "10.0.20.9".parse().expect("one"), to: "192.168.1.11:8006".parse().expect("one") };
+    let plan = lab.preview(&set, &Settings { ways: vec![way], ..plain() });
     let list = pvectl::cli::problems::diagnostics(&plan, Some(&loaded), &[]);
     let text: Vec<String> = list.iter().map(|d| render(d, &loaded.sources, false)).collect();
     insta::assert_snapshot!(text.join("\n\n"));

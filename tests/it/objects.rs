@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Options of every scope, for those who look at requests; they cannot be taken back, and so are no life of the corpus.
 pub(crate) const OPTIONS: &[&str] = &[r"
-{apiVersion: pvectl/v1alpha1, kind: FirewallOptions, metadata: {name: all, annotations: {pvectl/allow-firewall-enable: 'true'}}, spec: {cluster: true, enable: true, policyIn: DROP, policyOut: ACCEPT, policyForward: ACCEPT, ebtables: true, logRatelimit: 'enable=1,rate=1/second'}}
+{apiVersion: pvectl/v1alpha1, kind: FirewallOptions, metadata: {name: all, annotations: {pvectl/allow-lockout: 'true'}}, spec: {cluster: true, enable: true, policyIn: DROP, policyOut: ACCEPT, policyForward: ACCEPT, ebtables: true, logRatelimit: 'enable=1,rate=1/second'}}
 ---
 {apiVersion: pvectl/v1alpha1, kind: FirewallOptions, metadata: {name: first}, spec: {node: pve1, enable: true, logLevelIn: info, logLevelOut: nolog, ndp: true, nftables: false}}
 ---
@@ -204,7 +204,7 @@ fn all_that_stands_against_objects_is_said_before_anything_is_sent() {
         ("FirewallOptions", "cluster: true, macfilter: true", "the datacenter has no `macfilter`"),
         ("FirewallOptions", "node: pve9, enable: true", "there is no node `pve9`"),
         ("FirewallOptions", "vmid: 4711, enable: true", "there is no guest 4711"),
-        ("FirewallOptions", "cluster: true, enable: true", "pvectl/allow-firewall-enable"),
+        ("FirewallOptions", "cluster: true, enable: true", "pvectl/allow-lockout"),
     ] {
         let why = refused(&Lab::homelab(), &one(kind, "thing", spec));
         assert!(why.contains(words), "{kind} {spec}: {why}");
@@ -275,8 +275,7 @@ fn options_of_the_firewall_are_set_where_nobody_set_them() {
 #[test]
 fn the_datacenters_firewall_is_switched_on_by_those_who_say_so() {
     let lab = Lab::homelab();
-    let yaml =
-        annotated("FirewallOptions", "all", "{pvectl/allow-firewall-enable: 'true'}", "cluster: true, enable: true");
+    let yaml = annotated("FirewallOptions", "all", "{pvectl/allow-lockout: 'true'}", "cluster: true, enable: true");
     lab.apply(&desired(&yaml), &plain());
     assert_eq!(read(&lab, "/cluster/firewall/options")["enable"], 1);
     // Once it is on, nothing has to be said again.

@@ -123,6 +123,10 @@ impl<D: Described> Kind for Object<D> {
         }
     }
 
+    fn filters(_spec: &D::Spec) -> bool {
+        D::ROW.list.starts_with("/cluster/firewall") || D::ROW.kind == table::FIREWALL_OPTIONS.kind
+    }
+
     fn reads(identity: &Identity, _spec: Option<&D::Spec>, index: &Index) -> Vec<Query> {
         let row = D::ROW;
         let id = id_of(identity);

@@ -5,13 +5,10 @@ use crate::pve::request::segment;
 use crate::resource::index::Index;
 use crate::resource::kind::PlanContext;
 use crate::resource::reference::Reference;
-use crate::resource::step::Problem;
+use crate::resource::step::{ALLOW_LOCKOUT, Problem};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-
-/// The annotation without which the datacenter's firewall is not switched on.
-pub const ALLOW_ENABLE: &str = "pvectl/allow-firewall-enable";
 
 /// Options of the firewall of one scope: `cluster: true`, `node` or `vmid`. Only the options that are named are managed. PVE
 /// gives them no free text, so that they cannot carry a mark of their owner: one that somebody set to another value is changed
@@ -29,7 +26,7 @@ pub struct FirewallOptionsSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vmid: Option<u32>,
     /// Whether the firewall is on. Of the datacenter it is switched on only with the annotation
-    /// `pvectl/allow-firewall-enable: "true"`: without a rule that lets you in, it shuts you out of every node.
+    /// `pvectl/allow-lockout: "true"`: without a rule that lets you in, it shuts you out of every node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enable: Option<bool>,
     /// What becomes of traffic that comes in and that no rule names (datacenter, guest).
@@ -160,12 +157,12 @@ pub fn check(cx: &PlanContext<'_>, id: &str, spec: &Value) -> Vec<Problem> {
 /// Why the datacenter's firewall is not switched on.
 pub fn shuts_out(cx: &PlanContext<'_>, id: &str, spec: &Value, now: &Value) -> Option<Problem> {
     let switches = id == "cluster" && spec["enable"] == true && member(now, "enable") != "1";
-    if !switches || cx.annotations.get(ALLOW_ENABLE).is_some_and(|v| v == "true") {
+    if !switches || cx.annotations.get(ALLOW_LOCKOUT).is_some_and(|v| v == "true") {
         return None;
     }
     Some(Problem::new("enable", "the firewall of the whole datacenter would be switched on").help(format!(
         "what no rule lets in is then dropped on every node, SSH and the web interface included, but for what the address set \
-         `management` names and the nodes' own network: see that you get in, and then write the annotation {ALLOW_ENABLE}: \"true\""
+         `management` names and the nodes' own network: see that you get in, and then write the annotation {ALLOW_LOCKOUT}: \"true\""
     )))
 }
 
