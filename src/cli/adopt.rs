@@ -31,6 +31,7 @@ pub fn adopt(global: &Global, args: &args::Adopt) -> Ended {
         only: Some(chosen),
         root_ticket: session.root_ticket,
         ways: session.ways(),
+        left_lock: session.left_lock(),
         ..Settings::default()
     };
     let job = Job {

@@ -40,6 +40,7 @@ pub fn settings(tree: &Tree, guards: &Guards, session: &Session) -> Result<Setti
         only: tree.only.clone(),
         root_ticket: session.root_ticket,
         ways: session.ways(),
+        left_lock: session.left_lock(),
         ..Settings::default()
     })
 }

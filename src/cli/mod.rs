@@ -32,6 +32,7 @@ pub mod scene;
 pub mod selector;
 pub mod session;
 pub mod sets;
+pub mod shelf;
 pub mod show;
 pub mod simulate;
 pub mod snapshots;

@@ -6,6 +6,7 @@ use crate::base::resolver::Resolver;
 use crate::cli::args::{Connection, Global};
 use crate::cli::command::Programs;
 use crate::cli::ends::Ends;
+use crate::cli::shelf::FileShelf;
 use crate::config::connect::{connect, open};
 use crate::config::resolve::{Credentials, Flags};
 use crate::dns::System;
@@ -13,10 +14,12 @@ use crate::engine::reconcile::Cluster;
 use crate::kinds::list::KINDS;
 use crate::lockout::way::Way;
 use crate::pve::api::Api;
+use crate::pve::networks_lock::{Remembering, Shelf};
 use crate::sim::Sim;
 use crate::sim::baseline::Baseline;
 use futures::future::BoxFuture;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Real time.
@@ -45,6 +48,7 @@ pub struct Unusable {
 /// A cluster to talk to.
 pub struct Session {
     api: Box<dyn Api>,
+    shelf: Option<Arc<FileShelf>>,
     clock: Box<dyn Clock>,
     names: Box<dyn Resolver>,
     sim: Option<(Sim, PathBuf)>,
@@ -67,9 +71,12 @@ impl Session {
         let root_ticket =
             matches!(&connection.credentials.value, Credentials::Password { user, .. } if user == "root@pam");
         let ends = Ends::Endpoints(connection.endpoints.value.clone());
+        let cluster = connection.endpoints.value.first().map(ToString::to_string).unwrap_or_default();
+        let shelf = Arc::new(FileShelf::new(state_folder().as_deref(), &cluster));
         let api = connect(connection, &Programs::default()).map_err(configured)?;
         Ok(Session {
-            api: Box::new(api),
+            api: Box::new(Remembering { api, shelf: Arc::clone(&shelf) }),
+            shelf: Some(shelf),
             clock: Box::new(WallClock),
             names: Box::new(System::default()),
             sim: None,
@@ -93,6 +100,8 @@ impl Session {
         global.sim_fault.iter().cloned().for_each(|fault| sim.inject(fault));
         Ok(Session {
             api: Box::new(sim.api()),
+            // The simulator keeps nothing of a run that is killed.
+            shelf: None,
             clock: Box::new(sim.clock()),
             names: Box::new(sim.names()),
             sim: Some((sim, path)),
@@ -111,6 +120,11 @@ impl Session {
         self.ends.ways()
     }
 
+    /// The token of PVE's lock on networks that a run of ours may have left.
+    pub fn left_lock(&self) -> Option<String> {
+        self.shelf.as_ref()?.left()
+    }
+
     /// Keeps the simulator's state for the next command.
     pub fn close(self) -> Result<(), Unusable> {
         let Some((sim, path)) = self.sim else { return Ok(()) };
@@ -121,13 +135,18 @@ impl Session {
     }
 }
 
+/// Where what may be lost is kept between commands.
+fn state_folder() -> Option<PathBuf> {
+    let base = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|p| p.is_absolute());
+    let base = base.or_else(|| std::env::var_os("HOME").map(|h| PathBuf::from(h).join(".local/state")));
+    base.map(|base| base.join("pvectl"))
+}
+
 fn state_path(global: &Global) -> Result<PathBuf, Unusable> {
     if let Some(path) = &global.sim_state {
         return Ok(path.clone());
     }
-    let base = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|p| p.is_absolute());
-    let base = base.or_else(|| std::env::var_os("HOME").map(|h| PathBuf::from(h).join(".local/state")));
-    base.map(|b| b.join("pvectl/sim.json")).ok_or_else(|| Unusable {
+    state_folder().map(|folder| folder.join("sim.json")).ok_or_else(|| Unusable {
         message: "there is no home folder to keep the simulator's state in".into(),
         hint: Some("name a file with --sim-state".into()),
     })

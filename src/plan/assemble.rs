@@ -31,6 +31,8 @@ pub struct Settings {
     pub root_ticket: bool,
     /// From where to where we speak: a plan that closes one of them is refused.
     pub ways: Vec<Way>,
+    /// The token of PVE's lock on networks that a run of ours may have left.
+    pub left_lock: Option<String>,
 }
 
 /// An object that the set owns and no longer declares, left alone.
@@ -185,6 +187,7 @@ fn one(
         member_of: want.rolling.as_ref().map(|r| r.group.name.as_str()),
         adopt,
         root_ticket: settings.root_ticket,
+        left_lock: settings.left_lock.as_deref(),
         annotations: &want.annotations,
     };
     let mut delta = match want.kind.plan(&cx, Some(&want.spec)) {
@@ -359,6 +362,7 @@ fn removal(scene: &Scene<'_>, one: &Gone) -> Delta {
         member_of: None,
         adopt: false,
         root_ticket: scene.settings.root_ticket,
+        left_lock: scene.settings.left_lock.as_deref(),
         annotations: scene.desired.resources.get(&one.owner).map_or(&none, |want| &want.annotations),
     };
     match one.kind.plan(&cx, None) {

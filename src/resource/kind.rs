@@ -40,6 +40,8 @@ pub struct PlanContext<'a> {
     pub adopt: bool,
     /// We speak with a ticket of root@pam, which may set what no token may.
     pub root_ticket: bool,
+    /// The token of a lock on networks that a run of ours may have left.
+    pub left_lock: Option<&'a str>,
     /// `metadata.annotations` of the manifest.
     pub annotations: &'a BTreeMap<String, String>,
 }

@@ -144,7 +144,7 @@ pub struct Batch {
     /// Resources with the same are of the same batch.
     pub name: &'static str,
     /// What comes before all their steps.
-    pub open: Option<Step>,
+    pub open: Vec<Step>,
     /// What comes after all their steps.
     pub close: Step,
     /// It takes up what was left half done; then its opening is that of all.

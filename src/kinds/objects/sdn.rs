@@ -10,6 +10,7 @@ use crate::kinds::objects::object::{Seen, current, default, wanted};
 use crate::kinds::objects::plan::plan as change;
 use crate::kinds::objects::row::{Row, query};
 use crate::kinds::objects::table::is_declared;
+use crate::pve::networks_lock::{LOCK, TOKEN};
 use crate::pve::request::{Call, Method, Query, segment};
 use crate::resource::index::Index;
 use crate::resource::kind::{DecodeError, PlanContext};
@@ -117,18 +118,21 @@ fn batch(cx: &PlanContext<'_>, resumes: bool) -> Batch {
     if !locks(&cx.seen.index.version) {
         let mut close = Step::new(title, apply, Impact::Live).settles(SETTLES);
         close.expect = Expect::Task;
-        return Batch { name: "sdn", open: None, close, resumes };
+        return Batch { name: "sdn", open: Vec::new(), close, resumes };
     }
-    let lock = Call::new(Method::Post, "/cluster/sdn/lock");
+    // What is shown the token of a lock lets go of that one and of no other, and of none where there is none.
+    let left = cx.left_lock.map(|token| Call::new(Method::Delete, LOCK).with(TOKEN, token));
+    let left = left.map(|call| Step::new("release the lock that a run of ours may have left", call, Impact::None));
+    let lock = Call::new(Method::Post, LOCK);
     let lock = if resumes { lock.with("allow-pending", "1") } else { lock };
     let mut open = Step::new("lock the networks", lock, Impact::None);
-    open.keeps = Some(Keeps { param: "lock-token", lost: LOST });
+    open.keeps = Some(Keeps { param: TOKEN, lost: LOST });
     let mut close = Step::new(title, apply.with("release-lock", "1"), Impact::Live).settles(SETTLES);
     close.expect = Expect::Task;
     // It may have been done: it is not taken back, and the lock is let go if it is still ours.
-    let release = Call::new(Method::Delete, "/cluster/sdn/lock");
+    let release = Call::new(Method::Delete, LOCK);
     close.undo = Some(Box::new(Step::new("release the lock of the networks", release, Impact::None)));
-    Batch { name: "sdn", open: Some(open), close, resumes }
+    Batch { name: "sdn", open: left.into_iter().chain([open]).collect(), close, resumes }
 }
 
 fn rollback() -> Step {
