@@ -76,7 +76,8 @@ impl<'a> Answers<'a> {
     }
 
     fn edit(&mut self, path: &str, change: impl FnOnce(&mut Value)) {
-        let Some(mut value) = self.get(path).cloned() else { return };
+        let known = self.changed.remove(path).or_else(|| self.get(path).cloned());
+        let Some(mut value) = known else { return };
         change(&mut value);
         self.changed.insert(path.to_owned(), value);
     }

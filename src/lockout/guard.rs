@@ -57,6 +57,13 @@ fn closing(deltas: &[Delta], seen: &Observation, way: &Way, fate: Judge) -> Opti
     if matches!(fate(&answers, &seen.index, way), Fate::Closed { .. }) {
         return None;
     }
+    // Most plans leave it as it is: they are judged by their end alone.
+    let all = deltas.iter().flat_map(|delta| &delta.steps).map(|step| &step.call);
+    all.filter(|call| Answers::concerns(call)).for_each(|call| answers.apply(call));
+    if !matches!(fate(&answers, &seen.index, way), Fate::Closed { .. }) {
+        return None;
+    }
+    let mut answers = Answers::new(seen);
     let mut closed: Option<(usize, String, String)> = None;
     for (at, delta) in deltas.iter().enumerate() {
         let calls: Vec<_> = delta.steps.iter().map(|s| &s.call).filter(|call| Answers::concerns(call)).collect();

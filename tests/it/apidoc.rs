@@ -10,6 +10,7 @@ use futures::future::BoxFuture;
 use pvectl::cli::auth::Account;
 use pvectl::engine::reconcile::{Cluster, reconcile};
 use pvectl::kinds::list::KINDS;
+use pvectl::lockout::way::Way;
 use pvectl::plan::assemble::Settings;
 use pvectl::pve::api::Api;
 use pvectl::pve::error::PveError;
@@ -428,8 +429,11 @@ fn live(states: &[&str], notes: &Mutex<Vec<Sent>>, install: bool) {
     // A container is cloned at rest.
     lab.sim.with_world(|w| w.guests.get_mut(&8200).expect("it is there").power = Power::Stopped);
     let recorder = Recorder { api: lab.sim.api(), notes };
+    // What looks after our own way reads more.
+    let way = Way { from: "192.168.1.50".parse().expect("one"), to: "192.168.1.11:8006".parse().expect("one") };
+    let settings = Settings { ways: vec![way], left_lock: Some("left".into()), ..prune() };
     for state in states {
-        match lab.try_apply(&recorder, &KINDS, &desired(state), &prune()) {
+        match lab.try_apply(&recorder, &KINDS, &desired(state), &settings) {
             Ok(report) => assert!(report.converged(), "{}", crate::world::open(&report)),
             Err(halt) => panic!("{}", crate::world::stopped(&halt)),
         }
@@ -753,6 +757,8 @@ const EXPECTED: &[&str] = &[
     "GET /cluster/firewall/ipset",
     "GET /cluster/firewall/ipset/{name}",
     "GET /cluster/firewall/options",
+    "GET /cluster/firewall/rules",
+    "GET /nodes/{node}/firewall/rules",
     "GET /nodes/{node}/firewall/options",
     "GET /nodes/{node}/lxc/{vmid}/firewall/options",
     "GET /nodes/{node}/qemu/{vmid}/firewall/options",
@@ -908,7 +914,9 @@ const CONSTRUCTORS: &[(&str, usize)] = &[
     ("kinds/objects/plan.rs", 1),
     ("kinds/objects/row.rs", 3),
     ("kinds/firewall_rules/list.rs", 5),
-    ("kinds/objects/sdn.rs", 7),
+    ("kinds/objects/sdn.rs", 8),
+    ("lockout/answers.rs", 1),
+    ("lockout/reads.rs", 6),
     ("cli/auth.rs", 6),
     ("cli/addresses.rs", 1),
     ("cli/raw.rs", 2),

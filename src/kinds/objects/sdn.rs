@@ -1,6 +1,8 @@
 //! Software defined networks. What is written to them waits in PVE until all of it is applied at once, on every node. One run
 //! writes under PVE's lock (PVE 9) and applies once; what fails on the way is taken back.
 //!
+//! A run that was killed leaves the lock. The next one shows PVE the token of it, if it knows that.
+//!
 //! What waits is ours where it makes an object as its manifest says: a run that was killed left it, and the next one applies
 //! it. Everything else that waits is somebody's, and would be applied with ours: it is refused by name.
 
