@@ -151,7 +151,8 @@ fn dangling<'a>(loaded: &Loaded, resources: impl Iterator<Item = &'a Desired>) -
     let declared: Vec<ResourceRef> = loaded.documents.iter().map(|d| ResourceRef::new(&d.kind.0, &d.name.0)).collect();
     let mut out = Vec::new();
     for desired in resources {
-        for reference in desired.kind.refs(&desired.spec) {
+        let named = desired.kind.refs(&desired.spec).into_iter().chain(desired.kind.guests(&desired.spec));
+        for reference in named {
             if reference.or_on_cluster || declared.contains(&reference.to) {
                 continue;
             }

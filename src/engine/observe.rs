@@ -11,7 +11,7 @@ use crate::pve::error::{PveError, Refusal};
 use crate::pve::request::Query;
 use crate::resource::index::{self, Index};
 use crate::resource::kind::AnyKind;
-use crate::resource::observation::Observation;
+use crate::resource::observation::{Answer, Observation};
 use futures::StreamExt;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,6 +22,11 @@ use std::time::Duration;
 const READS_AT_ONCE: usize = 16;
 /// How often a read is tried before its failure is believed.
 const ATTEMPTS_MAX: u32 = 4;
+
+/// Guests asked at once for their addresses: an agent that hangs holds one of the three workers of its node.
+const GUESTS_AT_ONCE: usize = 6;
+/// After this long no further guest is asked: agents that hang must not hang the run. PVE gives up on each after some seconds.
+const ASKING_MS_MAX: u64 = 10_000;
 
 /// A read, repeated while its failure may pass.
 pub async fn get(api: &dyn Api, clock: &dyn Clock, query: &Query) -> Result<Value, PveError> {
@@ -94,6 +99,23 @@ async fn resolve(names: &dyn Resolver, desired: &DesiredSet) -> BTreeMap<String,
     futures::stream::iter(asked).buffer_unordered(READS_AT_ONCE).collect().await
 }
 
+/// What guests say of their addresses, each asked once: one that does not answer now is asked by the next run.
+async fn ask(api: &dyn Api, clock: &dyn Clock, asked: BTreeSet<Query>) -> Vec<(Query, Answer)> {
+    let start = clock.now_ms();
+    let mut asked: Vec<Query> = asked.into_iter().collect();
+    // Where the time does not do for all, it is not always for the same ones.
+    let first = usize::try_from(start / 1000).unwrap_or_default().checked_rem(asked.len()).unwrap_or_default();
+    asked.rotate_left(first);
+    let answers = asked.into_iter().map(|query| async move {
+        if clock.now_ms().saturating_sub(start) > ASKING_MS_MAX {
+            return None;
+        }
+        let answer = api.get(&query).await;
+        Some((query, answer.map(Arc::new)))
+    });
+    futures::stream::iter(answers).buffer_unordered(GUESTS_AT_ONCE).filter_map(std::future::ready).collect().await
+}
+
 /// Everything that a plan of the set needs; to delete, also the lists of kinds that no manifest names any more.
 pub async fn observe(
     cluster: &Cluster<'_>,
@@ -107,8 +129,12 @@ pub async fn observe(
     let lists = wanted.flat_map(|k| k.lists()).collect();
     let index = index(api, clock, &lists).await?;
     let reads = identify::reads(desired, &index, kinds);
-    let (seen, names) = futures::future::join(read_all(api, clock, index, reads), resolve(names, desired)).await;
+    let asked = identify::addresses(desired, &index);
+    let (seen, names, told) =
+        futures::future::join3(read_all(api, clock, index, reads), resolve(names, desired), ask(api, clock, asked))
+            .await;
     let mut seen = seen?;
+    told.into_iter().for_each(|(query, answer)| seen.add(query, answer));
     seen.names = names;
     seen.at = i64::try_from(clock.now_ms() / 1000).unwrap_or(i64::MAX);
     Ok(seen)

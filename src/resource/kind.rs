@@ -118,6 +118,10 @@ pub trait Kind: Send + Sync + 'static {
     fn names(_spec: &Self::Spec) -> Vec<String> {
         Vec::new()
     }
+    /// Guests of the manifests whose addresses it needs. They are no [`Kind::refs`]: it waits for none of them.
+    fn guests(_spec: &Self::Spec) -> Vec<Reference> {
+        Vec::new()
+    }
     /// Objects of this kind on the cluster.
     fn list(seen: &Observation) -> Vec<Listed>;
     /// The columns of `get` for one of them, after the name: header and value.
@@ -163,6 +167,10 @@ pub trait AnyKind: Send + Sync {
     fn reads(&self, identity: &Identity, spec: Option<&AnySpec>, index: &Index) -> Vec<Query>;
     /// [`Kind::names`].
     fn names(&self, spec: &AnySpec) -> Vec<String>;
+    /// [`Kind::guests`].
+    fn guests(&self, _spec: &AnySpec) -> Vec<Reference> {
+        Vec::new()
+    }
     /// [`Kind::is_native`].
     fn is_native(&self, identity: &Identity, seen: &Observation) -> bool;
     /// [`Kind::list`].
@@ -228,6 +236,10 @@ impl<K: Kind> AnyKind for Entry<K> {
 
     fn names(&self, value: &AnySpec) -> Vec<String> {
         K::names(spec::<K>(value))
+    }
+
+    fn guests(&self, value: &AnySpec) -> Vec<Reference> {
+        K::guests(spec::<K>(value))
     }
 
     fn is_native(&self, identity: &Identity, seen: &Observation) -> bool {

@@ -10,7 +10,7 @@ use crate::kinds::objects::content::{self, member};
 use crate::kinds::objects::form::Form;
 use crate::kinds::objects::plan::plan;
 use crate::kinds::objects::row::{Holds, Mark, Row, query};
-use crate::kinds::objects::{sdn, table};
+use crate::kinds::objects::{followed, sdn, table};
 use crate::pve::request::Query;
 use crate::resource::index::Index;
 use crate::resource::kind::{DecodeError, Kind, Listed, PlanContext};
@@ -119,6 +119,13 @@ impl<D: Described> Kind for Object<D> {
     fn names(spec: &D::Spec) -> Vec<String> {
         match D::ROW.holds {
             Holds::Members => names(&spec_value(spec)["names"]),
+            Holds::Rules | Holds::Nothing => Vec::new(),
+        }
+    }
+
+    fn guests(spec: &D::Spec) -> Vec<Reference> {
+        match D::ROW.holds {
+            Holds::Members => followed::guests(&spec_value(spec)).into_iter().map(followed::reference).collect(),
             Holds::Rules | Holds::Nothing => Vec::new(),
         }
     }
