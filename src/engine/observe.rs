@@ -162,3 +162,49 @@ pub async fn read_all(
     }
     Ok(seen)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::clock::Clock;
+    use crate::pve::request::Call;
+    use crate::sim::Sim;
+    use crate::sim::baseline::Baseline;
+    use crate::sim::clock::SimClock;
+    use futures::FutureExt;
+    use futures::future::BoxFuture;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// Guests whose agents hang until PVE gives up on them.
+    struct Hanging(SimClock, AtomicUsize);
+
+    impl Api for Hanging {
+        fn get<'a>(&'a self, query: &'a Query) -> BoxFuture<'a, Result<Value, PveError>> {
+            self.1.fetch_add(1, Ordering::Relaxed);
+            Box::pin(async move {
+                self.0.sleep(Duration::from_secs(3)).await;
+                let reason = "VM 100 qmp command 'guest-network-get-interfaces' failed - got timeout".to_owned();
+                Err(PveError::Refused { request: query.to_string(), status: 500, reason, errors: BTreeMap::new() })
+            })
+        }
+
+        fn send<'a>(&'a self, _: &'a Call) -> BoxFuture<'a, Result<Value, PveError>> {
+            unreachable!("a look sends nothing")
+        }
+    }
+
+    #[test]
+    fn agents_that_hang_are_asked_once_and_do_not_hang_the_run() {
+        let clock = Sim::new(Baseline::Homelab).clock();
+        let api = Hanging(clock.clone(), AtomicUsize::new(0));
+        let asked: BTreeSet<Query> = (100..1100).map(|n| Query::new(format!("/nodes/a/qemu/{n}/agent"))).collect();
+        let start = clock.now_ms();
+        let mut run = Box::pin(ask(&api, &clock, asked));
+        let told = (0..10_000).find_map(|_| (&mut run).now_or_never()).expect("it ends");
+        let count = api.1.load(Ordering::Relaxed);
+        assert!(!told.is_empty() && told.len() == count && count < 100, "{count} guests were asked");
+        // Virtual time counts each of those that wait at once.
+        let longest = ASKING_MS_MAX + 3000 * (GUESTS_AT_ONCE as u64 + 1);
+        assert!(clock.now_ms() - start <= longest, "{} ms", clock.now_ms() - start);
+    }
+}

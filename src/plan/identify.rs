@@ -83,8 +83,9 @@ pub fn addresses(desired: &DesiredSet, index: &Index) -> BTreeSet<Query> {
             Claim::Pool(_) | Claim::Object { .. } => {}
         }
     }
+    // The index is up to ten seconds old, and knows nothing of what was just made.
     let answers = |row: &&Arc<GuestRow>| {
-        row.status == "running" && !row.template && row.tags.contains(TAG) && online(index, &row.node)
+        row.status != "stopped" && !row.template && row.tags.contains(TAG) && online(index, &row.node)
     };
     let meant = |row: &&Arc<GuestRow>| {
         numbers.contains(&(row.guest, row.vmid)) || names.contains(&(row.guest, row.name.as_str()))

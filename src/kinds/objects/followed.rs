@@ -130,7 +130,7 @@ fn net(text: &str) -> Option<IpNet> {
 /// What a guest says of its addresses just now, or why nothing is known of them.
 fn told(cx: &PlanContext<'_>, guest: &ResourceRef) -> Result<BTreeSet<IpAddr>, String> {
     let seen = cx.seen;
-    let absent = || "it is not there yet".to_owned();
+    let absent = || "not there yet".to_owned();
     let Some(Identity::Guest { vmid, .. }) = cx.identities.get(guest) else { return Err(absent()) };
     let row = seen.index.guests.get(vmid).ok_or_else(absent)?;
     if seen.index.nodes.get(&row.node).is_some_and(|n| !n.online) {
@@ -141,14 +141,14 @@ fn told(cx: &PlanContext<'_>, guest: &ResourceRef) -> Result<BTreeSet<IpAddr>, S
         return Err(format!("guest {vmid} carries no mark of being it"));
     }
     if row.status != "running" {
-        return Err("it does not run".to_owned());
+        return Err("not running".to_owned());
     }
     let answer = match seen.answer(&interfaces::query(row)) {
-        None => return Err("it was not asked yet".to_owned()),
+        None => return Err("not asked yet".to_owned()),
         Some(Ok(answer)) => answer,
         Some(Err(PveError::Refused { reason, .. })) => return Err(format!("PVE says: {}", reason.trim_end())),
         Some(Err(error)) => return Err(error.to_string()),
     };
     let own = interfaces::own(answer, seen.value(&guest_query(row)).unwrap_or(&Value::Null));
-    if own.is_empty() { Err("it has no address on a network card of its own".to_owned()) } else { Ok(own) }
+    if own.is_empty() { Err("no address on a network card of its own".to_owned()) } else { Ok(own) }
 }
