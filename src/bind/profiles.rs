@@ -43,7 +43,7 @@ pub fn expand(loaded: &mut Loaded) {
     let declared: Vec<String> =
         loaded.documents.iter().filter(|d| d.kind.0 == spec::NAME).map(|d| d.name.0.clone()).collect();
     for document in &mut loaded.documents {
-        if matches!(document.kind.0.as_str(), "VirtualMachine" | "Container") {
+        if matches!(document.kind.0.as_str(), "VirtualMachine" | "Container" | "GuestTemplate") {
             diagnostics.extend(guest(document, &profiles, &declared));
         }
     }
@@ -162,9 +162,13 @@ fn made(profile: &Document, kind: &str, name: &str, spec: &Value) -> Document {
     }
 }
 
-/// Fills in what a guest's networks have from their profiles; the guest's own word stands.
+/// Fills in what a guest's networks have from their profiles; the guest's own word stands. A template has the options of its
+/// networks only: it never runs, and PVE copies the firewall of what it clones (`PVE::Firewall::clone_vmfw_conf`), so that rules
+/// on it would be on every clone, whatever profile that one has.
 fn guest(document: &mut Document, profiles: &BTreeMap<String, Profile>, declared: &[String]) -> Vec<Diagnostic> {
-    let machine = document.kind.0 == "VirtualMachine";
+    let template = document.kind.0 == "GuestTemplate";
+    let of_containers = document.spec.get("type").and_then(Node::as_str) == Some("Container");
+    let machine = document.kind.0 == "VirtualMachine" || template && !of_containers;
     let mut diagnostics = Vec::new();
     let mut used: Vec<(&Profile, String, Span)> = Vec::new();
     let NodeValue::Mapping(entries) = &mut document.spec.value else { return diagnostics };
@@ -197,6 +201,9 @@ fn guest(document: &mut Document, profiles: &BTreeMap<String, Profile>, declared
             if network.get(&key).is_none() {
                 add(network, &key, node(&value, span));
             }
+        }
+        if template {
+            continue;
         }
         let slot = network.get("slot").and_then(Node::as_str).unwrap_or_default().to_owned();
         let off = network.get("firewall").is_some_and(|n| n.value == NodeValue::Bool(false));

@@ -43,5 +43,6 @@ mod covered;
 mod packets;
 mod sources;
 
+mod followed;
 mod network;
 mod sdn;
