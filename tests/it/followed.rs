@@ -1,7 +1,13 @@
 //! Address sets that follow guests; profiles of templates and of the members of sets; one master for a guest's firewall.
 
-use crate::world::{Lab, bound, desired, differences, plain};
+use crate::world::{Lab, bound, desired, differences, open, plain, stopped};
+use futures::future::BoxFuture;
+use pvectl::kinds::list::KINDS;
 use pvectl::plan::desired::DesiredSet;
+use pvectl::pve::api::Api;
+use pvectl::pve::error::PveError;
+use pvectl::pve::request::{Call, Query};
+use pvectl::sim::SimApi;
 use pvectl::sim::world::Power;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -173,6 +179,38 @@ fn a_stranger_under_the_number_is_not_asked_for_its_word() {
     let plan = lab.preview(&set, &plain());
     let delta = plan.deltas.iter().find(|d| d.resource.kind == "IpSet").expect("a set");
     assert!(delta.steps.is_empty() && format!("{:?}", delta.notes).contains("no mark"), "{:?}", delta.notes);
+}
+
+/// The time that passes while a container starts is enough for it to get its address.
+struct Leisurely<'a>(&'a Lab, SimApi);
+
+impl Api for Leisurely<'_> {
+    fn get<'a>(&'a self, query: &'a Query) -> BoxFuture<'a, Result<Value, PveError>> {
+        self.1.get(query)
+    }
+
+    fn send<'a>(&'a self, call: &'a Call) -> BoxFuture<'a, Result<Value, PveError>> {
+        Box::pin(async move {
+            let answer = self.1.send(call).await;
+            if call.path.ends_with("/status/start") {
+                self.0.sim.advance(Duration::from_secs(60));
+            }
+            answer
+        })
+    }
+}
+
+#[test]
+fn a_guest_that_has_its_address_in_time_is_in_the_set_after_the_run_that_made_it() {
+    let lab = Lab::homelab();
+    let set = desired(FOLLOWED);
+    let report = lab.try_apply(&Leisurely(&lab, lab.sim.api()), &KINDS, &set, &plain());
+    let report = report.unwrap_or_else(|halt| panic!("{}", stopped(&halt)));
+    assert!(report.converged(), "{}", open(&report));
+    let all = entries(&lab);
+    assert!(all.iter().any(|e| e.ends_with("Container/web")), "{all:?}");
+    let first = report.first.deltas.iter().find(|d| d.resource.kind == "IpSet").expect("a set");
+    assert!(format!("{:?}", first.notes).contains("not there yet"), "{:?}", first.notes);
 }
 
 #[test]
