@@ -906,7 +906,6 @@ const CONSTRUCTORS: &[(&str, usize)] = &[
     ("kinds/firewall_rules/list.rs", 5),
     ("kinds/objects/sdn.rs", 7),
     ("cli/auth.rs", 6),
-    ("cli/addresses.rs", 1),
     ("cli/raw.rs", 2),
     ("engine/follow.rs", 3),
     ("kinds/guest/file.rs", 3),
@@ -927,6 +926,7 @@ const CONSTRUCTORS: &[(&str, usize)] = &[
     ("kinds/guest/update.rs", 8),
     ("kinds/pool.rs", 3),
     ("resource/index.rs", 2),
+    ("resource/interfaces.rs", 1),
     ("resource/observation.rs", 1),
 ];
 
