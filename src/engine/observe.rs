@@ -12,7 +12,7 @@ use crate::pve::error::{PveError, Refusal};
 use crate::pve::request::Query;
 use crate::resource::index::{self, GuestRow, Index};
 use crate::resource::kind::AnyKind;
-use crate::resource::observation::Observation;
+use crate::resource::observation::{Answer, Observation};
 use crate::resource::reference::Identity;
 use futures::StreamExt;
 use serde_json::Value;
@@ -24,6 +24,11 @@ use std::time::Duration;
 const READS_AT_ONCE: usize = 16;
 /// How often a read is tried before its failure is believed.
 const ATTEMPTS_MAX: u32 = 4;
+
+/// Guests asked at once for their addresses: an agent that hangs holds one of the three workers of its node.
+const GUESTS_AT_ONCE: usize = 6;
+/// After this long no further guest is asked: agents that hang must not hang the run. PVE gives up on each after some seconds.
+const ASKING_MS_MAX: u64 = 10_000;
 
 /// A read, repeated while its failure may pass.
 pub async fn get(api: &dyn Api, clock: &dyn Clock, query: &Query) -> Result<Value, PveError> {
@@ -96,6 +101,23 @@ async fn resolve(names: &dyn Resolver, desired: &DesiredSet) -> BTreeMap<String,
     futures::stream::iter(asked).buffer_unordered(READS_AT_ONCE).collect().await
 }
 
+/// What guests say of their addresses, each asked once: one that does not answer now is asked by the next run.
+async fn ask(api: &dyn Api, clock: &dyn Clock, asked: BTreeSet<Query>) -> Vec<(Query, Answer)> {
+    let start = clock.now_ms();
+    let mut asked: Vec<Query> = asked.into_iter().collect();
+    // Where the time does not do for all, it is not always for the same ones.
+    let first = usize::try_from(start / 1000).unwrap_or_default().checked_rem(asked.len()).unwrap_or_default();
+    asked.rotate_left(first);
+    let answers = asked.into_iter().map(|query| async move {
+        if clock.now_ms().saturating_sub(start) > ASKING_MS_MAX {
+            return None;
+        }
+        let answer = api.get(&query).await;
+        Some((query, answer.map(Arc::new)))
+    });
+    futures::stream::iter(answers).buffer_unordered(GUESTS_AT_ONCE).filter_map(std::future::ready).collect().await
+}
+
 /// Everything that a plan of the set needs; to delete, also the lists of kinds that no manifest names any more.
 pub async fn observe(
     cluster: &Cluster<'_>,
@@ -123,8 +145,12 @@ pub async fn observe(
     again.iter().for_each(|(query, _)| {
         reads.remove(query);
     });
-    let (seen, names) = futures::future::join(read_all(api, clock, index, reads), resolve(names, desired)).await;
+    let asked = identify::addresses(desired, &index);
+    let (seen, names, told) =
+        futures::future::join3(read_all(api, clock, index, reads), resolve(names, desired), ask(api, clock, asked))
+            .await;
     let mut seen = seen?;
+    told.into_iter().for_each(|(query, answer)| seen.add(query, answer));
     for (query, answer) in again {
         seen.add(query, Ok(answer));
     }
@@ -173,4 +199,50 @@ pub async fn read_all(
         seen.add(query, answer.map(Arc::new));
     }
     Ok(seen)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::clock::Clock;
+    use crate::pve::request::Call;
+    use crate::sim::Sim;
+    use crate::sim::baseline::Baseline;
+    use crate::sim::clock::SimClock;
+    use futures::FutureExt;
+    use futures::future::BoxFuture;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// Guests whose agents hang until PVE gives up on them.
+    struct Hanging(SimClock, AtomicUsize);
+
+    impl Api for Hanging {
+        fn get<'a>(&'a self, query: &'a Query) -> BoxFuture<'a, Result<Value, PveError>> {
+            self.1.fetch_add(1, Ordering::Relaxed);
+            Box::pin(async move {
+                self.0.sleep(Duration::from_secs(3)).await;
+                let reason = "VM 100 qmp command 'guest-network-get-interfaces' failed - got timeout".to_owned();
+                Err(PveError::Refused { request: query.to_string(), status: 500, reason, errors: BTreeMap::new() })
+            })
+        }
+
+        fn send<'a>(&'a self, _: &'a Call) -> BoxFuture<'a, Result<Value, PveError>> {
+            unreachable!("a look sends nothing")
+        }
+    }
+
+    #[test]
+    fn agents_that_hang_are_asked_once_and_do_not_hang_the_run() {
+        let clock = Sim::new(Baseline::Homelab).clock();
+        let api = Hanging(clock.clone(), AtomicUsize::new(0));
+        let asked: BTreeSet<Query> = (100..1100).map(|n| Query::new(format!("/nodes/a/qemu/{n}/agent"))).collect();
+        let start = clock.now_ms();
+        let mut run = Box::pin(ask(&api, &clock, asked));
+        let told = (0..10_000).find_map(|_| (&mut run).now_or_never()).expect("it ends");
+        let count = api.1.load(Ordering::Relaxed);
+        assert!(!told.is_empty() && told.len() == count && count < 100, "{count} guests were asked");
+        // Virtual time counts each of those that wait at once.
+        let longest = ASKING_MS_MAX + 3000 * (GUESTS_AT_ONCE as u64 + 1);
+        assert!(clock.now_ms() - start <= longest, "{} ms", clock.now_ms() - start);
+    }
 }

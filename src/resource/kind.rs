@@ -129,6 +129,10 @@ pub trait Kind: Send + Sync + 'static {
     fn addresses(_spec: &Self::Spec) -> Vec<IpAddr> {
         Vec::new()
     }
+    /// Guests of the manifests whose addresses it needs. They are no [`Kind::refs`]: it waits for none of them.
+    fn guests(_spec: &Self::Spec) -> Vec<Reference> {
+        Vec::new()
+    }
     /// Objects of this kind on the cluster.
     fn list(seen: &Observation) -> Vec<Listed>;
     /// The columns of `get` for one of them, after the name: header and value.
@@ -180,6 +184,10 @@ pub trait AnyKind: Send + Sync {
     }
     /// [`Kind::addresses`].
     fn addresses(&self, _spec: &AnySpec) -> Vec<IpAddr> {
+        Vec::new()
+    }
+    /// [`Kind::guests`].
+    fn guests(&self, _spec: &AnySpec) -> Vec<Reference> {
         Vec::new()
     }
     /// [`Kind::is_native`].
@@ -255,6 +263,10 @@ impl<K: Kind> AnyKind for Entry<K> {
 
     fn addresses(&self, value: &AnySpec) -> Vec<IpAddr> {
         K::addresses(spec::<K>(value))
+    }
+
+    fn guests(&self, value: &AnySpec) -> Vec<Reference> {
+        K::guests(spec::<K>(value))
     }
 
     fn is_native(&self, identity: &Identity, seen: &Observation) -> bool {

@@ -918,7 +918,6 @@ const CONSTRUCTORS: &[(&str, usize)] = &[
     ("lockout/answers.rs", 1),
     ("lockout/reads.rs", 6),
     ("cli/auth.rs", 6),
-    ("cli/addresses.rs", 1),
     ("cli/raw.rs", 2),
     ("engine/follow.rs", 3),
     ("kinds/guest/file.rs", 3),
@@ -939,6 +938,7 @@ const CONSTRUCTORS: &[(&str, usize)] = &[
     ("kinds/guest/update.rs", 8),
     ("kinds/pool.rs", 3),
     ("resource/index.rs", 2),
+    ("resource/interfaces.rs", 1),
     ("resource/observation.rs", 1),
 ];
 

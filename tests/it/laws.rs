@@ -89,6 +89,9 @@ impl AnyKind for Warped {
     fn names(&self, spec: &AnySpec) -> Vec<String> {
         self.0.names(spec)
     }
+    fn guests(&self, spec: &AnySpec) -> Vec<Reference> {
+        self.0.guests(spec)
+    }
     fn is_native(&self, identity: &Identity, seen: &Observation) -> bool {
         self.0.is_native(identity, seen)
     }

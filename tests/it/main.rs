@@ -43,6 +43,7 @@ mod covered;
 mod packets;
 mod sources;
 
+mod followed;
 mod lockout;
 mod network;
 mod sdn;

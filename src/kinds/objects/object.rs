@@ -10,7 +10,7 @@ use crate::kinds::objects::content::{self, member};
 use crate::kinds::objects::form::Form;
 use crate::kinds::objects::plan::plan;
 use crate::kinds::objects::row::{Holds, Mark, Row, query};
-use crate::kinds::objects::{sdn, table};
+use crate::kinds::objects::{followed, sdn, table};
 use crate::pve::request::Query;
 use crate::resource::index::Index;
 use crate::resource::kind::{DecodeError, Kind, Listed, PlanContext};
@@ -125,6 +125,13 @@ impl<D: Described> Kind for Object<D> {
 
     fn filters(_spec: &D::Spec) -> bool {
         D::ROW.list.starts_with("/cluster/firewall") || D::ROW.kind == table::FIREWALL_OPTIONS.kind
+    }
+
+    fn guests(spec: &D::Spec) -> Vec<Reference> {
+        match D::ROW.holds {
+            Holds::Members => followed::guests(&spec_value(spec)).into_iter().map(followed::reference).collect(),
+            Holds::Rules | Holds::Nothing => Vec::new(),
+        }
     }
 
     fn reads(identity: &Identity, _spec: Option<&D::Spec>, index: &Index) -> Vec<Query> {

@@ -5,7 +5,7 @@ use crate::kinds::objects::content::{self, member};
 use crate::kinds::objects::object::{Seen, current, default, id_of, wanted};
 use crate::kinds::objects::refuse::{dangling, fixed, not_ours, ownership, unseen};
 use crate::kinds::objects::row::{Field, Holds, Mark, Reset, Row, Verb};
-use crate::kinds::objects::{members, rules};
+use crate::kinds::objects::{followed, rules};
 use crate::pve::request::{Call, Method};
 use crate::resource::index::Index;
 use crate::resource::kind::PlanContext;
@@ -27,7 +27,7 @@ pub fn plan(row: &Row, cx: &PlanContext<'_>, desired: Option<Value>, observed: O
     };
     let held = observed.map_or(&Value::Null, |seen| &seen.held);
     let spec = match row.holds {
-        Holds::Members => members::with_names(spec, held, cx.seen, &mut delta.notes),
+        Holds::Members => followed::with_addresses(spec, held, cx, &mut delta.notes),
         Holds::Rules | Holds::Nothing => spec,
     };
     delta.problems.extend((row.check)(cx, id, &spec));
