@@ -35,6 +35,7 @@
 //! manifest: base
 //! firewall: base
 //! dns: base
+//! secret_files: base
 //! config: base pve
 //! pve: base
 //! resource: base pve manifest
@@ -44,7 +45,7 @@
 //! report: base pve resource plan
 //! engine: base pve resource plan report
 //! sim: base pve
-//! cli: base manifest config pve firewall dns resource kinds plan bind report engine sim
+//! cli: base manifest config pve firewall dns secret_files resource kinds plan bind report engine sim
 //! ```
 
 pub mod base;
@@ -54,6 +55,8 @@ pub mod pve;
 pub mod firewall;
 
 pub mod dns;
+
+pub mod secret_files;
 
 pub mod config;
 

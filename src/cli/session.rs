@@ -11,6 +11,7 @@ use crate::dns::System;
 use crate::engine::reconcile::Cluster;
 use crate::kinds::list::KINDS;
 use crate::pve::api::Api;
+use crate::secret_files::Folder;
 use crate::sim::Sim;
 use crate::sim::baseline::Baseline;
 use futures::future::BoxFuture;
@@ -45,6 +46,7 @@ pub struct Session {
     api: Box<dyn Api>,
     clock: Box<dyn Clock>,
     names: Box<dyn Resolver>,
+    files: Folder,
     sim: Option<(Sim, PathBuf)>,
     /// We hold a ticket of root@pam, which may set what no token may.
     pub root_ticket: bool,
@@ -68,6 +70,7 @@ impl Session {
             api: Box::new(api),
             clock: Box::new(WallClock),
             names: Box::new(System::default()),
+            files: Folder::new(""),
             sim: None,
             root_ticket,
         })
@@ -90,6 +93,7 @@ impl Session {
             api: Box::new(sim.api()),
             clock: Box::new(sim.clock()),
             names: Box::new(sim.names()),
+            files: Folder::new(""),
             sim: Some((sim, path)),
             root_ticket: true,
         })
@@ -97,7 +101,8 @@ impl Session {
 
     /// As the engine takes it.
     pub fn cluster(&self) -> Cluster<'_> {
-        Cluster { api: self.api.as_ref(), clock: self.clock.as_ref(), kinds: &KINDS, names: self.names.as_ref() }
+        let Session { api, clock, names, files, .. } = self;
+        Cluster { api: api.as_ref(), clock: clock.as_ref(), kinds: &KINDS, names: names.as_ref(), files }
     }
 
     /// Keeps the simulator's state for the next command.

@@ -2,7 +2,7 @@
 
 use crate::kinds::objects::object::Object;
 use crate::kinds::objects::table::{
-    AclEntry, BackupJob, FirewallAlias, FirewallOptions, Group, IpSet, Role, SdnSubnet, SdnVnet, SdnZone,
+    AclEntry, ApiToken, BackupJob, FirewallAlias, FirewallOptions, Group, IpSet, Role, SdnSubnet, SdnVnet, SdnZone,
     SecurityGroup, Storage, User,
 };
 use crate::kinds::{
@@ -15,11 +15,12 @@ use std::marker::PhantomData;
 
 /// All kinds, in the order in which `explain` and the schemas list them, and in which objects are made: what is deleted goes
 /// in the opposite order.
-pub static KINDS: [&dyn AnyKind; 17] = [
+pub static KINDS: [&dyn AnyKind; 18] = [
     &Entry::<PoolKind>(PhantomData),
     &Entry::<Object<Role>>(PhantomData),
     &Entry::<Object<Group>>(PhantomData),
     &Entry::<Object<User>>(PhantomData),
+    &Entry::<Object<ApiToken>>(PhantomData),
     &Entry::<Object<AclEntry>>(PhantomData),
     &Entry::<Object<Storage>>(PhantomData),
     &Entry::<Object<SdnZone>>(PhantomData),
@@ -66,6 +67,7 @@ pub fn find(name: &str) -> Option<&'static dyn AnyKind> {
     let name = match name.as_str() {
         "vm" | "vms" => "virtualmachine",
         "ct" | "cts" | "lxc" => "container",
+        "token" | "tokens" => "apitoken",
         "gt" | "template" | "templates" => "guesttemplate",
         other => other,
     };

@@ -118,6 +118,10 @@ pub trait Kind: Send + Sync + 'static {
     fn names(_spec: &Self::Spec) -> Vec<String> {
         Vec::new()
     }
+    /// Files of secrets that it wants to know of.
+    fn files(_spec: &Self::Spec) -> Vec<String> {
+        Vec::new()
+    }
     /// Objects of this kind on the cluster.
     fn list(seen: &Observation) -> Vec<Listed>;
     /// The columns of `get` for one of them, after the name: header and value.
@@ -163,6 +167,8 @@ pub trait AnyKind: Send + Sync {
     fn reads(&self, identity: &Identity, spec: Option<&AnySpec>, index: &Index) -> Vec<Query>;
     /// [`Kind::names`].
     fn names(&self, spec: &AnySpec) -> Vec<String>;
+    /// [`Kind::files`].
+    fn files(&self, spec: &AnySpec) -> Vec<String>;
     /// [`Kind::is_native`].
     fn is_native(&self, identity: &Identity, seen: &Observation) -> bool;
     /// [`Kind::list`].
@@ -228,6 +234,10 @@ impl<K: Kind> AnyKind for Entry<K> {
 
     fn names(&self, value: &AnySpec) -> Vec<String> {
         K::names(spec::<K>(value))
+    }
+
+    fn files(&self, value: &AnySpec) -> Vec<String> {
+        K::files(spec::<K>(value))
     }
 
     fn is_native(&self, identity: &Identity, seen: &Observation) -> bool {

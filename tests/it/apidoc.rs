@@ -17,6 +17,7 @@ use pvectl::pve::request::{Call, Method, Query};
 use pvectl::report::event::Nobody;
 use pvectl::resource::observation::Observation;
 use pvectl::resource::reference::ResourceRef;
+use pvectl::secret_files::Folder;
 use pvectl::sim::faults::{Fault, FaultKind};
 use pvectl::sim::request::{Auth, WireAnswer, WireRequest};
 use pvectl::sim::world::Power;
@@ -481,7 +482,7 @@ fn recorded() -> Vec<Sent> {
     let settings = Settings { adopt, ..crate::world::plain() };
     let clock = lab.sim.clock();
     let names = lab.sim.names();
-    let cluster = Cluster { api: &recorder, clock: &clock, kinds: &KINDS, names: &names };
+    let cluster = Cluster { api: &recorder, clock: &clock, kinds: &KINDS, names: &names, files: &Folder::new("") };
     let report = run(reconcile(&cluster, &set, &settings, ALL, &Nobody, &|_| true)).expect("they can be taken over");
     assert!(report.converged(), "{}", crate::world::open(&report));
     survey(&lab, &notes);
@@ -705,7 +706,7 @@ fn networks(notes: &Mutex<Vec<Sent>>) {
     }
     let recorder = Recorder { api: lab.sim.api(), notes };
     let (clock, names) = (lab.sim.clock(), lab.sim.names());
-    let cluster = Cluster { api: &recorder, clock: &clock, kinds: &KINDS, names: &names };
+    let cluster = Cluster { api: &recorder, clock: &clock, kinds: &KINDS, names: &names, files: &Folder::new("") };
     for name in ["agent", "server"] {
         let found = run(pvectl::cli::scene::read(&cluster, name)).map_err(|e| e.message).expect("it is read");
         assert_eq!(found.guest.names.sets.len(), 1);

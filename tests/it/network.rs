@@ -109,7 +109,7 @@ fn disturbances(lab: &Lab, set: &DesiredSet, guests: &[u32]) -> (usize, Vec<Stri
     let before = lab.world();
     let watcher = Watcher { api: lab.sim.api(), lab, moments: Mutex::new(Vec::new()) };
     let (clock, names) = (lab.sim.clock(), lab.sim.names());
-    let door = Door { api: &watcher, clock: &clock, kinds: &KINDS, names: &names };
+    let door = Door { api: &watcher, clock: &clock, kinds: &KINDS, names: &names, files: &lab.files };
     let report = run(reconcile(&door, set, &plain(), ALL, &Nobody, &|_| true)).expect("it runs");
     assert!(report.last.is_empty() && report.failed.is_empty(), "{}", open(&report));
     let after = lab.world();

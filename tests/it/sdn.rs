@@ -172,7 +172,7 @@ fn a_deletion_that_was_killed_is_finished_by_the_next() {
         lab.sim.finish_tasks();
         let again = || lab.try_apply(&lab.sim.api(), &KINDS, &set, &settings).expect("nothing stands against it");
         let report = again();
-        let report = if lab.unlocks(&open(&report)) { again() } else { report };
+        let report = if lab.obeys(&open(&report)) { again() } else { report };
         assert!(report.converged(), "killed after write {n}: {}", open(&report));
         for list in ["/cluster/sdn/zones", "/cluster/sdn/vnets"] {
             let waiting = run(lab.sim.api().get(&Query::new(list).with("pending", "1"))).expect("it can be read");
