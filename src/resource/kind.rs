@@ -6,6 +6,7 @@ use crate::manifest::document::NAME_CHARACTERS_MAX;
 use crate::pve::request::Query;
 use crate::resource::index::Index;
 use crate::resource::marker::Marker;
+use crate::resource::merge::Fields;
 use crate::resource::observation::Observation;
 use crate::resource::reference::{Claim, Identity, Reference, ResourceRef};
 use crate::resource::step::{Delta, Problem};
@@ -41,6 +42,22 @@ pub struct PlanContext<'a> {
     pub root_ticket: bool,
     /// `metadata.annotations` of the manifest.
     pub annotations: &'a BTreeMap<String, String>,
+}
+
+impl PlanContext<'_> {
+    /// The marker of an object that is no guest, with the fields that are applied.
+    pub fn marker(&self, applied: Fields) -> Marker {
+        Marker {
+            owner: self.resource.clone(),
+            set: self.set.to_owned(),
+            vmid: None,
+            retain: self.retain,
+            member_of: self.member_of.map(str::to_owned),
+            source: None,
+            version: None,
+            applied,
+        }
+    }
 }
 
 /// An answer that a kind could not read.
