@@ -46,9 +46,7 @@ pub fn schema(name: &str) -> Option<(&'static str, Value)> {
     if is_set(name) {
         return Some((guest_set::NAME, guest_set::schema()));
     }
-    let plain = name.to_lowercase();
-    let profile = network_profile::spec::NAME.to_lowercase();
-    if plain == profile || plain.strip_suffix('s') == Some(profile.as_str()) {
+    if is_profile(name) {
         return Some((network_profile::spec::NAME, network_profile::schema()));
     }
     find(name).map(|k| (k.name(), k.schema()))
@@ -59,6 +57,14 @@ pub fn is_set(name: &str) -> bool {
     let plain = name.to_lowercase();
     let set = guest_set::NAME.to_lowercase();
     plain == "gset" || plain == "gsets" || plain == set || plain.strip_suffix('s') == Some(set.as_str())
+}
+
+/// Whether a name means network profiles (`netprofile` works too).
+pub fn is_profile(name: &str) -> bool {
+    let plain = name.to_lowercase();
+    let profile = network_profile::spec::NAME.to_lowercase();
+    let one = plain.strip_suffix('s').unwrap_or(&plain);
+    one == "netprofile" || one == profile
 }
 
 /// A kind by its name, case and plural aside (`virtualmachines`, `vm`, `ct`, `lxc`, `gt` work too, for fingers).

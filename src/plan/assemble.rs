@@ -176,7 +176,7 @@ fn one(
         identities: &bound.known,
         leaving,
         retain: want.retain,
-        member_of: want.rolling.as_ref().map(|r| r.group.name.as_str()),
+        member_of: want.member_of.as_deref(),
         adopt,
         root_ticket: settings.root_ticket,
         annotations: &want.annotations,

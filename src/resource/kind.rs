@@ -34,7 +34,7 @@ pub struct PlanContext<'a> {
     pub leaving: &'a BTreeSet<VmId>,
     /// The manifest says `pvectl/deletion-policy: Retain`.
     pub retain: bool,
-    /// The `GuestSet` that it is a member of.
+    /// The `GuestSet` or `NetworkProfile` that it is made for.
     pub member_of: Option<&'a str>,
     /// An object without our marker may be taken over.
     pub adopt: bool,
