@@ -113,7 +113,7 @@ fn found(seen: &Observation, groups: Made, sets: Made) -> Found {
         let rules: Vec<Rule> = list.iter().filter_map(Rule::decode).filter(|rule| rule.enabled).collect();
         for profile in profiles.values_mut() {
             let asks = |rule: &&Rule| matches!(&rule.deed, Deed::Group(group) if *group == profile.group);
-            let interfaces: BTreeSet<String> = rules.iter().filter(asks).map(|rule| interface(rule)).collect();
+            let interfaces: BTreeSet<String> = rules.iter().filter(asks).map(interface).collect();
             if !interfaces.is_empty() {
                 let (name, node) = (row.name.clone(), row.node.clone());
                 profile.users.push(User { name, vmid: row.vmid.get(), node, interfaces });
