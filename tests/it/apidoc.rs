@@ -260,6 +260,7 @@ fn named_format(name: &str, value: &str) -> Option<String> {
         "pve-fw-protocol-spec" => matches("[a-z0-9-]+"),
         "pve-fw-icmp-type-spec" => matches("[a-z0-9/-]+"),
         "pve-priv-list" => list("(?:VM|Datastore|Pool|SDN|Sys|Permissions|Mapping|Realm|User|Group)\\.[A-Za-z.]+"),
+        "pve-tokenid-list" => list("[^\\s:/]+@[A-Za-z][A-Za-z0-9._-]+![A-Za-z][A-Za-z0-9._-]+"),
         "pve-userid" | "pve-userid-list" => list("[^\\s:/]+@[A-Za-z][A-Za-z0-9._-]+"),
         "pve-realm" => matches("[A-Za-z][A-Za-z0-9._-]+"),
         "mac-addr" => matches("(?i)[a-f0-9][02468ace](?::[a-f0-9]{2}){5}"),
