@@ -35,6 +35,7 @@
 //! manifest: base
 //! firewall: base
 //! dns: base
+//! secret_files: base
 //! config: base pve
 //! pve: base
 //! resource: base pve manifest
@@ -45,7 +46,7 @@
 //! report: base pve resource plan
 //! engine: base pve resource lockout plan report
 //! sim: base pve
-//! cli: base manifest config pve firewall dns resource kinds lockout plan bind report engine sim
+//! cli: base manifest config pve firewall dns secret_files resource kinds lockout plan bind report engine sim
 //! ```
 
 pub mod base;
@@ -55,6 +56,8 @@ pub mod pve;
 pub mod firewall;
 
 pub mod dns;
+
+pub mod secret_files;
 
 pub mod config;
 

@@ -92,6 +92,7 @@ fn resource(
         paused: flag("pvectl/paused", "true"),
         retain: flag("pvectl/deletion-policy", "Retain"),
         rolling: None,
+        member_of: document.member_of.as_ref().map(|(_, name)| name.clone()),
         ignored,
         annotations: document.annotations.clone(),
     })

@@ -79,6 +79,7 @@ mod tests {
     use crate::pve::error::PveError;
     use crate::pve::request::Call;
     use crate::resource::index::Index;
+    use crate::secret_files::Folder;
     use crate::sim::Sim;
     use crate::sim::baseline::Baseline;
     use futures::future::BoxFuture;
@@ -116,7 +117,7 @@ mod tests {
         let listed = list::find("ct").expect("a kind").list(&seen);
         let (api, clock) = (Moody(AtomicUsize::new(0)), Sim::new(Baseline::Homelab).clock());
         let names = Sim::new(Baseline::Homelab).names();
-        let cluster = Cluster { api: &api, clock: &clock, kinds: &list::KINDS, names: &names };
+        let cluster = Cluster { api: &api, clock: &clock, kinds: &list::KINDS, names: &names, files: &Folder::new("") };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
         let found = runtime.expect("a runtime").block_on(addresses(&cluster, &listed, &seen));
         assert!(!found.is_empty() && found.len() < GUESTS_MAX, "{} answered", found.len());

@@ -25,6 +25,7 @@ pub mod manifests;
 pub mod network;
 pub mod output;
 pub mod problems;
+pub mod profiles;
 pub mod raw;
 pub mod run;
 pub mod saved;

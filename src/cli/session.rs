@@ -15,6 +15,7 @@ use crate::kinds::list::KINDS;
 use crate::lockout::way::Way;
 use crate::pve::api::Api;
 use crate::pve::networks_lock::{Remembering, Shelf};
+use crate::secret_files::Folder;
 use crate::sim::Sim;
 use crate::sim::baseline::Baseline;
 use futures::future::BoxFuture;
@@ -51,6 +52,7 @@ pub struct Session {
     shelf: Option<Arc<FileShelf>>,
     clock: Box<dyn Clock>,
     names: Box<dyn Resolver>,
+    files: Folder,
     sim: Option<(Sim, PathBuf)>,
     ends: Ends,
     /// We hold a ticket of root@pam, which may set what no token may.
@@ -79,6 +81,7 @@ impl Session {
             shelf: Some(shelf),
             clock: Box::new(WallClock),
             names: Box::new(System::default()),
+            files: Folder::new(""),
             sim: None,
             ends,
             root_ticket,
@@ -104,6 +107,7 @@ impl Session {
             shelf: None,
             clock: Box::new(sim.clock()),
             names: Box::new(sim.names()),
+            files: Folder::new(""),
             sim: Some((sim, path)),
             ends: Ends::Simulated(global.sim_from),
             root_ticket: true,
@@ -112,7 +116,8 @@ impl Session {
 
     /// As the engine takes it.
     pub fn cluster(&self) -> Cluster<'_> {
-        Cluster { api: self.api.as_ref(), clock: self.clock.as_ref(), kinds: &KINDS, names: self.names.as_ref() }
+        let Session { api, clock, names, files, .. } = self;
+        Cluster { api: api.as_ref(), clock: clock.as_ref(), kinds: &KINDS, names: names.as_ref(), files }
     }
 
     /// From where to where we speak.

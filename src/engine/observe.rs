@@ -124,7 +124,7 @@ pub async fn observe(
     desired: &DesiredSet,
     settings: &Settings,
 ) -> Result<Observation, PveError> {
-    let Cluster { api, clock, kinds, names } = *cluster;
+    let Cluster { api, clock, kinds, names, files } = *cluster;
     let named = |kind: &&&'static dyn AnyKind| desired.resources.keys().any(|r| r.kind == kind.name());
     let doomed = |kind: &&&'static dyn AnyKind| settings.delete.iter().any(|r| r.kind == kind.name());
     let wanted = kinds.iter().filter(|k| named(k) || doomed(k) || settings.prune && k.marks());
@@ -155,6 +155,8 @@ pub async fn observe(
         seen.add(query, Ok(answer));
     }
     seen.names = names;
+    let paths: BTreeSet<String> = desired.resources.values().flat_map(|want| want.kind.files(&want.spec)).collect();
+    seen.files = paths.into_iter().map(|path| (path.clone(), files.look(&path))).collect();
     seen.at = i64::try_from(clock.now_ms() / 1000).unwrap_or(i64::MAX);
     Ok(seen)
 }

@@ -184,7 +184,7 @@ fn one(
         identities: &bound.known,
         leaving,
         retain: want.retain,
-        member_of: want.rolling.as_ref().map(|r| r.group.name.as_str()),
+        member_of: want.member_of.as_deref(),
         adopt,
         root_ticket: settings.root_ticket,
         left_lock: settings.left_lock.as_deref(),

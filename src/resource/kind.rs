@@ -6,6 +6,7 @@ use crate::manifest::document::NAME_CHARACTERS_MAX;
 use crate::pve::request::Query;
 use crate::resource::index::Index;
 use crate::resource::marker::Marker;
+use crate::resource::merge::Fields;
 use crate::resource::observation::Observation;
 use crate::resource::reference::{Claim, Identity, Reference, ResourceRef};
 use crate::resource::step::{Delta, Problem};
@@ -34,7 +35,7 @@ pub struct PlanContext<'a> {
     pub leaving: &'a BTreeSet<VmId>,
     /// The manifest says `pvectl/deletion-policy: Retain`.
     pub retain: bool,
-    /// The `GuestSet` that it is a member of.
+    /// The `GuestSet` or `NetworkProfile` that it is made for.
     pub member_of: Option<&'a str>,
     /// An object without our marker may be taken over.
     pub adopt: bool,
@@ -44,6 +45,22 @@ pub struct PlanContext<'a> {
     pub left_lock: Option<&'a str>,
     /// `metadata.annotations` of the manifest.
     pub annotations: &'a BTreeMap<String, String>,
+}
+
+impl PlanContext<'_> {
+    /// The marker of an object that is no guest, with the fields that are applied.
+    pub fn marker(&self, applied: Fields) -> Marker {
+        Marker {
+            owner: self.resource.clone(),
+            set: self.set.to_owned(),
+            vmid: None,
+            retain: self.retain,
+            member_of: self.member_of.map(str::to_owned),
+            source: None,
+            version: None,
+            applied,
+        }
+    }
 }
 
 /// An answer that a kind could not read.
@@ -133,6 +150,10 @@ pub trait Kind: Send + Sync + 'static {
     fn guests(_spec: &Self::Spec) -> Vec<Reference> {
         Vec::new()
     }
+    /// Files of secrets that it wants to know of.
+    fn files(_spec: &Self::Spec) -> Vec<String> {
+        Vec::new()
+    }
     /// Objects of this kind on the cluster.
     fn list(seen: &Observation) -> Vec<Listed>;
     /// The columns of `get` for one of them, after the name: header and value.
@@ -190,6 +211,8 @@ pub trait AnyKind: Send + Sync {
     fn guests(&self, _spec: &AnySpec) -> Vec<Reference> {
         Vec::new()
     }
+    /// [`Kind::files`].
+    fn files(&self, spec: &AnySpec) -> Vec<String>;
     /// [`Kind::is_native`].
     fn is_native(&self, identity: &Identity, seen: &Observation) -> bool;
     /// [`Kind::list`].
@@ -267,6 +290,10 @@ impl<K: Kind> AnyKind for Entry<K> {
 
     fn guests(&self, value: &AnySpec) -> Vec<Reference> {
         K::guests(spec::<K>(value))
+    }
+
+    fn files(&self, value: &AnySpec) -> Vec<String> {
+        K::files(spec::<K>(value))
     }
 
     fn is_native(&self, identity: &Identity, seen: &Observation) -> bool {

@@ -125,6 +125,8 @@ pub struct Step {
     pub rows: Option<Rows>,
     /// Its answer, a text, goes with every later request of the same delta.
     pub keeps: Option<Keeps>,
+    /// Its answer holds a secret that is told once.
+    pub saves: Option<Saves>,
     /// What is sent where this fails, whatever became of it.
     pub undo: Option<Box<Step>>,
 }
@@ -136,6 +138,16 @@ pub struct Keeps {
     pub param: &'static str,
     /// What is to be done where it was lost; the same is not asked twice.
     pub lost: &'static str,
+}
+
+/// Where a secret goes that an answer tells once, as its member `value`. The file is made before the request is sent, so that
+/// nothing is made whose secret cannot be kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Saves {
+    /// The file, which must not be there.
+    pub file: String,
+    /// What stands before the secret in it: `ops@pve!ci=`.
+    pub before: String,
 }
 
 /// Steps of several resources that take effect together.
@@ -164,6 +176,7 @@ impl Step {
             settles: None,
             rows: None,
             keeps: None,
+            saves: None,
             undo: None,
         }
     }

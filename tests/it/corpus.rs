@@ -797,6 +797,29 @@ spec:
         ],
     },
     Life {
+        name: "a token whose secret is told once",
+        states: &[
+            r"
+{apiVersion: pvectl/v1alpha1, kind: User, metadata: {name: ops}, spec: {id: ops@pve}}
+---
+{apiVersion: pvectl/v1alpha1, kind: ApiToken, metadata: {name: ci}, spec: {user: ops@pve, comment: 'builds: 24 h', expire: '2027-01-01T00:00:00Z', privsep: true, secret: {file: ci.token}}}
+---
+{apiVersion: pvectl/v1alpha1, kind: ApiToken, metadata: {name: deploy}, spec: {user: root@pam, id: Deploy.2, secret: {file: deploy.token}}}
+---
+{apiVersion: pvectl/v1alpha1, kind: AclEntry, metadata: {name: ci-audits}, spec: {path: /, role: PVEAuditor, token: 'ops@pve!ci'}}
+",
+            r"
+{apiVersion: pvectl/v1alpha1, kind: User, metadata: {name: ops}, spec: {id: ops@pve}}
+---
+{apiVersion: pvectl/v1alpha1, kind: ApiToken, metadata: {name: ci}, spec: {user: ops@pve, comment: builds, privsep: false}}
+---
+{apiVersion: pvectl/v1alpha1, kind: ApiToken, metadata: {name: deploy}, spec: {user: root@pam, id: Deploy.2, expire: '2027-01-01T00:00:00Z'}}
+---
+{apiVersion: pvectl/v1alpha1, kind: AclEntry, metadata: {name: ci-audits}, spec: {path: /, role: PVEAuditor, token: 'ops@pve!ci'}}
+",
+        ],
+    },
+    Life {
         name: "storage with a backup job",
         states: &[
             r"

@@ -241,7 +241,7 @@ fn what_is_foreseen_of_calls_is_what_comes_of_them() {
         let lab = Lab::homelab();
         for state in life.states {
             let (api, clock, names) = (lab.sim.api(), lab.sim.clock(), lab.sim.names());
-            let cluster = Cluster { api: &api, clock: &clock, kinds: &KINDS, names: &names };
+            let cluster = Cluster { api: &api, clock: &clock, kinds: &KINDS, names: &names, files: &lab.files };
             let set = desired(state);
             let seen = run(observe(&cluster, &set, &settings)).expect("it can be read");
             let steps = plan(&set, &seen, &KINDS, &Settings { ways: Vec::new(), ..settings.clone() });

@@ -9,6 +9,7 @@ mod corpus;
 
 mod laws;
 mod objects;
+mod tokens;
 
 mod faults;
 

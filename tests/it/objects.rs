@@ -11,6 +11,7 @@ use pvectl::pve::error::PveError;
 use pvectl::pve::request::{Call, Method, Query};
 use pvectl::report::event::Nobody;
 use pvectl::resource::reference::ResourceRef;
+use pvectl::secret_files::Folder;
 use pvectl::sim::SimApi;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -160,7 +161,7 @@ fn all_that_stands_against_objects_is_said_before_anything_is_sent() {
         ("AclEntry", "path: vms, role: PVEAdmin, user: root@pam", "is no path"),
         ("AclEntry", "path: /, role: Nope, user: root@pam", "there is no Role `Nope`"),
         ("AclEntry", "path: /, role: PVEAdmin, user: nobody@pve", "there is no User `nobody@pve`"),
-        ("AclEntry", "path: /, role: PVEAdmin, token: 'nobody@pve!x'", "there is no user `nobody@pve`"),
+        ("AclEntry", "path: /, role: PVEAdmin, token: 'nobody@pve!x'", "there is no token `nobody@pve!x`"),
         ("Storage", "id: 1x, type: dir, path: /srv", "no id for PVE"),
         ("Storage", "type: dir, path: /srv, options: {password: secret}", "a manifest holds none"),
         ("Storage", "type: dir, path: /srv, options: {content: iso}", "has a field of its own"),
@@ -330,7 +331,7 @@ fn a_rule_that_somebody_adds_meanwhile_shifts_nothing() {
     let set = desired(&rules(&["HTTPS", "Ping"]));
     let clock = lab.sim.clock();
     let names = lab.sim.names();
-    let cluster = Cluster { api: &meddler, clock: &clock, kinds: &KINDS, names: &names };
+    let cluster = Cluster { api: &meddler, clock: &clock, kinds: &KINDS, names: &names, files: &Folder::new("") };
     let report = run(reconcile(&cluster, &set, &plain(), ALL, &Nobody, &|_| true)).expect("it runs");
     assert!(report.converged(), "{}", open(&report));
     let left = read(&lab, "/cluster/firewall/groups/web");

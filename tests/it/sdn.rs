@@ -179,7 +179,7 @@ fn a_deletion_that_was_killed_is_finished_by_the_next() {
         lab.sim.finish_tasks();
         let again = || lab.try_apply(&lab.sim.api(), &KINDS, &set, &settings).expect("nothing stands against it");
         let report = again();
-        let report = if lab.unlocks(&open(&report)) { again() } else { report };
+        let report = if lab.obeys(&open(&report)) { again() } else { report };
         assert!(report.converged(), "killed after write {n}: {}", open(&report));
         for list in ["/cluster/sdn/zones", "/cluster/sdn/vnets"] {
             let waiting = run(lab.sim.api().get(&Query::new(list).with("pending", "1"))).expect("it can be read");
@@ -246,7 +246,7 @@ impl Shelf for Memory {
 fn killed(lab: &Lab, set: &pvectl::plan::desired::DesiredSet, shelf: &Arc<Memory>, (n, cut): (usize, Cut)) -> bool {
     let door = Remembering { api: Mortal::at(lab.sim.api(), n, cut), shelf: Arc::clone(shelf) };
     let (clock, names) = (lab.sim.clock(), lab.sim.names());
-    let cluster = Cluster { api: &door, clock: &clock, kinds: &KINDS, names: &names };
+    let cluster = Cluster { api: &door, clock: &clock, kinds: &KINDS, names: &names, files: &lab.files };
     let settings = plain();
     let mut future = pin!(reconcile(&cluster, set, &settings, ALL, &Nobody, &|_| true));
     let mut cx = Context::from_waker(Waker::noop());
@@ -279,7 +279,7 @@ fn mended(remember: bool) -> (usize, usize) {
             if report.converged() {
                 alone += 1;
             } else {
-                assert!(lab.unlocks(&format!("{}{:?}", open(&report), report.hints)), "{}", open(&report));
+                assert!(lab.obeys(&format!("{}{:?}", open(&report), report.hints)), "{}", open(&report));
                 told += 1;
                 let report = again();
                 assert!(report.converged(), "{cut:?} {n}: {}", open(&report));

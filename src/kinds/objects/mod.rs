@@ -14,6 +14,7 @@ pub mod firewall;
 pub mod network;
 pub mod storage;
 pub mod switches;
+pub mod token;
 
 pub mod content;
 pub mod followed;

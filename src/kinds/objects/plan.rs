@@ -54,16 +54,7 @@ pub fn plan(row: &Row, cx: &PlanContext<'_>, desired: Option<Value>, observed: O
         return delta;
     }
     let fields = wanted(row, &spec);
-    let marker = Marker {
-        owner: cx.resource.clone(),
-        set: cx.set.to_owned(),
-        vmid: None,
-        retain: cx.retain,
-        member_of: None,
-        source: None,
-        version: None,
-        applied: fields.clone(),
-    };
+    let marker = cx.marker(fields.clone());
     let applied = observed.and_then(|o| o.marker.as_ref()).map(|m| m.applied.clone()).unwrap_or_default();
     let differences =
         merge(&fields, &applied, |p| observed.and_then(|seen| current(row, seen, p)), |p| default(row, p));
