@@ -5,6 +5,7 @@ pub mod check;
 pub mod guests;
 pub mod network;
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -41,6 +42,9 @@ pub struct Global {
     /// A fault for the simulator: WHAT@WHEN, such as drop-after@POST:/clone, slow=5000@3, 503@writes; repeatable
     #[arg(long, global = true, value_name = "FAULT", requires = "use_sim", value_parser = fault::parse)]
     pub sim_fault: Vec<Fault>,
+    /// The address from which the simulated cluster is spoken to; without one, it is nowhere in its network
+    #[arg(long, global = true, value_name = "ADDRESS", requires = "use_sim")]
+    pub sim_from: Option<IpAddr>,
     /// Use this context of the configuration instead of the current one [env: PVECTL_CONTEXT=]
     #[arg(long, global = true, value_name = "NAME", conflicts_with = "use_sim")]
     pub context: Option<String>,

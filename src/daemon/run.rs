@@ -362,8 +362,11 @@ impl Daemon {
     fn settings(&self, line: usize) -> Settings {
         let Thread { config, place, reading, .. } = &self.threads[line];
         let partial = reading.as_ref().is_some_and(|r| r.loaded.partial);
-        let root_ticket = self.places[*place].root_ticket;
-        Settings { partial, prune: config.prune && !partial, root_ticket, ..Settings::default() }
+        let Place { root_ticket, outside, .. } = &self.places[*place];
+        let prune = config.prune && !partial;
+        // While a run of ours goes on, the lock is not one that was left.
+        let left_lock = if self.running[*place] == 0 { outside.left_lock() } else { None };
+        Settings { partial, prune, root_ticket: *root_ticket, ways: outside.ways(), left_lock, ..Settings::default() }
     }
 
     /// Begins a run.

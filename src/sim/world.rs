@@ -209,7 +209,8 @@ pub struct Guest {
     pub pid: u64,
     /// How many seconds after the start its agent answers; `None` if there is no system in it.
     pub boot_seconds: Option<u64>,
-    /// Files and the last command results that the agent knows.
+    /// Files and the last command results that the agent knows; addresses under `addresses/net0` that the guest took by itself,
+    /// and under `interfaces` cards of its own making, such as a bridge for its containers.
     pub agent: BTreeMap<String, Value>,
 }
 
@@ -279,6 +280,20 @@ pub struct AclEntry {
     pub role: String,
     /// Whether it holds below the path.
     pub propagate: bool,
+}
+
+impl Guest {
+    /// The addresses with their prefixes that the guest took by itself for a card, if somebody had it take any.
+    pub fn own_addresses(&self, slot: &str) -> Option<Vec<(&str, u8)>> {
+        let list = self.agent.get(&format!("addresses/{slot}"))?.as_array()?;
+        let pairs = list.iter().filter_map(|a| a.as_str()?.split_once('/'));
+        Some(pairs.map(|(address, prefix)| (address, prefix.parse().unwrap_or(24))).collect())
+    }
+
+    /// Cards of its own making, as they are shown.
+    pub fn own_cards(&self) -> impl Iterator<Item = &Value> {
+        self.agent.get("interfaces").and_then(Value::as_array).into_iter().flatten()
+    }
 }
 
 impl World {

@@ -1,6 +1,6 @@
 //! The daemon's loop on the simulator, on virtual time: what it does without being told, and what it leaves alone.
 
-use crate::world::{Lab, bound};
+use crate::world::{Lab, Shelf, bound};
 use futures::future::BoxFuture;
 use pvectl::base::clock::Clock;
 use pvectl::daemon::cache::Cache;
@@ -11,7 +11,8 @@ use pvectl::daemon::run::{End, Line, Setup, Signal, run};
 use pvectl::daemon::shared::{Shared, Wish};
 use pvectl::daemon::source::{Broken, Reading, Revision, Source};
 use pvectl::daemon::suspend::Suspensions;
-use pvectl::daemon::work::Place;
+use pvectl::daemon::work::{Outside, Place};
+use pvectl::lockout::way::Way;
 use pvectl::pve::api::Api;
 use pvectl::pve::error::PveError;
 use pvectl::pve::request::{Call, Method, Query};
@@ -131,6 +132,19 @@ impl Api for Wire {
     }
 }
 
+/// Nothing is known of the way to the cluster.
+struct Nowhere;
+
+impl Outside for Nowhere {
+    fn ways(&self) -> Vec<Way> {
+        Vec::new()
+    }
+
+    fn left_lock(&self) -> Option<String> {
+        None
+    }
+}
+
 /// A daemon at work.
 struct Running {
     reads: Arc<AtomicUsize>,
@@ -150,8 +164,14 @@ fn setup(lab: &Lab, text: &str, shape: impl FnOnce(&mut SourceConfig), once: boo
     let clock: Arc<dyn Clock> = Arc::new(time.clone());
     let wire = Wire { api: lab.sim.api(), time, reads: Arc::clone(&reads) };
     let cache = Cache::new("sim", Arc::new(wire), Arc::clone(&clock), Arc::new(NoMeter));
-    let place =
-        Place { name: "sim".into(), cache: Arc::new(cache), names: Arc::new(lab.sim.names()), root_ticket: true };
+    let place = Place {
+        name: "sim".into(),
+        cache: Arc::new(cache),
+        names: Arc::new(lab.sim.names()),
+        files: Arc::new(Shelf::default()),
+        outside: Arc::new(Nowhere),
+        root_ticket: true,
+    };
     let (shared, asked) = Shared::new(State::default());
     let (signal, receiver) = watch::channel(Signal::Go);
     let setup = Setup {

@@ -9,6 +9,7 @@ mod corpus;
 
 mod laws;
 mod objects;
+mod tokens;
 
 mod faults;
 
@@ -44,5 +45,7 @@ mod daemon;
 mod packets;
 mod sources;
 
+mod followed;
+mod lockout;
 mod network;
 mod sdn;
