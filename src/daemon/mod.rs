@@ -10,3 +10,5 @@ pub mod config;
 pub mod shared;
 
 pub mod source;
+
+pub mod store;
