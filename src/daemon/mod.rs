@@ -12,3 +12,5 @@ pub mod shared;
 pub mod source;
 
 pub mod store;
+
+pub mod notice;
