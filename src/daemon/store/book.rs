@@ -61,8 +61,7 @@ impl Book {
     pub fn open(path: &Path, bounds: &Bounds) -> Result<Book, StoreError> {
         judge(path)?;
         let failed = || StoreError::sqlite("open", path);
-        let flags =
-            OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut conn = Connection::open_with_flags(path, flags).map_err(failed())?;
         conn.busy_timeout(BUSY_MAX).map_err(failed())?;
         conn.pragma_update_and_check(None, "max_page_count", bounds.pages, |_| Ok(())).map_err(failed())?;
@@ -132,11 +131,7 @@ impl Book {
     pub fn prune(&mut self, before_ms: u64, rows_max: usize) -> Result<usize, StoreError> {
         let failed = || StoreError::sqlite("prune", &self.path);
         let mut gone = 0;
-        for (table, end) in [
-            ("drift", "healed_ms"),
-            ("events", "at_ms"),
-            ("runs", "coalesce(ended_ms, began_ms)"),
-        ] {
+        for (table, end) in [("drift", "healed_ms"), ("events", "at_ms"), ("runs", "coalesce(ended_ms, began_ms)")] {
             let old = format!(
                 "DELETE FROM {table} WHERE rowid IN (SELECT rowid FROM {table} WHERE {end} < ?1 LIMIT {PRUNE_ROWS})"
             );
@@ -271,7 +266,16 @@ fn write_run(transaction: &Transaction<'_>, record: &RunRecord) -> rusqlite::Res
              ON CONFLICT (id) DO UPDATE SET revision = excluded.revision, ended_ms = excluded.ended_ms,
              steps = excluded.steps, converged = excluded.converged, doing = excluded.doing",
         )?
-        .execute(params![id, source, revision, number(*began_ms), ended_ms.map(number), number(*steps), converged, doing])?;
+        .execute(params![
+            id,
+            source,
+            revision,
+            number(*began_ms),
+            ended_ms.map(number),
+            number(*steps),
+            converged,
+            doing
+        ])?;
     transaction.prepare_cached("DELETE FROM run_objects WHERE run_id = ?1")?.execute([id])?;
     let mut insert = transaction.prepare_cached("INSERT INTO run_objects VALUES (?1, ?2, ?3, ?4, ?5)")?;
     for (position, object) in objects.iter().enumerate() {

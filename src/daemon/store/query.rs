@@ -159,13 +159,7 @@ fn drift_row(row: &Row<'_>) -> rusqlite::Result<DriftRecord> {
 }
 
 fn field_row(row: &Row<'_>) -> rusqlite::Result<FieldRecord> {
-    Ok(FieldRecord {
-        path: row.get(0)?,
-        from: row.get(1)?,
-        to: row.get(2)?,
-        cause: row.get(3)?,
-        impact: row.get(4)?,
-    })
+    Ok(FieldRecord { path: row.get(0)?, from: row.get(1)?, to: row.get(2)?, cause: row.get(3)?, impact: row.get(4)? })
 }
 
 fn events(conn: &Connection, filter: &Filter) -> rusqlite::Result<Vec<EventRecord>> {
@@ -225,8 +219,9 @@ fn runs(conn: &Connection, filter: &Filter) -> rusqlite::Result<Vec<RunRecord>> 
     );
     let mut rows: Vec<RunRecord> =
         conn.prepare(&text)?.query_map(params_from_iter(on.values), run_row)?.collect::<Result<_, _>>()?;
-    let mut of = conn
-        .prepare("SELECT position IS NOT NULL, kind, name, error FROM run_objects WHERE run_id = ?1 ORDER BY position")?;
+    let mut of = conn.prepare(
+        "SELECT position IS NOT NULL, kind, name, error FROM run_objects WHERE run_id = ?1 ORDER BY position",
+    )?;
     for row in &mut rows {
         let mut objects = of.query([&row.id])?;
         while let Some(line) = objects.next()? {

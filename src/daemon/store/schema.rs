@@ -199,8 +199,7 @@ pub fn migrate(conn: &mut Connection, path: &Path) -> Result<(), StoreError> {
     let failed = || StoreError::sqlite("make the tables of", path);
     let version: u32 = conn.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed())?;
     let id: i64 = conn.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(failed())?;
-    let tables: i64 =
-        conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(failed())?;
+    let tables: i64 = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(failed())?;
     if id != i64::from(APPLICATION_ID) && (tables > 0 || version > 0) {
         return Err(StoreError::Foreign(path.to_owned()));
     }
@@ -212,8 +211,7 @@ pub fn migrate(conn: &mut Connection, path: &Path) -> Result<(), StoreError> {
         conn.pragma_update(None, "auto_vacuum", "INCREMENTAL").map_err(failed())?;
     }
     for (step, next) in STEPS.iter().zip(1_u32..).skip(version as usize) {
-        let transaction =
-            conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(failed())?;
+        let transaction = conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(failed())?;
         let marks = format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {next};");
         transaction.execute_batch(step).map_err(failed())?;
         transaction.execute_batch(&marks).map_err(failed())?;

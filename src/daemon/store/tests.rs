@@ -289,9 +289,11 @@ fn what_is_not_ours_is_left_as_it_is() {
     drop(book(&newer));
     Connection::open(&newer).expect("opens").execute_batch("PRAGMA user_version = 99").expect("it writes");
     std::fs::write(&path, "sources: [{name: lab}]\n").expect("it writes");
-    for (file, says) in
-        [(&path, "is no SQLite file"), (&foreign, "of another program"), (&newer, "version 99, and this pvectl knows 1")]
-    {
+    for (file, says) in [
+        (&path, "is no SQLite file"),
+        (&foreign, "of another program"),
+        (&newer, "version 99, and this pvectl knows 1"),
+    ] {
         let before = std::fs::read(file).expect("it is there");
         let life = begin(file, Bounds::default());
         for n in 0..5_000 {
@@ -304,7 +306,8 @@ fn what_is_not_ours_is_left_as_it_is() {
         assert!(life.keeper.close(LONG));
         assert_eq!(std::fs::read(file).expect("it is there"), before, "{says}");
     }
-    let beside: Vec<_> = std::fs::read_dir(folder.path()).expect("a folder").map(|e| e.expect("x").file_name()).collect();
+    let beside: Vec<_> =
+        std::fs::read_dir(folder.path()).expect("a folder").map(|e| e.expect("x").file_name()).collect();
     assert_eq!(beside.len(), 3, "{beside:?}");
     // A journal beside it makes SQLite look, and still nothing is written.
     std::fs::write(folder.path().join("history.db-journal"), "").expect("it writes");
