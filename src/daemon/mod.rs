@@ -14,3 +14,5 @@ pub mod source;
 pub mod store;
 
 pub mod notice;
+
+pub mod report;

@@ -2,6 +2,8 @@
 //! long ones are cut.
 
 use crate::daemon::record::{Actor, DriftRecord, EventRecord, FieldRecord, Level};
+use crate::daemon::report::findings::moment;
+use crate::report::text;
 
 /// Fields of one message; the rest is counted.
 const FIELDS_MAX: usize = 10;
@@ -69,9 +71,20 @@ impl Message {
         (&fields[..shown], fields.len() - shown)
     }
 
+    /// `is 8, should be 4`, each value in a dress.
+    pub fn difference(&self, field: &FieldRecord, dress: impl Fn(&str) -> String) -> String {
+        let (from, to) = (dress(&value(field.from.as_ref())), dress(&value(field.to.as_ref())));
+        let over = self.drift.as_ref().is_some_and(|drift| drift.healed_ms.is_some());
+        if over { format!("was {from}, should have been {to}") } else { format!("is {from}, should be {to}") }
+    }
+
     /// What stands around it: who, which commit, what was left out.
     pub fn remarks(&self) -> Vec<String> {
         let mut out = Vec::new();
+        if let Some((drift, healed_ms)) = self.drift.as_ref().and_then(|drift| drift.healed_ms.map(|ms| (drift, ms))) {
+            let by = drift.healed_by.map_or("nobody knows whom", |healer| healer.as_str());
+            out.push(format!("healed at {} by {by}; it lasted from {}", moment(healed_ms), moment(drift.since_ms())));
+        }
         if let Some(Actor { user, what, at_ms }) = self.drift.as_ref().and_then(|drift| drift.by.as_ref()) {
             out.push(visible(&format!("by {user} at {}: {what}", moment(*at_ms)), VALUE_MAX));
         }
@@ -93,10 +106,11 @@ impl Message {
     pub fn text(&self) -> String {
         let mut lines = vec![self.sentence()];
         let (fields, more) = self.fields();
-        lines.extend(fields.iter().map(|field| {
-            let FieldRecord { path, from, to, .. } = field;
-            format!("{}: is {}, should be {}", visible(path, VALUE_MAX), value(from.as_ref()), value(to.as_ref()))
-        }));
+        lines.extend(
+            fields
+                .iter()
+                .map(|field| format!("{}: {}", visible(&field.path, VALUE_MAX), self.difference(field, str::to_owned))),
+        );
         if more > 0 {
             lines.push(format!("and {more} more"));
         }
@@ -106,7 +120,7 @@ impl Message {
 }
 
 /// A value on one line.
-pub fn value(value: Option<&String>) -> String {
+fn value(value: Option<&String>) -> String {
     match value {
         None => "(default)".to_owned(),
         Some(text) if text.is_empty() => "(empty)".to_owned(),
@@ -114,17 +128,9 @@ pub fn value(value: Option<&String>) -> String {
     }
 }
 
-/// A time for people, UTC.
-pub fn moment(ms: u64) -> String {
-    let stamp = i64::try_from(ms / 1000).ok().and_then(|s| jiff::Timestamp::from_second(s).ok());
-    stamp.map_or_else(|| "(no time)".to_owned(), |stamp| stamp.to_string())
-}
-
 /// With control characters shown, and cut.
 fn visible(text: &str, letters_max: usize) -> String {
-    let shown: String =
-        text.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() }).collect();
-    cut(&shown, letters_max)
+    cut(&text::visible(text), letters_max)
 }
 
 fn cut(text: &str, letters_max: usize) -> String {
@@ -139,6 +145,7 @@ pub fn within(text: &str, bytes_max: usize) -> String {
     if text.len() <= bytes_max {
         return text.to_owned();
     }
-    let end = text.floor_char_boundary(bytes_max.saturating_sub('…'.len_utf8()));
+    let room = bytes_max.saturating_sub('…'.len_utf8());
+    let end = text.char_indices().map(|(at, c)| at + c.len_utf8()).take_while(|end| *end <= room).last().unwrap_or(0);
     format!("{}…", &text[..end])
 }

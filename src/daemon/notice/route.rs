@@ -181,7 +181,8 @@ mod tests {
 
     #[test]
     fn the_same_is_told_once_and_again_after_hours() {
-        let again = [(0, "ApplyFailed", "a"), (5, "ApplyFailed", "a"), (300, "ApplyFailed", "a"), (361, "ApplyFailed", "a")];
+        let again =
+            [(0, "ApplyFailed", "a"), (5, "ApplyFailed", "a"), (300, "ApplyFailed", "a"), (361, "ApplyFailed", "a")];
         assert_eq!(told(&mut route(&[], &[]), &again), [0, 361]);
         let other = [(0, "ApplyFailed", "a"), (5, "ApplyFailed", "b"), (11, "ApplyFailed", "c"), (12, "Locked", "a")];
         assert_eq!(told(&mut route(&[], &[]), &other), [0, 11, 12]);

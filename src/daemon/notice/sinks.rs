@@ -94,10 +94,7 @@ impl Queue {
 }
 
 /// Reads the secrets of the configuration.
-pub fn targets(
-    configs: &[NotifyConfig],
-    commands: &dyn Commands,
-) -> Result<Vec<(NotifyConfig, Target)>, ConfigError> {
+pub fn targets(configs: &[NotifyConfig], commands: &dyn Commands) -> Result<Vec<(NotifyConfig, Target)>, ConfigError> {
     let target = |config: &NotifyConfig| {
         let url = reveal(&config.url, commands)?;
         let token = config.token.as_ref().map(|token| reveal(token, commands)).transpose()?;
@@ -198,7 +195,9 @@ impl Line {
             }
             let (reason, level, said) = match (was, &*trouble) {
                 (false, Some(why)) => (FAILED, Level::Warning, format!("`{name}` at {host} cannot be told: {why}")),
-                (true, None) => (MENDED, Level::Normal, format!("`{name}` at {host} is told again; {failed} were lost")),
+                (true, None) => {
+                    (MENDED, Level::Normal, format!("`{name}` at {host} is told again; {failed} were lost"))
+                }
                 (true, Some(_)) | (false, None) => continue,
             };
             let event = EventRecord {

@@ -1,7 +1,7 @@
 //! Slack's form: a text and one attachment, which Mattermost, Rocket.Chat and Discord's `/slack` addresses take as well
 //! (blocks are Slack's alone).
 
-use crate::daemon::notice::message::{Message, Mood, value};
+use crate::daemon::notice::message::{Message, Mood};
 use serde_json::{Value, json};
 
 /// The body of the request.
@@ -15,10 +15,7 @@ pub(super) fn body(message: &Message) -> Value {
     let (fields, more) = message.fields();
     let mut fields: Vec<Value> = fields
         .iter()
-        .map(|field| {
-            let said = format!("is {}, should be {}", code(&value(field.from.as_ref())), code(&value(field.to.as_ref())));
-            json!({"title": escape(&field.path), "value": said, "short": false})
-        })
+        .map(|field| json!({"title": escape(&field.path), "value": message.difference(field, code), "short": false}))
         .collect();
     if more > 0 {
         fields.push(json!({"title": "", "value": format!("and {more} more"), "short": false}));

@@ -140,7 +140,7 @@ fn gotify(message: &Message) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::daemon::record::{Actor, DriftRecord, EventRecord, FieldRecord, Level};
+    use crate::daemon::record::{Actor, DriftRecord, EventRecord, FieldRecord, Healer, Level};
 
     fn message() -> Message {
         let field = |path: &str, from: Option<&str>, to: Option<&str>| FieldRecord {
@@ -171,7 +171,11 @@ mod tests {
                 field("description", Some("a `b`\n<!channel> *c*"), None),
             ],
             seen_ms: 1_795_226_403_000,
-            by: Some(Actor { user: "root@pam".into(), what: "update VM 101: -cores 8".into(), at_ms: 1_795_226_401_000 }),
+            by: Some(Actor {
+                user: "root@pam".into(),
+                what: "update VM 101: -cores 8".into(),
+                at_ms: 1_795_226_401_000,
+            }),
             healed_ms: None,
             healed_by: None,
         };
@@ -192,6 +196,18 @@ mod tests {
         insta::assert_snapshot!("slack", shown(NotifyForm::Slack, "https://hooks.slack.com/services/T0/B0/x"));
         insta::assert_snapshot!("ntfy", shown(NotifyForm::Ntfy, "https://ntfy.sh/lab"));
         insta::assert_snapshot!("gotify", shown(NotifyForm::Gotify, "http://gotify.lan:8080/sub/"));
+    }
+
+    #[test]
+    fn what_is_over_is_told_as_such() {
+        let mut over = message();
+        over.event.reason = "DriftHealed".into();
+        let drift = over.drift.as_mut().expect("it has one");
+        (drift.healed_ms, drift.healed_by) = (Some(1_795_230_000_000), Some(Healer::Hand));
+        let text = over.text();
+        assert!(text.contains("hardware.cores: was 8, should have been 4\n"), "{text}");
+        assert!(text.contains("healed at 2026-11-21T03:00:00Z by hand; it lasted from 2026-11-21T02:00:01Z"), "{text}");
+        assert_eq!(over.mood(), Mood::Good);
     }
 
     #[test]
@@ -219,7 +235,8 @@ mod tests {
         }
         let token = Secret::new("s3\ncret");
         assert!(Target::new(NotifyForm::Generic, &Secret::new("https://x/"), Some(&token)).is_err());
-        let target = Target::new(NotifyForm::Slack, &Secret::new("https://u:p@h:9/s3cret?k=s3cret"), None).expect("well");
+        let target =
+            Target::new(NotifyForm::Slack, &Secret::new("https://u:p@h:9/s3cret?k=s3cret"), None).expect("well");
         assert_eq!(format!("{target:?}"), "Slack at h:9");
         assert!(!format!("{:?}", target.render(&message())).contains("s3cret"));
     }

@@ -213,8 +213,7 @@ async fn a_queue_has_a_bound_and_drops_the_oldest() {
 async fn the_end_sends_what_waits_and_does_not_wait_for_the_dead() {
     let (well, got) = server(&["200 OK"]).await;
     let (hangs, _) = server(&[""]).await;
-    let targets =
-        vec![config("well", &well, NotifyForm::Generic), config("hangs", &hangs, NotifyForm::Generic)];
+    let targets = vec![config("well", &well, NotifyForm::Generic), config("hangs", &hangs, NotifyForm::Generic)];
     let Life { notices, clock: _, heard: _ } = begin(targets);
     (0..10).for_each(|n| notices.tell(&event(n), None, 0));
     /// Real time.
