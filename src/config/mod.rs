@@ -34,5 +34,6 @@ pub mod roots;
 
 pub mod error;
 
+pub mod disk;
 #[cfg(test)]
 mod tests;

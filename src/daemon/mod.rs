@@ -11,6 +11,26 @@ pub mod shared;
 
 pub mod source;
 
+pub mod queue;
+
+pub mod signs;
+
+pub mod meter;
+
+pub mod cache;
+
+pub mod drift;
+
+pub mod proposal;
+
+pub mod look;
+
+pub mod suspend;
+
+pub mod work;
+
+pub mod run;
+
 pub mod store;
 
 pub mod notice;
