@@ -6,11 +6,13 @@ use crate::cli::output::{self, DriftFormat, Format};
 use crate::cli::problems::problems;
 use crate::cli::run::{Ended, Failure, block_on, colour_out, print};
 use crate::cli::{exit, job, manifests};
-use crate::daemon::report::findings::{Findings, Times, drifted, of_plan};
+use crate::daemon::drift::of_plan;
+use crate::daemon::report::findings::{Findings, Times, compared};
 use crate::daemon::report::{junit, markdown};
 use crate::engine::reconcile::preview;
 use crate::plan::assemble::Plan;
 use crate::report::{json as as_json, text};
+use crate::resource::merge::Cause;
 use crate::resource::step::Action;
 
 /// `diff`.
@@ -39,10 +41,10 @@ pub fn drift(global: &Global, args: &args::Drift) -> Ended {
         .map_err(|e| Failure::wire(exit::NOT_COMPARED, &e))?;
     session.close()?;
     let problems = problems(&plan, Some(&tree.loaded), &[]);
-    let compared = all_seen(&plan);
-    let (drifts, looked) = of_plan(&plan);
+    let seen = all_seen(&plan);
+    let (drifts, looked) = (of_plan(&plan, 0), compared(&plan));
     for delta in &mut plan.deltas {
-        delta.changes.retain(drifted);
+        delta.changes.retain(|c| matches!(c.cause, Cause::Drift | Cause::Conflict));
         delta.steps.clear();
         delta.notes.clear();
     }
@@ -68,7 +70,7 @@ pub fn drift(global: &Global, args: &args::Drift) -> Ended {
             format!("{}: not everything could be compared", counted(problems, "problem")),
         ));
     }
-    compared?;
+    seen?;
     Ok(if plan.deltas.is_empty() { exit::DONE } else { exit::DIFFERENCES })
 }
 

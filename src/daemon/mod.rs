@@ -36,3 +36,5 @@ pub mod store;
 pub mod notice;
 
 pub mod report;
+
+pub mod ears;

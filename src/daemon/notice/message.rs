@@ -52,8 +52,8 @@ impl Message {
     /// Its face.
     pub fn mood(&self) -> Mood {
         match self.event.level {
+            Level::Normal | Level::Warning if self.event.reason == "DriftSeen" => Mood::Notable,
             Level::Warning => Mood::Bad,
-            Level::Normal if self.event.reason == "DriftSeen" => Mood::Notable,
             Level::Normal => Mood::Good,
         }
     }

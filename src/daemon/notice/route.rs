@@ -120,8 +120,10 @@ impl Told {
 /// Whether this reason says that trouble of that reason is over: `SourceMended` ends `SourceBroken`, `DriftHealed` ends
 /// `DriftSeen`.
 fn ends(reason: &str, trouble: &str) -> bool {
-    if reason == "Applied" {
-        return trouble == "ApplyFailed";
+    match reason {
+        "Applied" => return trouble == "ApplyFailed",
+        "ClusterAnswers" => return trouble == "ClusterUnreadable",
+        _ => {}
     }
     let stem = ["Mended", "Healed"].iter().find_map(|end| reason.strip_suffix(end));
     stem.is_some_and(|stem| !stem.is_empty() && trouble != reason && trouble.starts_with(stem))
@@ -149,7 +151,7 @@ mod tests {
     }
 
     fn event(reason: &str, message: &str) -> EventRecord {
-        let good = ["Healed", "Mended", "Applied", "DriftSeen"].iter().any(|end| reason.ends_with(end));
+        let good = ["Healed", "Mended", "Applied", "DriftSeen", "Answers"].iter().any(|end| reason.ends_with(end));
         EventRecord {
             at_ms: 0,
             source: "lab".into(),
@@ -201,6 +203,8 @@ mod tests {
         assert_eq!(told(&mut route(&[], &[]), &events), [1, 3, 5]);
         // Even to those who asked for the trouble alone.
         let narrow = [(1, "SourceBroken", "a"), (2, "SourceMended", "b"), (3, "SourceMended", "b")];
+        let cluster = [(1, "ClusterUnreadable", "a"), (2, "ClusterAnswers", "b")];
+        assert_eq!(told(&mut route(&[], &[]), &cluster), [1, 2]);
         assert_eq!(told(&mut route(&["SourceBroken"], &[]), &narrow), [1, 2]);
         assert_eq!(told(&mut route(&[], &[]), &[(1, "DriftSeen", "a"), (2, "DriftHealed", "b")]), [1, 2]);
     }

@@ -52,7 +52,7 @@ pub struct Notices {
 struct Sink {
     route: Mutex<Route>,
     queue: Arc<Queue>,
-    future: JoinHandle<()>,
+    future: Mutex<Option<JoinHandle<()>>>,
 }
 
 #[derive(Default)]
@@ -118,7 +118,7 @@ impl Notices {
                 Sending { name: config.name.clone(), host: target.host().to_owned(), ..Sending::default() };
             let line = Line { target, queue: Arc::clone(&queue), post: Arc::clone(&post), clock: Arc::clone(&clock) };
             let hear = Arc::clone(&hear);
-            let future = tokio::spawn(async move { line.run(&hear).await });
+            let future = Mutex::new(Some(tokio::spawn(async move { line.run(&hear).await })));
             Sink { route: Mutex::new(Route::new(&config)), queue, future }
         };
         Notices { sinks: targets.into_iter().map(start).collect() }
@@ -155,12 +155,13 @@ impl Notices {
     }
 
     /// Sends what waits, as far as that is done in time; the rest is left.
-    pub async fn close(self, within: Duration, clock: &dyn Clock) {
+    pub async fn close(&self, within: Duration, clock: &dyn Clock) {
         for sink in &self.sinks {
             sink.queue.inside().ends = true;
             sink.queue.wake.notify_one();
         }
-        let mut futures: Vec<JoinHandle<()>> = self.sinks.into_iter().map(|sink| sink.future).collect();
+        let take = |sink: &Sink| sink.future.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let mut futures: Vec<JoinHandle<()>> = self.sinks.iter().filter_map(take).collect();
         let ended = join_all(futures.iter_mut());
         // A future that panicked has ended as well.
         drop(select(std::pin::pin!(ended), clock.sleep(within)).await);

@@ -1,10 +1,9 @@
 //! What a report is made of: drift, what was compared, and the words that all forms share.
 
-use crate::daemon::record::{DriftRecord, FieldRecord, ObjectRecord};
+use crate::daemon::record::{DriftRecord, ObjectRecord};
 use crate::plan::assemble::Plan;
 use crate::report::text::visible;
-use crate::resource::merge::Cause;
-use crate::resource::step::Change;
+use crate::resource::step::Delta;
 
 /// Letters of a value in a table.
 const VALUE_MAX: usize = 60;
@@ -92,56 +91,18 @@ impl<'a> Findings<'a> {
     }
 }
 
-/// What one look at a cluster found, in the daemon's words.
-pub fn of_plan(plan: &Plan) -> (Vec<DriftRecord>, Vec<Compared>) {
-    let mut drift = Vec::new();
-    let mut compared = Vec::new();
-    for delta in &plan.deltas {
-        let (source, kind, name) = (&plan.set, delta.resource.kind.to_string(), delta.resource.name.to_string());
+/// What one look at a cluster compared.
+pub fn compared(plan: &Plan) -> Vec<Compared> {
+    let one = |delta: &Delta| {
         let refused = delta.problems.iter().map(|p| p.message.as_str()).collect::<Vec<_>>().join("; ");
         let error = match delta.unseen() {
             Some(node) => Some(format!("node {node} does not answer")),
             None => (!refused.is_empty()).then_some(refused),
         };
-        compared.push(Compared { source: source.clone(), kind: kind.clone(), name: name.clone(), error });
-        let fields: Vec<FieldRecord> = delta.changes.iter().filter(|c| drifted(c)).map(field).collect();
-        if fields.is_empty() {
-            continue;
-        }
-        drift.push(DriftRecord {
-            id: format!("{source}/{kind}/{name}@0"),
-            source: source.clone(),
-            kind,
-            name,
-            identity: delta.identity.as_ref().map(ToString::to_string),
-            fields,
-            seen_ms: 0,
-            by: None,
-            healed_ms: None,
-            healed_by: None,
-        });
-    }
-    (drift, compared)
-}
-
-/// Whether somebody changed the cluster; a manifest that moved as well does not hide it.
-pub fn drifted(change: &Change) -> bool {
-    match change.cause {
-        Cause::Drift | Cause::Conflict => true,
-        Cause::Change | Cause::Removed => false,
-    }
-}
-
-/// A field of a plan as a record.
-pub fn field(change: &Change) -> FieldRecord {
-    let Change { path, from, to, cause, impact } = change;
-    FieldRecord {
-        path: path.clone(),
-        from: from.clone(),
-        to: to.clone(),
-        cause: cause.as_str().to_owned(),
-        impact: impact.as_str().to_owned(),
-    }
+        let (kind, name) = (delta.resource.kind.clone(), delta.resource.name.clone());
+        Compared { source: plan.set.clone(), kind, name, error }
+    };
+    plan.deltas.iter().map(one).collect()
 }
 
 /// `1 object`, `2 objects`.

@@ -1,9 +1,10 @@
 //! The reports as files. Each is written beside its place and moved into it, so that nobody ever reads half of one; and only when it
 //! says something else, so that its time of change is that of the drift.
 
+use crate::config::disk::write_atomically;
 use crate::daemon::report::findings::Findings;
 use crate::daemon::report::{json, junit, markdown, text};
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// Why a report was not written.
@@ -30,7 +31,6 @@ pub fn write(folder: &Path, findings: &Findings<'_>) -> Result<Vec<&'static str>
         let path = path.to_owned();
         move |source| FolderError { path, source }
     };
-    std::fs::create_dir_all(folder).map_err(failed(folder))?;
     let files = [
         ("drift.txt", text::write(findings)),
         ("drift.json", format!("{:#}\n", json::write(findings))),
@@ -55,15 +55,6 @@ fn put(path: &Path, content: &str) -> std::io::Result<bool> {
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
-    let beside = path.with_extension(format!("{}.new", std::process::id()));
-    let written = std::fs::File::create(&beside).and_then(|mut file| {
-        file.write_all(content.as_bytes())?;
-        file.sync_all()
-    });
-    if let Err(error) = written.and_then(|()| std::fs::rename(&beside, path)) {
-        // Half of a report on a full disk is of no use to anybody.
-        drop(std::fs::remove_file(&beside));
-        return Err(error);
-    }
+    write_atomically(path, content)?;
     Ok(true)
 }

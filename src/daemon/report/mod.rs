@@ -1,5 +1,5 @@
 //! What drifts, as a table, JSON, Markdown and JUnit: the files of the `reports` folder, the answers of HTTP and `pvectl drift -o
-//! markdown|junit`. Pure but for [`folder`].
+//! markdown|junit`. Pure but for [`folder`] and [`writer`].
 
 pub mod findings;
 
@@ -12,6 +12,8 @@ pub mod markdown;
 pub mod junit;
 
 pub mod folder;
+
+pub mod writer;
 
 #[cfg(test)]
 mod tests;

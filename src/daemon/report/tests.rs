@@ -1,11 +1,27 @@
 //! The forms on findings with everything that may go wrong in them.
 
-use crate::daemon::record::{Actor, DriftRecord, FieldRecord, Healer};
+use crate::base::clock::Clock;
+use crate::daemon::record::{Actor, DriftRecord, EventRecord, FieldRecord, Healer};
 use crate::daemon::report::findings::{Compared, Findings, Times};
+use crate::daemon::report::writer::Writer;
 use crate::daemon::report::{folder, json, junit, markdown, text};
+use futures::future::BoxFuture;
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
 
 const NOW_MS: u64 = 1_795_226_403_000;
+
+struct Still;
+
+impl Clock for Still {
+    fn now_ms(&self) -> u64 {
+        NOW_MS
+    }
+    fn sleep(&self, _: Duration) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
+}
 
 fn field(path: &str, from: Option<&str>, to: Option<&str>) -> FieldRecord {
     FieldRecord {
@@ -214,4 +230,25 @@ fn files_are_whole_and_change_only_with_what_they_say() {
     let error = write(Times::Since).expect_err("it cannot be written").in_full();
     assert!(error.contains("drift.xml: "), "{error}");
     assert_eq!(std::fs::read_dir(&reports).expect("a folder").count(), 4);
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_told_once_and_its_end_too() {
+    let place = tempfile::tempdir().expect("a folder");
+    let path = place.path().join("reports");
+    std::fs::write(&path, "a file stands there").expect("it writes");
+    let (tell, told) = std::sync::mpsc::channel();
+    let hear = Box::new(move |event: EventRecord| drop(tell.send((event.reason, event.message))));
+    let writer = Writer::start(&path, Arc::new(Still), hear);
+    let long = Duration::from_secs(20);
+    writer.write(drift(), compared());
+    let (reason, message) = told.recv_timeout(long).expect("it is told");
+    assert!(reason == "ReportsFailed" && message.contains("drift.txt: "), "{reason} {message}");
+    writer.write(drift(), compared());
+    std::thread::sleep(Duration::from_millis(50));
+    std::fs::remove_file(&path).expect("it is there");
+    writer.write(drift(), compared());
+    assert_eq!(told.recv_timeout(long).expect("it is told").0, "ReportsMended");
+    assert!(writer.close(long));
+    assert!(told.try_recv().is_err() && path.join("drift.xml").exists());
 }

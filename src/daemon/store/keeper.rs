@@ -77,13 +77,14 @@ struct Gauge {
 enum Told {
     Keep(Box<Record>),
     Written(SyncSender<()>),
+    End,
 }
 
 /// The daemon's end of the thread.
 #[derive(Debug)]
 pub struct Keeper {
     told: SyncSender<Told>,
-    ended: Receiver<()>,
+    ended: Mutex<Receiver<()>>,
     gauge: Arc<Gauge>,
     path: PathBuf,
 }
@@ -113,7 +114,7 @@ impl Keeper {
             // Everything is then counted as lost: the other end of the channel is gone.
             tracing::warn!("history is not written: no thread could be started: {error}");
         }
-        (Keeper { told, ended, gauge, path: path.to_owned() }, lasting)
+        (Keeper { told, ended: Mutex::new(ended), gauge, path: path.to_owned() }, lasting)
     }
 
     /// Hands a record over; at once, and without a way to fail.
@@ -128,17 +129,23 @@ impl Keeper {
 
     /// Waits until what was handed over before is written or has failed to be; true if that was in time.
     pub fn settle(&self, within: Duration) -> bool {
-        const PAUSE: Duration = Duration::from_millis(5);
         let (written, wait) = sync_channel(1);
+        let left = self.insist(&|| Told::Written(written.clone()), within);
+        left.is_some_and(|left| wait.recv_timeout(left).is_ok())
+    }
+
+    /// Hands over what may not be lost. Returns what is left of the time; `None`: it could not be done in time.
+    fn insist(&self, tell: &dyn Fn() -> Told, within: Duration) -> Option<Duration> {
+        const PAUSE: Duration = Duration::from_millis(5);
         let mut left = within;
-        while let Err(error) = self.told.try_send(Told::Written(written.clone())) {
+        while let Err(error) = self.told.try_send(tell()) {
             if matches!(error, TrySendError::Disconnected(_)) || left.is_zero() {
-                return false;
+                return None;
             }
             std::thread::sleep(PAUSE);
             left = left.saturating_sub(PAUSE);
         }
-        wait.recv_timeout(left).is_ok()
+        Some(left)
     }
 
     /// How it goes.
@@ -155,11 +162,12 @@ impl Keeper {
         History::new(&self.path)
     }
 
-    /// Writes what is left and closes the file; true if that was done in time. A disk that hangs is left behind.
-    pub fn close(self, within: Duration) -> bool {
-        let Keeper { told, ended, gauge: _, path: _ } = self;
-        drop(told);
-        matches!(ended.recv_timeout(within), Err(RecvTimeoutError::Disconnected))
+    /// Writes what is left and closes the file; true if that was done in time. A disk that hangs is left behind. What is kept
+    /// after that is lost.
+    pub fn close(&self, within: Duration) -> bool {
+        let Some(left) = self.insist(&|| Told::End, within) else { return false };
+        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner).recv_timeout(left);
+        matches!(ended, Err(RecvTimeoutError::Disconnected))
     }
 }
 
@@ -174,7 +182,7 @@ fn run(desk: &mut Desk, tells: &Receiver<Told>, clock: &dyn Clock) {
                 Ok(Told::Keep(record)) => desk.take(*record),
                 Ok(Told::Written(who)) => written.push(who),
                 Err(RecvTimeoutError::Timeout) => break,
-                Err(RecvTimeoutError::Disconnected) => {
+                Ok(Told::End) | Err(RecvTimeoutError::Disconnected) => {
                     open = false;
                     break;
                 }
