@@ -14,7 +14,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::base::quantity::parse_seconds;
 use crate::cli::fault;
-use crate::cli::output::{self, Format};
+use crate::cli::output::{self, DriftFormat, Format};
 use crate::sim::faults::Fault;
 
 /// Declarative Proxmox VE: write down what should be, see what would change, let it happen.
@@ -409,9 +409,9 @@ pub struct Drift {
     /// Manifests.
     #[command(flatten)]
     pub sources: Sources,
-    /// Form of output.
-    #[command(flatten)]
-    pub format: FormatArgs,
+    /// How to write: table, wide, name, yaml, json, markdown, junit, jsonpath=PATHS or template=JINJA
+    #[arg(short, long, value_name = "FORMAT", value_parser = output::parse_drift)]
+    pub output: Option<DriftFormat>,
 }
 
 /// `schema`.
