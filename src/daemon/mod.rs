@@ -10,3 +10,9 @@ pub mod config;
 pub mod shared;
 
 pub mod source;
+
+pub mod history;
+
+pub mod metrics;
+
+pub mod http;
