@@ -11,6 +11,8 @@ pub mod shared;
 
 pub mod source;
 
+pub mod standing;
+
 pub mod history;
 
 pub mod metrics;
