@@ -45,3 +45,10 @@ mod sources;
 
 mod network;
 mod sdn;
+
+mod browser;
+mod daemon_verbs;
+mod http;
+mod metrics;
+mod pages;
+mod site;
