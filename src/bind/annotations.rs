@@ -10,8 +10,9 @@ use serde_json::Value;
 const PREFIX: &str = "pvectl/";
 const IGNORE_FIELDS: &str = "pvectl/ignore-fields";
 /// Those with a closed list of values.
-const CHOICES: [(&str, &[&str]); 4] = [
+const CHOICES: [(&str, &[&str]); 5] = [
     ("pvectl/paused", &["true", "false"]),
+    ("pvectl/mode", &["Observe", "Propose", "Enforce"]),
     ("pvectl/deletion-policy", &["Retain", "Delete"]),
     ("pvectl/take-over", &["true", "false"]),
     ("pvectl/allow-firewall-enable", &["true", "false"]),

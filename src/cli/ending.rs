@@ -14,7 +14,7 @@ use std::io::Write;
 
 /// Sums a run up; fails if something is left.
 pub fn finish(report: &Report, view: View) -> Ended {
-    let Report { first, last, failed, hints, steps } = report;
+    let Report { first, last, failed, hints, refused: _, steps } = report;
     let open: Vec<&ResourceRef> = last.deltas.iter().filter(|d| d.is_open()).map(|d| &d.resource).collect();
     if view == View::Json {
         let failed: BTreeMap<String, &String> = failed.iter().map(|(r, why)| (r.to_string(), why)).collect();

@@ -6,7 +6,7 @@ use crate::bind::documents::bind;
 use crate::cli::exit;
 use crate::cli::manifests::{self, Tree};
 use crate::cli::run::Failure;
-use crate::cli::session::write_atomically;
+use crate::config::disk::write_atomically;
 use crate::kinds::list::names;
 use crate::manifest::load::{Input, load};
 use crate::plan::assemble::{Plan, Settings};

@@ -6,6 +6,7 @@ use crate::base::resolver::Resolver;
 use crate::cli::args::{Connection, Global};
 use crate::cli::command::Programs;
 use crate::config::connect::{connect, open};
+use crate::config::disk::write_atomically;
 use crate::config::resolve::{Credentials, Flags};
 use crate::dns::System;
 use crate::engine::reconcile::Cluster;
@@ -14,7 +15,7 @@ use crate::pve::api::Api;
 use crate::sim::Sim;
 use crate::sim::baseline::Baseline;
 use futures::future::BoxFuture;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Real time.
@@ -120,16 +121,4 @@ fn state_path(global: &Global) -> Result<PathBuf, Unusable> {
         message: "there is no home folder to keep the simulator's state in".into(),
         hint: Some("name a file with --sim-state".into()),
     })
-}
-
-/// A file that is either the old one or the new one, whenever the power goes.
-pub fn write_atomically(path: &Path, text: &str) -> std::io::Result<()> {
-    if let Some(folder) = path.parent().filter(|f| !f.as_os_str().is_empty()) {
-        std::fs::create_dir_all(folder)?;
-    }
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(format!(".{}.new", std::process::id()));
-    let temporary = PathBuf::from(temporary);
-    std::fs::write(&temporary, text)?;
-    std::fs::rename(&temporary, path)
 }

@@ -3,7 +3,7 @@
 use crate::cli::args::sim::{Baseline as Wanted, Sim as Asked, SimServe};
 use crate::cli::exit;
 use crate::cli::run::{Ended, Failure, block_on_deaf, print};
-use crate::cli::session::write_atomically;
+use crate::config::disk::write_atomically;
 use crate::sim::Sim;
 use crate::sim::baseline::Baseline;
 use crate::sim::serve::serve;

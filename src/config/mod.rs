@@ -32,5 +32,6 @@ pub mod connect;
 
 pub mod error;
 
+pub mod disk;
 #[cfg(test)]
 mod tests;

@@ -18,3 +18,23 @@ pub mod history;
 pub mod metrics;
 
 pub mod http;
+
+pub mod queue;
+
+pub mod signs;
+
+pub mod meter;
+
+pub mod cache;
+
+pub mod drift;
+
+pub mod proposal;
+
+pub mod look;
+
+pub mod suspend;
+
+pub mod work;
+
+pub mod run;

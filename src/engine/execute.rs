@@ -15,7 +15,7 @@ use crate::resource::reference::ResourceRef;
 use crate::resource::step::{Delta, Expect, Guard, Keeps, Limit, Rows, Step};
 use futures::StreamExt;
 use futures::channel::oneshot;
-use futures::future::{FutureExt, Shared};
+use futures::future::{BoxFuture, FutureExt, Shared};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use tokio::sync::Semaphore;
@@ -91,9 +91,11 @@ pub async fn execute(api: &dyn Api, clock: &dyn Clock, plan: &Plan, watch: &dyn 
         jobs.push((delta, needs, sender));
     }
     // In the plan's order, so that what others wait for is started first and the bound cannot deadlock.
-    let runs = jobs.into_iter().map(|(delta, needs, sender)| {
+    let mut runs: Vec<BoxFuture<'_, Done>> = Vec::with_capacity(jobs.len());
+    for (delta, needs, sender) in jobs {
         let limits = &limits;
-        async move {
+        // Boxed, so that the whole run may move between threads.
+        runs.push(Box::pin(async move {
             let mut missing = None;
             for (resource, receiver) in needs {
                 if receiver.await != Ok(true) {
@@ -109,8 +111,8 @@ pub async fn execute(api: &dyn Api, clock: &dyn Clock, plan: &Plan, watch: &dyn 
             };
             let _ = sender.send(done.stop.is_none());
             done
-        }
-    });
+        }));
+    }
     futures::stream::iter(runs).buffered(DELTAS_AT_ONCE).collect().await
 }
 

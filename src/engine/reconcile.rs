@@ -49,6 +49,8 @@ pub struct Report {
     pub failed: BTreeMap<ResourceRef, String>,
     /// What to do about them.
     pub hints: BTreeMap<ResourceRef, String>,
+    /// Of those that failed: PVE will say the same again until the manifest, or what we may do, changes.
+    pub refused: BTreeSet<ResourceRef>,
     /// Steps that ended well.
     pub steps: usize,
 }
@@ -133,8 +135,8 @@ pub async fn reconcile(
         current = match preview(cluster, desired, settings).await {
             Ok(plan) => plan,
             Err(error) => {
-                let Run { failed, hints, steps, finished: unverified, .. } = run;
-                let report = Report { first, last: current, failed, hints, steps };
+                let Run { failed, hints, refused, steps, finished: unverified, .. } = run;
+                let report = Report { first, last: current, failed, hints, refused, steps };
                 return Err(Halt::Blind(Box::new(Blind { error, report, unverified })));
             }
         };
@@ -144,13 +146,16 @@ pub async fn reconcile(
         current.deltas.iter().filter(|d| d.is_open()).map(|d| d.resource.clone()).collect();
     // What failed on the way and is as it shall be after all is no failure.
     run.failed.retain(|r, _| last_failed.contains(r));
-    Ok(Report { first, last: current, failed: run.failed, hints: run.hints, steps: run.steps })
+    let Run { failed, hints, mut refused, steps, .. } = run;
+    refused.retain(|r| failed.contains_key(r));
+    Ok(Report { first, last: current, failed, hints, refused, steps })
 }
 
 #[derive(Default)]
 struct Run {
     failed: BTreeMap<ResourceRef, String>,
     hints: BTreeMap<ResourceRef, String>,
+    refused: BTreeSet<ResourceRef>,
     attempts: BTreeMap<ResourceRef, u32>,
     steps: usize,
     /// Whose steps of this round all ended well.
@@ -216,6 +221,12 @@ impl Run {
         }
         if let Some(hint) = error.hint() {
             self.hints.insert(resource.clone(), hint);
+        }
+        let says_no = |refusal| {
+            matches!(refusal, Refusal::Invalid | Refusal::Forbidden | Refusal::RootOnly | Refusal::Unsupported)
+        };
+        if error.refusal().is_some_and(says_no) {
+            self.refused.insert(resource.clone());
         }
         self.failed.insert(resource, format!("{step}: {error}"));
     }

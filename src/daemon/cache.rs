@@ -1,0 +1,407 @@
+//! What is known of a cluster, between the engine and the wire. A *look* compares everything and costs a handful of
+//! requests, since configurations come from here; a *run* reads whatever it is about afresh. Guests' configurations are kept
+//! until something tells of a change, and are read again in turn meanwhile, within the budget of requests.
+//!
+//! Nothing is decided on old values: what a run may change it reads anew, and every write carries what it expects.
+
+use crate::base::clock::Clock;
+use crate::base::id::VmId;
+use crate::daemon::meter::Meter;
+use crate::pve::api::Api;
+use crate::pve::error::PveError;
+use crate::pve::request::{Call, Query};
+use futures::future::BoxFuture;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// How old a list of a cluster may be in a look: it is read again by every poll.
+const LIST_MS: u64 = 2_500;
+/// How old anything else may be that is no guest's: permissions, pools, storages, groups of rules.
+const OTHER_MS: u64 = 20_000;
+/// What no look has asked for in this time is forgotten.
+const UNUSED_MS: u64 = 900_000;
+/// Times of our own requests that are remembered for each guest, to know ourselves in PVE's log.
+const OURS_MAX: usize = 32;
+
+struct Known {
+    /// As text: a tree of JSON takes several times as much memory.
+    text: Box<str>,
+    read_ms: u64,
+    used_ms: u64,
+}
+
+#[derive(Default)]
+struct Memory {
+    known: BTreeMap<Query, Known>,
+    /// When we last sent something for a guest.
+    ours: BTreeMap<VmId, VecDeque<u64>>,
+}
+
+/// The memory of one cluster.
+pub struct Cache {
+    cluster: String,
+    api: Arc<dyn Api>,
+    clock: Arc<dyn Clock>,
+    meter: Arc<dyn Meter>,
+    memory: Mutex<Memory>,
+    /// No write is sent any more.
+    closed: AtomicBool,
+}
+
+/// The guest that a path is about.
+pub fn guest_of(path: &str) -> Option<VmId> {
+    let rest = path.strip_prefix("/nodes/")?.split_once('/')?.1;
+    let rest = rest.strip_prefix("qemu/").or_else(|| rest.strip_prefix("lxc/"))?;
+    rest.split('/').next()?.parse().ok().and_then(VmId::new)
+}
+
+/// Whether an answer holds what people write, and not what is measured or in progress.
+fn is_configuration(query: &Query) -> bool {
+    let measured = |word: &str| matches!(word, "status" | "agent" | "interfaces" | "rrddata" | "feature" | "migrate");
+    guest_of(&query.path).is_some() && !query.path.split('/').any(measured)
+}
+
+/// Whether an answer is worth nothing a moment later.
+fn is_fleeting(query: &Query) -> bool {
+    query.path.contains("/tasks/") || query.path.starts_with("/cluster/log")
+}
+
+impl Cache {
+    /// An empty memory in front of an API.
+    pub fn new(cluster: &str, api: Arc<dyn Api>, clock: Arc<dyn Clock>, meter: Arc<dyn Meter>) -> Cache {
+        Cache {
+            cluster: cluster.to_owned(),
+            api,
+            clock,
+            meter,
+            memory: Mutex::default(),
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads from the wire and remembers.
+    pub async fn fresh(&self, query: &Query) -> Result<Value, PveError> {
+        let began = self.clock.now_ms();
+        let answer = self.api.get(query).await;
+        self.meter.request(&self.cluster, "GET", answer.as_ref().err(), self.clock.now_ms().saturating_sub(began));
+        if let Ok(value) = &answer
+            && !is_fleeting(query)
+        {
+            self.remember(query, value);
+        }
+        answer
+    }
+
+    fn remember(&self, query: &Query, value: &Value) {
+        let now = self.clock.now_ms();
+        let text = value.to_string().into_boxed_str();
+        let mut memory = self.memory();
+        let used_ms = memory.known.get(query).map_or(now, |known| known.used_ms);
+        memory.known.insert(query.clone(), Known { text, read_ms: now, used_ms });
+    }
+
+    fn remembered(&self, query: &Query) -> Option<Value> {
+        let now = self.clock.now_ms();
+        let mut memory = self.memory();
+        let known = memory.known.get_mut(query)?;
+        let limit = match query.path.as_str() {
+            "/cluster/resources" | "/cluster/tasks" => LIST_MS,
+            _ if is_configuration(query) => u64::MAX,
+            _ => OTHER_MS,
+        };
+        if now.saturating_sub(known.read_ms) > limit {
+            return None;
+        }
+        known.used_ms = now;
+        serde_json::from_str(&known.text).ok()
+    }
+
+    /// Reads again what was longest not read of the guests' configurations and is older than `scan_ms`. Returns the guest
+    /// whose answer is another than before.
+    pub async fn scan(&self, scan_ms: u64) -> Scanned {
+        let now = self.clock.now_ms();
+        let (query, before) = {
+            let mut memory = self.memory();
+            memory.known.retain(|_, known| now.saturating_sub(known.used_ms) < UNUSED_MS);
+            let old =
+                memory.known.iter().filter(|(q, k)| is_configuration(q) && now.saturating_sub(k.read_ms) >= scan_ms);
+            match old.min_by_key(|(_, k)| k.read_ms) {
+                Some((query, known)) => (query.clone(), known.text.clone()),
+                None => return Scanned::Nothing,
+            }
+        };
+        match self.fresh(&query).await {
+            Ok(value) if value.to_string() == *before => Scanned::Same,
+            Ok(_) => Scanned::Moved(guest_of(&query.path)),
+            // Gone, or not to be had: the next look will ask itself.
+            Err(_) => {
+                self.memory().known.remove(&query);
+                Scanned::Moved(guest_of(&query.path))
+            }
+        }
+    }
+
+    /// Forgets what is known of guests: the next look reads it anew.
+    pub fn forget(&self, guests: &BTreeSet<VmId>) {
+        self.memory().known.retain(|query, _| guest_of(&query.path).is_none_or(|guest| !guests.contains(&guest)));
+    }
+
+    /// Forgets everything that is no guest's.
+    pub fn forget_others(&self) {
+        self.memory().known.retain(|query, _| guest_of(&query.path).is_some());
+    }
+
+    /// Forgets all: somebody asks for a look that owes nothing to memory.
+    pub fn forget_all(&self) {
+        self.memory().known.clear();
+    }
+
+    /// When we last sent something for a guest.
+    pub fn ours(&self, guest: VmId) -> Vec<u64> {
+        self.memory().ours.get(&guest).into_iter().flatten().copied().collect()
+    }
+
+    /// From now on no write is sent; what was sent is followed to its end.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+    }
+
+    /// Answers that are remembered.
+    pub fn len(&self) -> usize {
+        self.memory().known.len()
+    }
+
+    /// Whether nothing is remembered.
+    pub fn is_empty(&self) -> bool {
+        self.memory().known.is_empty()
+    }
+
+    async fn send(&self, call: &Call) -> Result<Value, PveError> {
+        if self.closed.load(Ordering::Relaxed) {
+            return Err(PveError::Unsent {
+                request: call.to_string(),
+                cause: "pvectl is about to end".to_owned(),
+                hint: None,
+            });
+        }
+        let began = self.clock.now_ms();
+        let touched = touched(call);
+        {
+            let mut memory = self.memory();
+            for guest in &touched {
+                let times = memory.ours.entry(*guest).or_default();
+                times.push_back(began);
+                while times.len() > OURS_MAX {
+                    times.pop_front();
+                }
+            }
+        }
+        let answer = self.api.send(call).await;
+        self.meter.request(
+            &self.cluster,
+            call.method.as_str(),
+            answer.as_ref().err(),
+            self.clock.now_ms().saturating_sub(began),
+        );
+        self.forget(&touched);
+        self.forget_others();
+        answer
+    }
+}
+
+/// The guests that a write is about, a new one too.
+fn touched(call: &Call) -> BTreeSet<VmId> {
+    let named = ["newid", "vmid", "target-vmid"].into_iter().filter_map(|key| call.param(key));
+    let named = named.filter_map(|text| text.parse().ok().and_then(VmId::new));
+    guest_of(&call.path).into_iter().chain(named).collect()
+}
+
+/// How a reading in turn ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scanned {
+    /// Everything was read lately.
+    Nothing,
+    /// One was read, and is as it was.
+    Same,
+    /// One was read, and is not.
+    Moved(Option<VmId>),
+}
+
+/// The cluster as a look sees it.
+pub struct Look(pub Arc<Cache>);
+
+impl Api for Look {
+    fn get<'a>(&'a self, query: &'a Query) -> BoxFuture<'a, Result<Value, PveError>> {
+        Box::pin(async move {
+            match self.0.remembered(query) {
+                Some(value) => Ok(value),
+                None => self.0.fresh(query).await,
+            }
+        })
+    }
+
+    fn send<'a>(&'a self, call: &'a Call) -> BoxFuture<'a, Result<Value, PveError>> {
+        let refusal =
+            PveError::Unsent { request: call.to_string(), cause: "a look sends nothing".to_owned(), hint: None };
+        Box::pin(async move { Err(refusal) })
+    }
+}
+
+/// The cluster as a run sees it: its own guests, and everything that is no guest's, afresh.
+pub struct Run {
+    cache: Arc<Cache>,
+    fresh: Mutex<BTreeSet<VmId>>,
+}
+
+impl Run {
+    /// A run that is about these guests.
+    pub fn new(cache: Arc<Cache>, guests: BTreeSet<VmId>) -> Run {
+        cache.forget(&guests);
+        Run { cache, fresh: Mutex::new(guests) }
+    }
+
+    fn about(&self) -> MutexGuard<'_, BTreeSet<VmId>> {
+        self.fresh.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The guests that it was about, those too that it made.
+    pub fn guests(&self) -> BTreeSet<VmId> {
+        self.about().clone()
+    }
+}
+
+impl Api for Run {
+    fn get<'a>(&'a self, query: &'a Query) -> BoxFuture<'a, Result<Value, PveError>> {
+        Box::pin(async move {
+            let strange = guest_of(&query.path).is_some_and(|guest| !self.about().contains(&guest));
+            match strange.then(|| self.cache.remembered(query)).flatten() {
+                Some(value) => Ok(value),
+                None => self.cache.fresh(query).await,
+            }
+        })
+    }
+
+    fn send<'a>(&'a self, call: &'a Call) -> BoxFuture<'a, Result<Value, PveError>> {
+        Box::pin(async move {
+            self.about().extend(touched(call));
+            self.cache.send(call).await
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon::meter::NoMeter;
+    use crate::pve::request::Method;
+    use crate::sim::Sim;
+    use crate::sim::baseline::Baseline;
+    use serde_json::json;
+    use std::sync::atomic::AtomicUsize;
+
+    #[derive(Default)]
+    struct Counting {
+        reads: AtomicUsize,
+        cores: AtomicUsize,
+    }
+
+    impl Api for Counting {
+        fn get<'a>(&'a self, _: &'a Query) -> BoxFuture<'a, Result<Value, PveError>> {
+            self.reads.fetch_add(1, Ordering::Relaxed);
+            let cores = self.cores.load(Ordering::Relaxed);
+            Box::pin(async move { Ok(json!({"cores": cores})) })
+        }
+
+        fn send<'a>(&'a self, _: &'a Call) -> BoxFuture<'a, Result<Value, PveError>> {
+            self.cores.fetch_add(1, Ordering::Relaxed);
+            Box::pin(async { Ok(Value::Null) })
+        }
+    }
+
+    fn setup() -> (Arc<Counting>, Arc<Cache>, Sim) {
+        let (api, sim) = (Arc::new(Counting::default()), Sim::new(Baseline::Homelab));
+        let cache =
+            Arc::new(Cache::new("c", Arc::clone(&api) as Arc<dyn Api>, Arc::new(sim.clock()), Arc::new(NoMeter)));
+        (api, cache, sim)
+    }
+
+    fn config(guest: u32) -> Query {
+        Query::new(format!("/nodes/a/qemu/{guest}/config"))
+    }
+
+    #[tokio::test]
+    async fn a_look_asks_once_and_a_run_asks_for_its_own() {
+        let (api, cache, _) = setup();
+        let look = Look(Arc::clone(&cache));
+        for _ in 0..3 {
+            look.get(&config(100)).await.expect("an answer");
+            look.get(&config(101)).await.expect("an answer");
+        }
+        assert_eq!(api.reads.load(Ordering::Relaxed), 2);
+        let run = Run::new(Arc::clone(&cache), [VmId::new(100).expect("a VMID")].into());
+        run.get(&config(100)).await.expect("an answer");
+        run.get(&config(100)).await.expect("an answer");
+        run.get(&config(101)).await.expect("an answer");
+        assert_eq!(api.reads.load(Ordering::Relaxed), 4, "its own guest each time, the other from memory");
+        let call = Call::new(Method::Post, "/nodes/a/qemu/100/clone").with("newid", 200);
+        run.send(&call).await.expect("an answer");
+        run.get(&config(200)).await.expect("an answer");
+        run.get(&config(200)).await.expect("an answer");
+        assert_eq!(api.reads.load(Ordering::Relaxed), 6, "what it makes is its own");
+        assert_eq!(
+            look.get(&config(100)).await.expect("an answer")["cores"],
+            1,
+            "what was sent for is not from memory"
+        );
+        assert_eq!(cache.ours(VmId::new(200).expect("a VMID")).len(), 1);
+    }
+
+    #[tokio::test]
+    async fn what_is_old_is_read_in_turn_and_tells_when_it_moved() {
+        let (api, cache, sim) = setup();
+        let look = Look(Arc::clone(&cache));
+        look.get(&config(100)).await.expect("an answer");
+        look.get(&Query::new("/nodes/a/qemu/100/status/current")).await.expect("an answer");
+        assert_eq!(cache.scan(60_000).await, Scanned::Nothing);
+        sim.advance(std::time::Duration::from_secs(61));
+        assert_eq!(cache.scan(60_000).await, Scanned::Same);
+        assert_eq!(cache.scan(60_000).await, Scanned::Nothing, "measurements are not scanned");
+        api.cores.store(7, Ordering::Relaxed);
+        sim.advance(std::time::Duration::from_secs(61));
+        assert_eq!(cache.scan(60_000).await, Scanned::Moved(VmId::new(100)));
+        assert_eq!(look.get(&config(100)).await.expect("an answer")["cores"], 7);
+        sim.advance(std::time::Duration::from_millis(UNUSED_MS));
+        assert_eq!(cache.scan(60_000).await, Scanned::Nothing);
+        assert!(cache.is_empty(), "what nobody asks for is forgotten");
+    }
+
+    #[tokio::test]
+    async fn a_closed_door_sends_nothing_and_a_look_never_does() {
+        let (api, cache, _) = setup();
+        let call = Call::new(Method::Post, "/nodes/a/qemu/100/status/start");
+        assert!(Look(Arc::clone(&cache)).send(&call).await.is_err());
+        cache.close();
+        let run = Run::new(cache, BTreeSet::new());
+        assert!(matches!(run.send(&call).await, Err(PveError::Unsent { .. })));
+        assert_eq!(api.cores.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn guests_of_paths() {
+        for (path, guest) in [
+            ("/nodes/a/qemu/100/config", Some(100)),
+            ("/nodes/a/lxc/101", Some(101)),
+            ("/nodes/a/qemu", None),
+            ("/nodes/a/storage/local/content", None),
+            ("/cluster/resources", None),
+        ] {
+            assert_eq!(guest_of(path), guest.and_then(VmId::new), "{path}");
+        }
+    }
+}

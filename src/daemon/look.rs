@@ -1,0 +1,196 @@
+//! What a look at the cluster means for a source: what is told of each object, what is to be run, what waits for a person.
+//! Pure: a plan and what was known before go in, a verdict comes out.
+
+use crate::base::condition::{ConditionType, Truth};
+use crate::base::id::VmId;
+use crate::daemon::record::{ConditionRecord, Mode, ObjectRecord};
+use crate::plan::assemble::Plan;
+use crate::plan::desired::DesiredSet;
+use crate::plan::gate::{Consent, DataLoss, Refusal, gate};
+use crate::report::status::conditions;
+use crate::resource::reference::{Identity, ResourceRef};
+use crate::resource::step::{Action, Delta};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The annotation by which a manifest asks for less than its source may do.
+pub const MODE: &str = "pvectl/mode";
+
+/// What is to be done about the objects of a source.
+#[derive(Debug, Default)]
+pub struct Verdict {
+    /// Those that differ and may be set right now.
+    pub run: BTreeSet<ResourceRef>,
+    /// Those that differ and wait for a person.
+    pub ask: BTreeSet<ResourceRef>,
+    /// Those that are as they should be, or are left alone.
+    pub quiet: BTreeSet<ResourceRef>,
+    /// Those that cannot be as they are written, with why.
+    pub refused: BTreeMap<ResourceRef, String>,
+    /// More would be deleted than the limit allows: how many, and the limit. None of them is.
+    pub held: Option<(usize, usize)>,
+}
+
+/// What may be done to an object: what its source may, or less if its manifest says so.
+pub fn mode(source: Mode, desired: &DesiredSet, resource: &ResourceRef) -> Mode {
+    let said = desired.resources.get(resource).and_then(|want| want.annotations.get(MODE));
+    let asked = match said.map(String::as_str) {
+        Some("Observe") => Mode::Observe,
+        Some("Propose") => Mode::Propose,
+        Some(_) | None => Mode::Enforce,
+    };
+    source.min(asked)
+}
+
+/// Weighs a plan of everything that a source declares.
+pub fn weigh(plan: &Plan, desired: &DesiredSet, source: Mode, consent: &Consent) -> Verdict {
+    let mut verdict = Verdict::default();
+    let mut losing = BTreeSet::new();
+    for refusal in gate(plan, consent) {
+        match refusal {
+            Refusal::Problem(resource, problem) => {
+                let text = verdict.refused.entry(resource).or_default();
+                *text = if text.is_empty() { problem.message } else { format!("{text}; {}", problem.message) };
+            }
+            Refusal::DataLoss(resource, _) => drop(losing.insert(resource)),
+            Refusal::TooManyDeletes { deletes, limit } => verdict.held = Some((deletes, limit)),
+        }
+    }
+    for delta in &plan.deltas {
+        let resource = &delta.resource;
+        let held = verdict.held.is_some() && delta.action == Action::Delete;
+        if verdict.refused.contains_key(resource) || held {
+            continue;
+        }
+        if delta.steps.is_empty() {
+            verdict.quiet.insert(resource.clone());
+            continue;
+        }
+        match mode(source, desired, resource) {
+            Mode::Observe => verdict.quiet.insert(resource.clone()),
+            Mode::Propose => verdict.ask.insert(resource.clone()),
+            Mode::Enforce if losing.contains(resource) => verdict.ask.insert(resource.clone()),
+            Mode::Enforce => verdict.run.insert(resource.clone()),
+        };
+    }
+    verdict
+}
+
+/// What stands against a plan, by object.
+pub fn words(refusals: &[Refusal]) -> BTreeMap<ResourceRef, String> {
+    let mut all: BTreeMap<ResourceRef, String> = BTreeMap::new();
+    for refusal in refusals {
+        let (resource, text) = match refusal {
+            Refusal::Problem(resource, problem) => (resource, problem.message.clone()),
+            Refusal::DataLoss(resource, step) => (resource, format!("`{step}` destroys data and was not agreed to")),
+            Refusal::TooManyDeletes { .. } => continue,
+        };
+        let old = all.entry(resource.clone()).or_default();
+        *old = if old.is_empty() { text } else { format!("{old}; {text}") };
+    }
+    all
+}
+
+/// What a person agreed to by approving these objects, or nobody had to.
+pub fn consent(allow_data_loss: bool, max_deletes: Option<usize>, approved: Option<&BTreeSet<ResourceRef>>) -> Consent {
+    let data_loss = match (allow_data_loss, approved) {
+        (_, Some(objects)) => DataLoss::Of(objects.clone()),
+        (true, None) => DataLoss::Any,
+        (false, None) => DataLoss::Refused,
+    };
+    // Whoever approves a plan has seen how much goes.
+    let max_deletes = approved.map_or(max_deletes, |objects| Some(objects.len()));
+    Consent { data_loss, max_deletes }
+}
+
+/// The guests of a plan, those too that its steps are about.
+pub fn guests<'a>(deltas: impl IntoIterator<Item = &'a Delta>) -> BTreeSet<VmId> {
+    let mut all = BTreeSet::new();
+    for delta in deltas {
+        if let Some(Identity::Guest { vmid, .. }) = &delta.identity {
+            all.insert(*vmid);
+        }
+        all.extend(delta.steps.iter().filter_map(|step| crate::daemon::cache::guest_of(&step.call.path)));
+    }
+    all
+}
+
+/// An object as it was just seen. `before` keeps the times of what did not change, and its last error while it differs.
+pub fn record(
+    source: &str,
+    revision: &str,
+    mode: Mode,
+    delta: &Delta,
+    before: Option<&ObjectRecord>,
+    now_ms: u64,
+) -> ObjectRecord {
+    let mut claims: Vec<ConditionRecord> = conditions(delta).into_iter().map(|c| claim(&c, before, now_ms)).collect();
+    let error = before.and_then(|b| b.error.clone()).filter(|_| delta.is_open());
+    if let Some(error) = &error
+        && !claims.iter().any(|c| c.condition == "Degraded")
+    {
+        claims.push(transition(
+            ConditionRecord {
+                condition: "Degraded".into(),
+                status: "True".into(),
+                reason: "ApplyFailed".into(),
+                message: error.clone(),
+                last_transition_ms: now_ms,
+            },
+            before,
+        ));
+    }
+    ObjectRecord {
+        source: source.to_owned(),
+        kind: delta.resource.kind.clone(),
+        name: delta.resource.name.clone(),
+        identity: delta.identity.as_ref().map(ToString::to_string),
+        mode,
+        action: delta.action.as_str().to_owned(),
+        fields: crate::daemon::drift::fields(delta),
+        conditions: claims,
+        revision: revision.to_owned(),
+        seen_ms: now_ms,
+        failures: before.map_or(0, |b| b.failures),
+        next_ms: before.and_then(|b| b.next_ms),
+        error,
+    }
+}
+
+fn claim(condition: &crate::base::condition::Condition, before: Option<&ObjectRecord>, now_ms: u64) -> ConditionRecord {
+    let word = match condition.condition {
+        ConditionType::Ready => "Ready",
+        ConditionType::Synced => "Synced",
+        ConditionType::Drifted => "Drifted",
+        ConditionType::RebootRequired => "RebootRequired",
+        ConditionType::Locked => "Locked",
+        ConditionType::Paused => "Paused",
+        ConditionType::Degraded => "Degraded",
+    };
+    let status = match condition.status {
+        Truth::True => "True",
+        Truth::False => "False",
+        Truth::Unknown => "Unknown",
+    };
+    let new = ConditionRecord {
+        condition: word.into(),
+        status: status.into(),
+        reason: condition.reason.clone(),
+        message: condition.message.clone(),
+        last_transition_ms: now_ms,
+    };
+    transition(new, before)
+}
+
+/// A claim whose status is as before keeps the time of its last change.
+fn transition(mut new: ConditionRecord, before: Option<&ObjectRecord>) -> ConditionRecord {
+    let old = before.and_then(|b| b.conditions.iter().find(|c| c.condition == new.condition));
+    if let Some(old) = old.filter(|old| old.status == new.status) {
+        new.last_transition_ms = old.last_transition_ms;
+    }
+    new
+}
+
+/// Whether an object is Ready.
+pub fn is_ready(object: &ObjectRecord) -> bool {
+    object.conditions.iter().any(|c| c.condition == "Ready" && c.status == "True")
+}

@@ -1,0 +1,54 @@
+//! What the daemon tells of numbers and moments, without knowing who counts, keeps or passes them on.
+
+use crate::daemon::record::{DriftRecord, EventRecord, Healer, RunRecord, State};
+use crate::pve::error::PveError;
+
+/// Somebody who counts.
+pub trait Meter: Send + Sync {
+    /// A request to a cluster ended: its method, its failure if it failed, and how long it took.
+    fn request(&self, cluster: &str, method: &str, error: Option<&PveError>, took_ms: u64);
+    /// A task of a cluster ended.
+    fn task(&self, cluster: &str, worker: &str, well: bool, seconds: u64);
+    /// A run of a source ended: `success`, `open` or `error`.
+    fn run(&self, source: &str, result: &str, took_ms: u64);
+    /// An object waited that long for its run.
+    fn waited(&self, waited_ms: u64);
+    /// The queue as it is: what waits, and what came and was retried ever.
+    fn queue(&self, depth: usize, added: u64, retried: u64);
+    /// Drift was seen, or set right.
+    fn drift(&self, source: &str, healed: Option<Healer>);
+}
+
+/// Nobody counts.
+pub struct NoMeter;
+
+impl Meter for NoMeter {
+    fn request(&self, _cluster: &str, _method: &str, _error: Option<&PveError>, _took_ms: u64) {}
+    fn task(&self, _cluster: &str, _worker: &str, _well: bool, _seconds: u64) {}
+    fn run(&self, _source: &str, _result: &str, _took_ms: u64) {}
+    fn waited(&self, _waited_ms: u64) {}
+    fn queue(&self, _depth: usize, _added: u64, _retried: u64) {}
+    fn drift(&self, _source: &str, _healed: Option<Healer>) {}
+}
+
+/// Somebody who is told what happens: the history, whoever is notified, the supervisor. None of these may block.
+pub trait Ear: Send + Sync {
+    /// A moment, with the drift that it is about.
+    fn event(&self, event: &EventRecord, drift: Option<&DriftRecord>);
+    /// A spell of drift began, grew or ended.
+    fn drift(&self, spell: &DriftRecord);
+    /// A run ended.
+    fn run(&self, run: &RunRecord);
+    /// The loop has turned; everything is as this says.
+    fn turned(&self, state: &State);
+}
+
+/// Nobody listens.
+pub struct NoEar;
+
+impl Ear for NoEar {
+    fn event(&self, _event: &EventRecord, _drift: Option<&DriftRecord>) {}
+    fn drift(&self, _spell: &DriftRecord) {}
+    fn run(&self, _run: &RunRecord) {}
+    fn turned(&self, _state: &State) {}
+}

@@ -1,0 +1,272 @@
+//! What the loop sets going and waits for: polls, readings in turn, looks and runs. Each is one future that ends with a
+//! [`Moment`]; a panic in one of them ends that one only.
+
+use crate::base::clock::Clock;
+use crate::base::id::VmId;
+use crate::base::resolver::Resolver;
+use crate::daemon::cache::{Cache, Look, Run, Scanned};
+use crate::daemon::queue::Batch;
+use crate::daemon::shared::Shared;
+use crate::daemon::signs;
+use crate::daemon::source::{Broken, Reading, Source};
+use crate::engine::reconcile::{Cluster, Halt, Report, preview, reconcile};
+use crate::kinds::list::KINDS;
+use crate::plan::assemble::{Plan, Settings};
+use crate::plan::gate::Consent;
+use crate::pve::error::PveError;
+use crate::report::event::{Event, Watch};
+use crate::resource::reference::ResourceRef;
+use futures::future::BoxFuture;
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// The longest wait between two polls of a cluster that does not answer.
+const POLL_MAX: Duration = Duration::from_secs(30);
+/// How long a reading in turn goes on before it tells what it found.
+const SCAN_TICK: Duration = Duration::from_millis(500);
+
+/// One cluster.
+pub struct Place {
+    /// Its name, for people: a context's, or `sim`.
+    pub name: String,
+    /// What is known of it, and the door to it.
+    pub cache: Arc<Cache>,
+    /// DNS.
+    pub names: Arc<dyn Resolver>,
+    /// We speak with a ticket of root@pam.
+    pub root_ticket: bool,
+}
+
+/// Something has ended.
+pub enum Moment {
+    /// A source was read.
+    Read {
+        /// Which line.
+        line: usize,
+        /// The source, to be asked again.
+        tap: Tap,
+        /// What it holds.
+        read: Result<Reading, Broken>,
+    },
+    /// A cluster was polled.
+    Polled {
+        /// Which.
+        place: usize,
+        /// Answers to [`signs::queries`].
+        answers: Vec<Result<Value, PveError>>,
+    },
+    /// Some guests were read in turn.
+    Scanned {
+        /// Of which cluster.
+        place: usize,
+        /// Those that are not as they were.
+        moved: BTreeSet<VmId>,
+    },
+    /// Everything of a source was compared.
+    Looked {
+        /// Which line.
+        line: usize,
+        /// When it began.
+        began_ms: u64,
+        /// With which manifests.
+        reading: Arc<Reading>,
+        /// The plan of everything.
+        plan: Result<Plan, String>,
+    },
+    /// A run has ended.
+    Ran(Box<Ran>),
+}
+
+/// A run that has ended.
+pub struct Ran {
+    /// Its id.
+    pub id: String,
+    /// Which line.
+    pub line: usize,
+    /// What it was for.
+    pub batch: Batch,
+    /// The proposal that it carried out.
+    pub proposal: Option<String>,
+    /// The guests that it was about.
+    pub guests: BTreeSet<VmId>,
+    /// When it began.
+    pub began_ms: u64,
+    /// How it ended; the text tells of a bug.
+    pub ended: Result<Result<Report, Halt>, String>,
+}
+
+/// A future that ends with a moment.
+pub type Work = BoxFuture<'static, Moment>;
+
+/// Why a source is read although it saw nothing itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Poke {
+    /// Somebody asks.
+    Asked,
+    /// A repository was pushed to: its addresses and the branch.
+    Pushed(Vec<String>, String),
+}
+
+/// A source, and what it is poked by.
+pub struct Tap {
+    /// The source.
+    pub source: Box<dyn Source>,
+    /// The pokes.
+    pub pokes: mpsc::Receiver<Poke>,
+}
+
+/// Waits until a source may have moved, and reads it; at once if `now`.
+pub fn read(line: usize, mut tap: Tap, now: bool) -> Work {
+    Box::pin(async move {
+        while !now {
+            let Tap { source, pokes } = &mut tap;
+            let poke = tokio::select! {
+                () = source.changed() => break,
+                poke = pokes.recv() => poke,
+            };
+            match poke {
+                Some(Poke::Pushed(urls, branch)) if !tap.source.follows(&urls, &branch) => {}
+                Some(Poke::Pushed(..) | Poke::Asked) => break,
+                // The loop is gone.
+                None => futures::future::pending().await,
+            }
+        }
+        let read = tap.source.read().await;
+        Moment::Read { line, tap, read }
+    })
+}
+
+/// Asks a cluster for signs of change, a little later; later still when it did not answer before.
+pub fn poll(place: usize, cache: Arc<Cache>, clock: Arc<dyn Clock>, every: Duration, failures: u32) -> Work {
+    Box::pin(async move {
+        clock.sleep(every.saturating_mul(1 << failures.min(5)).min(POLL_MAX.max(every))).await;
+        let queries = signs::queries();
+        let answers = futures::future::join_all(queries.iter().map(|query| cache.fresh(query))).await;
+        Moment::Polled { place, answers }
+    })
+}
+
+/// Reads guests in turn, at most so many a second, until one has moved or it is time to tell.
+pub fn scan(place: usize, cache: Arc<Cache>, clock: Arc<dyn Clock>, per_second: u32, scan: Duration) -> Work {
+    Box::pin(async move {
+        let mut moved = BTreeSet::new();
+        let (mut spent, pause) = (Duration::ZERO, Duration::from_secs(1) / per_second.max(1));
+        while spent < SCAN_TICK {
+            clock.sleep(pause).await;
+            spent += pause;
+            match cache.scan(u64::try_from(scan.as_millis()).unwrap_or(u64::MAX)).await {
+                Scanned::Nothing => {
+                    clock.sleep(SCAN_TICK.saturating_sub(spent)).await;
+                    break;
+                }
+                Scanned::Same => {}
+                Scanned::Moved(guest) => moved.extend(guest),
+            }
+        }
+        Moment::Scanned { place, moved }
+    })
+}
+
+/// Compares everything that a source declares.
+pub fn look(line: usize, reading: Arc<Reading>, place: &Place, clock: Arc<dyn Clock>, settings: Settings) -> Work {
+    let (cache, names) = (Arc::clone(&place.cache), Arc::clone(&place.names));
+    let began_ms = clock.now_ms();
+    let of = Arc::clone(&reading);
+    let task = tokio::spawn(async move {
+        let api = Look(cache);
+        let cluster = Cluster { api: &api, clock: &*clock, kinds: &KINDS, names: &*names };
+        preview(&cluster, &of.desired, &settings).await
+    });
+    Box::pin(async move {
+        let plan = match task.await {
+            Ok(plan) => plan.map_err(|error| error.to_string()),
+            Err(bug) => Err(format!("a bug of pvectl: {bug}")),
+        };
+        Moment::Looked { line, began_ms, reading, plan }
+    })
+}
+
+/// What a run needs besides its manifests.
+pub struct Errand {
+    /// Its id.
+    pub id: String,
+    /// Which line.
+    pub line: usize,
+    /// What it is for.
+    pub batch: Batch,
+    /// The proposal that it carries out: id, and the test that a plan is the very same.
+    pub proposal: Option<String>,
+    /// The source's name and revision, to make a proposal again.
+    pub revision: String,
+    /// The guests that it is about.
+    pub guests: BTreeSet<VmId>,
+    /// How to plan.
+    pub settings: Settings,
+    /// What may be destroyed.
+    pub consent: Consent,
+}
+
+/// Makes some objects of a source as they should be.
+pub fn run(errand: Errand, reading: Arc<Reading>, place: &Place, clock: Arc<dyn Clock>, shared: Shared) -> Work {
+    let Errand { id, line, batch, proposal, revision, guests, settings, consent } = errand;
+    let names = Arc::clone(&place.names);
+    let api = Arc::new(Run::new(Arc::clone(&place.cache), guests));
+    let began_ms = clock.now_ms();
+    let source = batch.source.clone();
+    let (door, wanted, run) = (Arc::clone(&api), proposal.clone(), id.clone());
+    let task = tokio::spawn(async move {
+        let cluster = Cluster { api: &*door, clock: &*clock, kinds: &KINDS, names: &*names };
+        let watch = Doing { shared: &shared, run: &run };
+        let agree = |plan: &Plan| {
+            let same = |id: &String| crate::daemon::proposal::propose(&source, &revision, plan, 0, 0).id == *id;
+            wanted.as_ref().is_none_or(same)
+        };
+        reconcile(&cluster, &reading.desired, &settings, consent, &watch, &agree).await
+    });
+    Box::pin(async move {
+        let ended = task.await.map_err(|bug| format!("a bug of pvectl: {bug}"));
+        Moment::Ran(Box::new(Ran { id, line, batch, proposal, guests: api.guests(), began_ms, ended }))
+    })
+}
+
+/// Shows what a run is doing.
+struct Doing<'a> {
+    shared: &'a Shared,
+    run: &'a str,
+}
+
+impl Doing<'_> {
+    fn set(&self, resource: &ResourceRef, doing: Option<String>, done: usize) {
+        let mut state = self.shared.write();
+        let Some(run) = state.running.get_mut(self.run) else { return };
+        run.steps += done;
+        match doing {
+            Some(text) => drop(run.doing.insert(resource.to_string(), text)),
+            None => drop(run.doing.remove(&resource.to_string())),
+        }
+    }
+}
+
+impl Watch for Doing<'_> {
+    fn event(&self, event: Event<'_>) {
+        match event {
+            Event::RoundStarted { .. } => {}
+            Event::StepStarted { resource, step, .. } => {
+                tracing::info!(run = self.run, "{resource}: {}", step.title);
+                self.set(resource, Some(step.title.clone()), 0);
+            }
+            Event::Progress { resource, step, percent } => {
+                self.set(resource, Some(format!("{} ({percent} %)", step.title)), 0);
+            }
+            Event::StepEnded { resource, step, outcome, took_ms } => {
+                let well =
+                    matches!(outcome, crate::report::event::Outcome::Done | crate::report::event::Outcome::Warned(_));
+                tracing::debug!(run = self.run, "{resource}: {} ended after {took_ms} ms: {outcome:?}", step.title);
+                self.set(resource, None, usize::from(well));
+            }
+        }
+    }
+}
