@@ -2,6 +2,7 @@
 //! state is read off it when somebody asks. A label is a name of the configuration, a kind or a word of PVE's, and each has a
 //! bound: what comes after that many is `other`, so that nothing outside can make the series grow without end.
 
+pub mod count;
 pub mod machine;
 pub mod table;
 
@@ -224,15 +225,9 @@ impl Metrics {
         vec![self.value(label, value)]
     }
 
-    /// A run began.
-    pub fn run_began(&self, source: &str) {
-        self.reconcile_active.get_or_create(&self.of("source", source)).inc();
-    }
-
-    /// A run that began has ended.
+    /// A run ended.
     pub fn run_ended(&self, source: &str, result: RunResult, took: Duration) {
         let source = self.of("source", source);
-        self.reconcile_active.get_or_create(&source).dec();
         self.reconcile_time.get_or_create(&source).observe(took.as_secs_f64());
         let errors = self.reconcile_errors.get_or_create(&source);
         if result == RunResult::Error {
@@ -249,11 +244,13 @@ impl Metrics {
         self.depth.get_or_create(&self.of("cluster", cluster)).set(depth as f64);
     }
 
-    /// So many objects came into the queue, and so many of them again after a failure.
-    pub fn queue_added(&self, cluster: &str, added: u64, retries: u64) {
+    /// So many objects came into the queue ever, and so many of them again after a failure.
+    pub fn queue_totals(&self, cluster: &str, added: u64, retried: u64) {
         let cluster = self.of("cluster", cluster);
-        self.adds.get_or_create(&cluster).inc_by(added);
-        self.retries.get_or_create(&cluster).inc_by(retries);
+        for (family, total) in [(&self.adds, added), (&self.retries, retried)] {
+            let counter = family.get_or_create(&cluster);
+            counter.inc_by(total.saturating_sub(counter.get()));
+        }
     }
 
     /// An object came out of the queue for a run.
@@ -327,7 +324,7 @@ impl Metrics {
         for family in [&self.objects, &self.ready, &self.drifted, &self.source_ready, &self.source_suspended] {
             family.clear();
         }
-        for family in [&self.source_read, &self.proposals] {
+        for family in [&self.source_read, &self.proposals, &self.reconcile_active] {
             family.clear();
         }
         for source in state.sources.values() {
@@ -336,6 +333,10 @@ impl Metrics {
             self.source_suspended.get_or_create(&labels).set(yes(source.suspended.is_some()));
             self.source_read.get_or_create(&labels).set(seconds(source.read_ms));
             self.proposals.get_or_create(&labels).set(0.0);
+            self.reconcile_active.get_or_create(&labels).set(0.0);
+        }
+        for run in state.running.values() {
+            self.reconcile_active.get_or_create(&self.of("source", &run.source)).inc();
         }
         for proposal in state.proposals.values().filter(|p| p.waits()) {
             self.proposals.get_or_create(&self.of("source", &proposal.source)).inc();

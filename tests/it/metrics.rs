@@ -1,9 +1,11 @@
 //! The metrics: the exposition format, the bounds of labels, and that documentation, dashboard and alerts name what is there.
 
 use crate::site;
+use pvectl::daemon::meter::Meter;
 use pvectl::daemon::metrics::table::{Described, METRICS};
 use pvectl::daemon::metrics::{Metrics, RunResult, Told, VALUES_MAX};
 use pvectl::daemon::record::{DriftRecord, Healer, SourceRecord, State, Verdict};
+use pvectl::pve::error::PveError;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
@@ -12,10 +14,9 @@ use std::time::Duration;
 fn busy() -> (Metrics, State) {
     let metrics = Metrics::new();
     let second = Duration::from_secs(1);
-    metrics.run_began("homelab");
     metrics.run_ended("homelab", RunResult::Error, second);
     metrics.queue_depth("home", 3);
-    metrics.queue_added("home", 4, 1);
+    metrics.queue_totals("home", 4, 1);
     metrics.queue_waited("home", second);
     metrics.queue_worked("home", second);
     metrics.request("home", "GET", Some(200), second);
@@ -99,7 +100,7 @@ fn the_state_is_read_when_it_is_asked_for() {
         "pvectl_source_ready{source=\"lab\"} 0.0",
         "pvectl_source_suspended{source=\"lab\"} 1.0",
         "pvectl_proposals_waiting{source=\"lab\"} 1.0",
-        "pvectl_reconcile_active{source=\"homelab\"} 0.0",
+        "pvectl_reconcile_active{source=\"homelab\"} 1.0",
         "pvectl_pve_requests_total{cluster=\"home\",method=\"POST\",status=\"none\"} 1",
     ] {
         assert!(text.lines().any(|l| l == line), "{line}\n{text}");
@@ -112,6 +113,48 @@ fn the_state_is_read_when_it_is_asked_for() {
         !text.contains("pvectl_source_ready{source=\"lab\"}") && !text.contains("proposals_waiting{source=\"lab\"}")
     );
     assert!(text.contains("pvectl_drifted_objects{source=\"homelab\",kind=\"VirtualMachine\"} 0.0"), "{text}");
+}
+
+#[test]
+fn what_the_loop_tells_is_counted() {
+    let metrics = Metrics::new();
+    let loops: &dyn Meter = &metrics;
+    let refused = PveError::Refused {
+        request: "PUT /x".into(),
+        status: 403,
+        reason: "Permission check failed".into(),
+        errors: BTreeMap::new(),
+    };
+    loops.request("home", "GET", None, 20);
+    loops.request("home", "PUT", Some(&refused), 20);
+    loops.request("home", "BREW", Some(&PveError::Lost { request: "x".into(), cause: "y".into() }), 20);
+    loops.task("home", "qmclone", false, 4);
+    for result in ["success", "open", "error"] {
+        loops.run("homelab", result, 1500);
+    }
+    loops.waited(250);
+    // Totals, told again and again.
+    loops.queue(3, 10, 2);
+    loops.queue(1, 12, 2);
+    loops.drift("homelab", None);
+    loops.drift("homelab", Some(Healer::Pvectl));
+    let text = metrics.render(&State::default());
+    for line in [
+        "pvectl_pve_requests_total{cluster=\"home\",method=\"GET\",status=\"200\"} 1",
+        "pvectl_pve_requests_total{cluster=\"home\",method=\"PUT\",status=\"403\"} 1",
+        "pvectl_pve_requests_total{cluster=\"home\",method=\"other\",status=\"none\"} 1",
+        "pvectl_pve_task_duration_seconds_sum{cluster=\"home\",type=\"qmclone\",result=\"error\"} 4.0",
+        "pvectl_reconcile_total{source=\"homelab\",result=\"requeue\"} 1",
+        "pvectl_reconcile_errors_total{source=\"homelab\"} 1",
+        "pvectl_reconcile_time_seconds_count{source=\"homelab\"} 3",
+        "pvectl_workqueue_queue_duration_seconds_sum{cluster=\"all\"} 0.25",
+        "pvectl_workqueue_depth{cluster=\"all\"} 1.0",
+        "pvectl_workqueue_adds_total{cluster=\"all\"} 12",
+        "pvectl_workqueue_retries_total{cluster=\"all\"} 2",
+        "pvectl_drift_healed_total{source=\"homelab\",by=\"pvectl\"} 1",
+    ] {
+        assert!(text.lines().any(|l| l == line), "{line}\n{text}");
+    }
 }
 
 #[test]

@@ -20,7 +20,7 @@ pub const METRICS: &[Described] = &[
     told("pvectl_reconcile_errors_total", "counter", "source", "Runs in which something failed"),
     told("pvectl_reconcile_time_seconds", "histogram", "source", "How long runs took"),
     told("pvectl_reconcile_active", "gauge", "source", "Runs in progress"),
-    told("pvectl_workqueue_depth", "gauge", "cluster", "Objects that wait for a run"),
+    told("pvectl_workqueue_depth", "gauge", "cluster", "Objects that wait for a run; cluster all: one queue serves all of them"),
     told("pvectl_workqueue_adds_total", "counter", "cluster", "Objects that came into the queue"),
     told("pvectl_workqueue_queue_duration_seconds", "histogram", "cluster", "How long objects waited in the queue"),
     told("pvectl_workqueue_work_duration_seconds", "histogram", "cluster", "How long objects were in a run"),
