@@ -12,7 +12,7 @@ use crate::cli::run::{Ended, Failure, print};
 use crate::cli::session::WallClock;
 use crate::daemon::http::words::{ago, short, span, utc};
 use crate::daemon::record::{
-    DriftRecord, EventRecord, FieldRecord, ObjectRecord, ProposalRecord, RunRecord, SourceRecord,
+    ConditionRecord, DriftRecord, EventRecord, FieldRecord, ObjectRecord, ProposalRecord, RunRecord, SourceRecord,
 };
 use crate::report::text::visible;
 use comfy_table::{ContentArrangement, Table, presets};
@@ -61,7 +61,12 @@ pub fn status(args: &Status) -> Ended {
         if let Some(why) = &source.suspended {
             print(&format!("\n{} is suspended: {}\n", source.name, visible(why)));
         }
-        for c in source.conditions.iter().filter(|c| c.condition == "Ready" && c.status != "True") {
+        let bad = |c: &&ConditionRecord| match c.condition.as_str() {
+            // What stands behind it has a condition of its own where this says nothing.
+            "Ready" => c.status != "True" && !c.message.is_empty(),
+            _ => c.status == "True",
+        };
+        for c in source.conditions.iter().filter(bad) {
             print(&format!("\n{}: {}: {}\n", source.name, visible(&c.reason), visible(&c.message)));
         }
         source.diagnostics.iter().for_each(|d| print(&format!("{}\n", lines(d))));

@@ -58,7 +58,8 @@ fn field(path: &str, from: Option<&str>, to: Option<&str>, cause: &str) -> Field
 }
 
 pub(crate) fn source(name: &str, ready: bool) -> SourceRecord {
-    let broken = condition("Ready", "False", "Degraded", "2 errors in the manifests; 3f2a91c04b7e stays in force");
+    let broken =
+        condition("Degraded", "True", "SourceBroken", "2 errors in the manifests; 3f2a91c04b7e stays in force");
     SourceRecord {
         name: name.into(),
         origin: "/srv/manifests/homelab".into(),
@@ -66,7 +67,11 @@ pub(crate) fn source(name: &str, ready: bool) -> SourceRecord {
         mode: Mode::Enforce,
         revision: "sha256:3f2a91c04b7e5566778899aabbccddeeff00112233445566778899aabbccddee".into(),
         subject: None,
-        conditions: vec![if ready { condition("Ready", "True", "InForce", "") } else { broken }],
+        conditions: if ready {
+            vec![condition("Ready", "True", "InForce", "")]
+        } else {
+            vec![condition("Ready", "False", "Degraded", ""), broken]
+        },
         diagnostics: if ready { Vec::new() } else { vec!["error[unknown-field]: unknown field `corse`".into()] },
         read_ms: NOW - MINUTE,
         seen_ms: NOW - 2_000,
