@@ -75,6 +75,15 @@ pub fn ordered(verb: &Verb) -> Option<Order<'_>> {
         | Verb::Sim(_)
         | Verb::Wait(_)
         | Verb::Network(_)
+        | Verb::Status(_)
+        | Verb::Proposals(_)
+        | Verb::Approve(_)
+        | Verb::Reject(_)
+        | Verb::Suspend(_)
+        | Verb::Resume(_)
+        | Verb::Reconcile(_)
+        | Verb::Events(_)
+        | Verb::History(_)
         | Verb::Completion(_)
         | Verb::Version(_) => None,
     }

@@ -2,8 +2,10 @@
 //! through clap.
 
 pub mod check;
+pub mod daemon;
 pub mod guests;
 pub mod network;
+pub mod sim;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -144,7 +146,7 @@ pub enum Verb {
     Auth(Auth),
     /// A Proxmox VE in a box
     #[command(subcommand)]
-    Sim(Sim),
+    Sim(sim::Sim),
     /// Wait until a condition of an object holds
     Wait(Wait),
     /// Start a guest
@@ -166,6 +168,24 @@ pub enum Verb {
     Restore(guests::Restore),
     /// What may pass a guest's network, and why
     Network(network::Network),
+    /// Show the sources of a daemon (`pvectl run`): what is in force, and what is wrong
+    Status(daemon::Status),
+    /// List the plans that wait in a daemon for a person, or show one
+    Proposals(daemon::Proposals),
+    /// Let a daemon carry out a plan that waits
+    Approve(daemon::Decide),
+    /// Tell a daemon not to carry out a plan that waits
+    Reject(daemon::Decide),
+    /// Make a daemon do nothing for a source until it is resumed
+    Suspend(daemon::Suspend),
+    /// Let a daemon go on with a source
+    Resume(daemon::Resume),
+    /// Make a daemon look at a source, or at one object of it, now
+    Reconcile(daemon::Reconcile),
+    /// Show what happened in a daemon
+    Events(daemon::Events),
+    /// Show what drifted in the past, and the runs of a daemon
+    History(daemon::Past),
     /// Print the completion script of a shell
     Completion(Completion),
     /// Print the version
@@ -409,6 +429,13 @@ pub struct Drift {
     /// Manifests.
     #[command(flatten)]
     pub sources: Sources,
+    /// Ask a daemon what it sees, instead of comparing manifests now [default URL: $PVECTL_DAEMON]
+    #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = "",
+          conflicts_with_all = ["files", "recursive", "selector", "set", "use_sim"])]
+    pub daemon: Option<String>,
+    /// Who we are to the daemon.
+    #[command(flatten)]
+    pub trust: daemon::Trust,
     /// How to write: table, wide, name, yaml, json, markdown, junit, jsonpath=PATHS or template=JINJA
     #[arg(short, long, value_name = "FORMAT", value_parser = output::parse_drift)]
     pub output: Option<DriftFormat>,
@@ -507,51 +534,6 @@ pub struct AuthCheck {
     /// Manifests: only what their kinds take; all kinds when left out.
     #[command(flatten)]
     pub sources: Sources,
-}
-
-/// `sim`.
-#[derive(Debug, Subcommand)]
-pub enum Sim {
-    /// Serve a simulated cluster over HTTPS; the first line on standard output is JSON with its address and tokens
-    Serve(SimServe),
-}
-
-/// `sim serve`.
-#[derive(Debug, Args)]
-pub struct SimServe {
-    /// Address and port; port 0: any free one
-    #[arg(long, default_value = "127.0.0.1:8006", value_name = "ADDRESS:PORT")]
-    pub listen: std::net::SocketAddr,
-    /// Keep the cluster in this file; without it all is forgotten at the end
-    #[arg(long, value_name = "FILE")]
-    pub state: Option<PathBuf>,
-    /// The cluster to begin with
-    #[arg(long, value_enum, default_value_t)]
-    pub baseline: Baseline,
-    /// How many nodes, with --baseline scale
-    #[arg(long, value_name = "N")]
-    pub nodes: Option<u32>,
-    /// How many guests, with --baseline scale
-    #[arg(long, value_name = "N")]
-    pub guests: Option<u32>,
-    /// How much faster than real time tasks run
-    #[arg(long, value_name = "FACTOR")]
-    pub speed: Option<f64>,
-    /// A fault to serve: WHAT@WHEN, such as drop-after@POST:/clone, slow=5000@3, 503@writes*; repeatable
-    #[arg(long, value_name = "FAULT", value_parser = fault::parse)]
-    pub fault: Vec<Fault>,
-}
-
-/// A cluster to begin with.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub enum Baseline {
-    /// Three nodes as in manifests/homelab.
-    #[default]
-    Homelab,
-    /// The cluster that the recorded calls were made on.
-    Recordings,
-    /// As many nodes and guests as asked for.
-    Scale,
 }
 
 /// `wait`.

@@ -1,6 +1,7 @@
 //! `diff` and `drift`: what differs, and whose doing it is.
 
 use crate::cli::args::{self, Global, Guards};
+use crate::cli::daemon;
 use crate::cli::ending::{all_seen, counted};
 use crate::cli::output::{self, DriftFormat, Format};
 use crate::cli::problems::problems;
@@ -34,6 +35,11 @@ pub fn diff(global: &Global, args: &args::Diff) -> Ended {
 
 /// `drift`.
 pub fn drift(global: &Global, args: &args::Drift) -> Ended {
+    if let Some(address) = &args.daemon {
+        let usual = || std::env::var("PVECTL_DAEMON").unwrap_or_default();
+        let address = if address.is_empty() { usual() } else { address.clone() };
+        return daemon::drift(&address, args);
+    }
     let tree = manifests::read(&args.sources)?;
     let session = job::open(global, &tree)?;
     let settings = job::settings(&tree, &Guards::default(), &session)?;

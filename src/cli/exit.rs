@@ -1,4 +1,5 @@
-//! Exit codes, a promise to scripts. `diff` follows kubectl; every other verb follows `apply`.
+//! Exit codes, a promise to scripts. `diff` follows kubectl; every other verb follows `apply`. A daemon that does not answer, or
+//! knows no such thing, is a failure (1; for `drift --daemon` 3); a wrong token is a usage error; what it refuses is 3.
 //!
 //! | code | `diff`, `drift`         | `check`                  | `apply`, `delete` and the rest       |
 //! |------|-------------------------|--------------------------|--------------------------------------|

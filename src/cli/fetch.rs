@@ -54,7 +54,7 @@ async fn body(url: &Url) -> Result<Vec<u8>, String> {
 }
 
 /// An error with its causes: reqwest's own words are only the first of them.
-fn whole(error: &dyn std::error::Error) -> String {
+pub fn whole(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(next) = cause {

@@ -5,7 +5,7 @@ use crate::cli::args::{Cli, Color, Global, LogFormat, Verb};
 use crate::cli::network;
 use crate::cli::session::Unusable;
 use crate::cli::{
-    actions, adopt, apply, auth, check, delete, diff, exit, import, manifests, raw, show, simulate, wait,
+    actions, adopt, apply, auth, check, daemon, delete, diff, exit, import, manifests, raw, show, simulate, wait,
 };
 use crate::pve::error::PveError;
 use clap::Parser;
@@ -167,6 +167,15 @@ fn dispatch(cli: &Cli) -> Ended {
             NetworkVerb::Show(args) => network::show(global, args),
             NetworkVerb::Test(args) => network::test(global, args),
         },
+        Verb::Status(args) => daemon::status(args),
+        Verb::Proposals(args) => daemon::proposals(args),
+        Verb::Approve(args) => daemon::approve(args),
+        Verb::Reject(args) => daemon::reject(args),
+        Verb::Suspend(args) => daemon::suspend(args),
+        Verb::Resume(args) => daemon::resume(args),
+        Verb::Reconcile(args) => daemon::reconcile(args),
+        Verb::Events(args) => daemon::events(args),
+        Verb::History(args) => daemon::history(args),
         Verb::Completion(args) => show::completion(args),
         Verb::Version(args) => show::version(args),
     }

@@ -118,7 +118,13 @@ impl Session {
     /// As the engine takes it.
     pub fn cluster(&self) -> Cluster<'_> {
         let Session { api, clock, names, files, .. } = self;
-        Cluster { api: api.as_ref(), clock: clock.as_ref(), kinds: &KINDS, names: names.as_ref(), files: files.as_ref() }
+        Cluster {
+            api: api.as_ref(),
+            clock: clock.as_ref(),
+            kinds: &KINDS,
+            names: names.as_ref(),
+            files: files.as_ref(),
+        }
     }
 
     /// From where to where we speak.

@@ -3,6 +3,7 @@
 use crate::base::id::VmId;
 use crate::cli::addresses::addresses;
 use crate::cli::args::{self, Cli, FormatArgs, Global};
+use crate::cli::daemon;
 use crate::cli::exit;
 use crate::cli::kind::find_kind;
 use crate::cli::output::{self, Form, Format, yaml};
@@ -11,6 +12,7 @@ use crate::cli::run::{Ended, Failure, block_on, print};
 use crate::cli::session::Session;
 use crate::cli::sets;
 use crate::config::disk::write_atomically;
+use crate::daemon::record::ObjectRecord;
 use crate::engine::observe::{index, read_all};
 use crate::kinds::guest::observed::{GuestSeen, decode};
 use crate::kinds::list;
@@ -81,7 +83,8 @@ pub fn get(global: &Global, args: &args::Get) -> Ended {
             print(&output::write(&value, form)?);
         }
         Some(Format::Table | Format::Wide) | None => {
-            print(&table(kind, &listed, &seen, wide.then_some(&found)));
+            let told = if wide { daemon::known(kind.name()) } else { None };
+            print(&table(kind, &listed, &seen, wide.then_some(&found), told.as_ref()));
         }
     }
     // What is there was shown; what is not is told.
@@ -113,12 +116,13 @@ fn manifest(kind: &dyn AnyKind, listed: &Listed, seen: &Observation) -> Result<V
     Ok(json!({"apiVersion": API_VERSION, "kind": kind.name(), "metadata": {"name": listed.label()}, "spec": spec}))
 }
 
-/// What `get` shows; `wide`: with what each object is, and the addresses of guests.
+/// What `get` shows; `wide`: with what each object is, and the addresses of guests; `told`: how a daemon has it.
 fn table(
     kind: &dyn AnyKind,
     listed: &[Listed],
     seen: &Observation,
     wide: Option<&BTreeMap<VmId, Vec<String>>>,
+    told: Option<&BTreeMap<String, Vec<ObjectRecord>>>,
 ) -> String {
     let Some(first) = listed.first() else { return "none\n".into() };
     let mut table = Table::new();
@@ -131,6 +135,9 @@ fn table(
             head.push("ADDRESSES".into());
             head.push("REBOOT-REQUIRED".into());
         }
+    }
+    if told.is_some() {
+        head.push("DAEMON".into());
     }
     table.set_header(head);
     for l in listed {
@@ -145,6 +152,10 @@ fn table(
                 let waits = waits_for_a_restart(&l.identity, seen).map(|seen| seen.pending.join(","));
                 row.push(waits.unwrap_or_else(|| "-".to_owned()));
             }
+        }
+        if let Some(told) = told {
+            let states = told.get(&l.name).map(|all| all.iter().map(ObjectRecord::standing).collect::<Vec<_>>());
+            row.push(states.map_or_else(|| "-".to_owned(), |states| states.join(",")));
         }
         table.add_row(row);
     }
@@ -201,6 +212,9 @@ pub fn describe(global: &Global, args: &args::Describe) -> Ended {
     if let Some(guest) = waits_for_a_restart(&found.identity, &seen) {
         print("Conditions:\n  RebootRequired  True  PendingChanges: these take effect at its next start\n");
         guest.pending_changes().iter().for_each(|change| print(&format!("    {change}\n")));
+    }
+    if let Some(told) = daemon::known(kind.name()).and_then(|mut known| known.remove(&found.name)) {
+        print(&daemon::described(&told));
     }
     if let Some(marker) = found.marker.as_ref().filter(|m| !m.applied.is_empty()) {
         print("Last applied:\n");

@@ -1,6 +1,6 @@
 //! `sim serve`: the simulator as a server of its own, over HTTPS on loopback.
 
-use crate::cli::args::{self, Baseline as Wanted, SimServe};
+use crate::cli::args::sim::{Baseline as Wanted, Sim as Asked, SimServe};
 use crate::cli::exit;
 use crate::cli::run::{Ended, Failure, block_on_deaf, print};
 use crate::config::disk::write_atomically;
@@ -16,8 +16,8 @@ const RECORDINGS_SPEED: f64 = 50.0;
 const USUAL_SPEED: f64 = 10.0;
 
 /// `sim serve`.
-pub fn sim(args: &args::Sim) -> Ended {
-    let args::Sim::Serve(args) = args;
+pub fn sim(args: &Asked) -> Ended {
+    let Asked::Serve(args) = args;
     let SimServe { listen, state, baseline, nodes, guests, speed, fault } = args;
     if (nodes.is_some() || guests.is_some()) && *baseline != Wanted::Scale {
         return Err(Failure::new(exit::USAGE, "--nodes and --guests go with --baseline scale"));

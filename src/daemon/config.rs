@@ -129,6 +129,10 @@ pub struct HttpConfig {
     pub token: Option<SecretField>,
     /// A certificate. Without one it speaks plain HTTP, which beyond loopback is for a proxy in front.
     pub tls: Option<HttpTls>,
+    /// Names by which a proxy in front passes requests on. Without a token only they, `localhost` and addresses of
+    /// loopback are answered to, so that no web page can come in by a name of its own that leads here.
+    #[serde(default)]
+    pub hosts: Vec<String>,
     /// The secret of GitHub's webhook; without it the webhook is not served.
     pub github_webhook: Option<SecretField>,
 }

@@ -11,6 +11,14 @@ pub mod shared;
 
 pub mod source;
 
+pub mod standing;
+
+pub mod history;
+
+pub mod metrics;
+
+pub mod http;
+
 pub mod queue;
 
 pub mod signs;

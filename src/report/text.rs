@@ -30,7 +30,7 @@ fn value(value: Option<&String>) -> String {
     }
 }
 
-/// With control characters shown.
+/// A text of strangers in one line: control characters are shown, not sent.
 pub fn visible(text: &str) -> String {
     let shown = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
     text.chars().map(shown).collect()

@@ -49,6 +49,11 @@ impl Scene {
     }
 
     pub(crate) fn run_words(&self, words: &[&str], stdin: &str) -> Said {
+        self.run_with(words, stdin, &[])
+    }
+
+    /// The same with more of an environment.
+    pub(crate) fn run_with(&self, words: &[&str], stdin: &str, more: &[(&str, &str)]) -> Said {
         let home = self.folder.path();
         let output = assert_cmd::Command::cargo_bin("pvectl")
             .expect("the program is built")
@@ -58,6 +63,7 @@ impl Scene {
             .env("HOME", home)
             .env("XDG_STATE_HOME", home.join("state"))
             .env("XDG_CONFIG_HOME", home.join("config"))
+            .envs(more.iter().copied())
             .write_stdin(stdin)
             .timeout(std::time::Duration::from_secs(120))
             .output()

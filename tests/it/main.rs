@@ -49,3 +49,10 @@ mod followed;
 mod lockout;
 mod network;
 mod sdn;
+
+mod browser;
+mod daemon_verbs;
+mod http;
+mod metrics;
+mod pages;
+mod site;

@@ -48,6 +48,16 @@ fn lines_that_are_understood() {
         "pvectl snapshot delete vm web-01 clean --allow data-loss",
         "pvectl restore vm web-01 clean --start",
         "pvectl restore vm web-01 clean --branch web-11 --storage nfs",
+        "pvectl status --daemon https://pvectl.example.org --daemon-token-file token -o wide",
+        "pvectl proposals 7f3a2c -o json",
+        "pvectl approve 7f3a2c --by ann",
+        "pvectl suspend lab --why switches --daemon-ca-file ca.pem",
+        "pvectl resume lab",
+        "pvectl reconcile lab VirtualMachine/web-01",
+        "pvectl events --warnings --since 24h --source lab",
+        "pvectl history VirtualMachine/web-01 --limit 5",
+        "pvectl drift --daemon",
+        "pvectl drift --daemon http://localhost:9180 -o json",
     ] {
         assert!(parse(line).is_ok(), "{line}: {}", parse(line).expect_err("is an error"));
     }
@@ -79,6 +89,10 @@ fn lines_that_are_refused() {
         "pvectl snapshot create vm web-01 clean --ram --no-ram",
         "pvectl restore vm web-01 clean --branch web-11 --start",
         "pvectl restore vm web-01 clean --storage nfs",
+        "pvectl suspend lab",
+        "pvectl approve",
+        "pvectl drift --daemon -f a",
+        "pvectl status --daemon-token s3cret",
     ] {
         assert!(parse(line).is_err(), "{line}");
     }

@@ -1,0 +1,162 @@
+//! What may be typed after the verbs that talk to a daemon.
+
+use crate::cli::args::FormatArgs;
+use clap::Args;
+use std::path::PathBuf;
+
+/// Where the daemon is.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Daemon")]
+pub struct At {
+    /// The address of the daemon, a `pvectl run`
+    #[arg(long, env = "PVECTL_DAEMON", default_value = crate::cli::remote::USUAL, value_name = "URL")]
+    pub daemon: String,
+    /// Who we are to it, and whom we trust.
+    #[command(flatten)]
+    pub trust: Trust,
+}
+
+/// Who we are to the daemon, and whom we trust.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Daemon")]
+pub struct Trust {
+    /// A file with the daemon's token; the token itself may stand in PVECTL_DAEMON_TOKEN
+    #[arg(long, env = "PVECTL_DAEMON_TOKEN_FILE", value_name = "FILE")]
+    pub daemon_token_file: Option<PathBuf>,
+    /// A file of CA certificates that the daemon's is held against, instead of the machine's roots
+    #[arg(long, env = "PVECTL_DAEMON_CA_FILE", value_name = "FILE")]
+    pub daemon_ca_file: Option<PathBuf>,
+}
+
+/// Who decides.
+#[derive(Debug, Clone, Default, Args)]
+pub struct By {
+    /// Who says so, for the history
+    #[arg(long = "by", env = "USER", hide_env = true, value_name = "NAME")]
+    pub by: Option<String>,
+}
+
+/// `approve` and `reject`.
+#[derive(Debug, Args)]
+pub struct Decide {
+    /// The proposal, as `pvectl proposals` shows it
+    pub id: String,
+    /// Who.
+    #[command(flatten)]
+    pub by: By,
+    /// Where.
+    #[command(flatten)]
+    pub at: At,
+    /// Form of output.
+    #[command(flatten)]
+    pub format: FormatArgs,
+}
+
+/// `suspend`.
+#[derive(Debug, Args)]
+pub struct Suspend {
+    /// The source
+    pub source: String,
+    /// Why, for whoever wonders later
+    #[arg(long, value_name = "TEXT")]
+    pub why: String,
+    /// Who.
+    #[command(flatten)]
+    pub by: By,
+    /// Where.
+    #[command(flatten)]
+    pub at: At,
+    /// Form of output.
+    #[command(flatten)]
+    pub format: FormatArgs,
+}
+
+/// `resume`.
+#[derive(Debug, Args)]
+pub struct Resume {
+    /// The source
+    pub source: String,
+    /// Who.
+    #[command(flatten)]
+    pub by: By,
+    /// Where.
+    #[command(flatten)]
+    pub at: At,
+    /// Form of output.
+    #[command(flatten)]
+    pub format: FormatArgs,
+}
+
+/// `reconcile`.
+#[derive(Debug, Args)]
+pub struct Reconcile {
+    /// The source
+    pub source: String,
+    /// Only this object of it
+    #[arg(value_name = "KIND/NAME")]
+    pub object: Option<String>,
+    /// Where.
+    #[command(flatten)]
+    pub at: At,
+    /// Form of output.
+    #[command(flatten)]
+    pub format: FormatArgs,
+}
+
+/// What was, and of what.
+#[derive(Debug, Args)]
+pub struct Past {
+    /// Only of this object
+    #[arg(value_name = "KIND/NAME")]
+    pub object: Option<String>,
+    /// Only of this source
+    #[arg(long, value_name = "NAME")]
+    pub source: Option<String>,
+    /// Not older than this: 24h, or 2026-11-21T17:00:00Z
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// So many at most [default: 200]
+    #[arg(long, value_name = "N")]
+    pub limit: Option<u32>,
+    /// Where.
+    #[command(flatten)]
+    pub at: At,
+    /// Form of output.
+    #[command(flatten)]
+    pub format: FormatArgs,
+}
+
+/// `events`.
+#[derive(Debug, Args)]
+pub struct Events {
+    /// Only warnings
+    #[arg(long)]
+    pub warnings: bool,
+    /// Which.
+    #[command(flatten)]
+    pub past: Past,
+}
+
+/// `proposals`.
+#[derive(Debug, Args)]
+pub struct Proposals {
+    /// Show the whole plan of this one
+    pub id: Option<String>,
+    /// Where.
+    #[command(flatten)]
+    pub at: At,
+    /// Form of output.
+    #[command(flatten)]
+    pub format: FormatArgs,
+}
+
+/// `status`.
+#[derive(Debug, Args)]
+pub struct Status {
+    /// Where.
+    #[command(flatten)]
+    pub at: At,
+    /// Form of output.
+    #[command(flatten)]
+    pub format: FormatArgs,
+}

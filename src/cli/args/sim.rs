@@ -1,0 +1,51 @@
+//! What may be typed after `sim`.
+
+use crate::cli::fault;
+use crate::sim::faults::Fault;
+use clap::{Args, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// `sim`.
+#[derive(Debug, Subcommand)]
+pub enum Sim {
+    /// Serve a simulated cluster over HTTPS; the first line on standard output is JSON with its address and tokens
+    Serve(SimServe),
+}
+
+/// `sim serve`.
+#[derive(Debug, Args)]
+pub struct SimServe {
+    /// Address and port; port 0: any free one
+    #[arg(long, default_value = "127.0.0.1:8006", value_name = "ADDRESS:PORT")]
+    pub listen: std::net::SocketAddr,
+    /// Keep the cluster in this file; without it all is forgotten at the end
+    #[arg(long, value_name = "FILE")]
+    pub state: Option<PathBuf>,
+    /// The cluster to begin with
+    #[arg(long, value_enum, default_value_t)]
+    pub baseline: Baseline,
+    /// How many nodes, with --baseline scale
+    #[arg(long, value_name = "N")]
+    pub nodes: Option<u32>,
+    /// How many guests, with --baseline scale
+    #[arg(long, value_name = "N")]
+    pub guests: Option<u32>,
+    /// How much faster than real time tasks run
+    #[arg(long, value_name = "FACTOR")]
+    pub speed: Option<f64>,
+    /// A fault to serve: WHAT@WHEN, such as drop-after@POST:/clone, slow=5000@3, 503@writes*; repeatable
+    #[arg(long, value_name = "FAULT", value_parser = fault::parse)]
+    pub fault: Vec<Fault>,
+}
+
+/// A cluster to begin with.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Baseline {
+    /// Three nodes as in manifests/homelab.
+    #[default]
+    Homelab,
+    /// The cluster that the recorded calls were made on.
+    Recordings,
+    /// As many nodes and guests as asked for.
+    Scale,
+}

@@ -1,0 +1,52 @@
+//! Every metric with its labels and its meaning: documentation, dashboard and alerts are held against this.
+
+/// A metric as the documentation has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Described {
+    /// Its whole name, as queries write it.
+    pub name: &'static str,
+    /// `counter`, `gauge`, `histogram`, `info`.
+    pub form: &'static str,
+    /// Its labels, commas between them.
+    pub labels: &'static str,
+    /// What it tells.
+    pub help: &'static str,
+}
+
+/// Every metric there is.
+#[rustfmt::skip]
+pub const METRICS: &[Described] = &[
+    told("pvectl_reconcile_total", "counter", "source,result", "Runs that ended: success, requeue, error"),
+    told("pvectl_reconcile_errors_total", "counter", "source", "Runs in which something failed"),
+    told("pvectl_reconcile_time_seconds", "histogram", "source", "How long runs took"),
+    told("pvectl_reconcile_active", "gauge", "source", "Runs in progress"),
+    told("pvectl_workqueue_depth", "gauge", "cluster", "Objects that wait for a run; cluster all: one queue serves all of them"),
+    told("pvectl_workqueue_adds_total", "counter", "cluster", "Objects that came into the queue"),
+    told("pvectl_workqueue_queue_duration_seconds", "histogram", "cluster", "How long objects waited in the queue"),
+    told("pvectl_workqueue_work_duration_seconds", "histogram", "cluster", "How long objects were in a run"),
+    told("pvectl_workqueue_retries_total", "counter", "cluster", "Objects that were tried again"),
+    told("pvectl_loop_last_turn_timestamp_seconds", "gauge", "", "When the loop last turned; an old one means that it hangs"),
+    told("pvectl_pve_requests_total", "counter", "cluster,method,status", "Requests to Proxmox VE; status none: there was no answer"),
+    told("pvectl_pve_request_duration_seconds", "histogram", "cluster,method", "How long Proxmox VE took to answer"),
+    told("pvectl_pve_task_duration_seconds", "histogram", "cluster,type,result", "How long tasks of Proxmox VE took: ok, warnings, error"),
+    told("pvectl_objects", "gauge", "source,kind", "Objects that the manifests declare"),
+    told("pvectl_objects_ready", "gauge", "source,kind", "Objects that are Ready"),
+    told("pvectl_drifted_objects", "gauge", "source,kind", "Objects that drifted and were not set right yet"),
+    told("pvectl_drift_seen_total", "counter", "source", "Spells of drift that began"),
+    told("pvectl_drift_healed_total", "counter", "source,by", "Spells of drift that ended: by pvectl, hand, manifest"),
+    told("pvectl_source_ready", "gauge", "source", "1 while the newest revision of a source is in force"),
+    told("pvectl_source_suspended", "gauge", "source", "1 while a source is suspended"),
+    told("pvectl_source_last_read_timestamp_seconds", "gauge", "source", "When a source was last read"),
+    told("pvectl_proposals_waiting", "gauge", "source", "Plans that wait for a person"),
+    told("pvectl_notifications_total", "counter", "sink,result", "Messages: sent, failed, dropped"),
+    told("pvectl_history_lost_total", "counter", "", "Records that the history could not keep"),
+    told("pvectl_build_info", "info", "version", "The version of pvectl"),
+    told("process_cpu_seconds_total", "counter", "", "Processor time used, in user and system mode"),
+    told("process_resident_memory_bytes", "gauge", "", "Memory in use"),
+    told("process_open_fds", "gauge", "", "Files and connections that are open"),
+    told("process_start_time_seconds", "gauge", "", "When the program began"),
+];
+
+const fn told(name: &'static str, form: &'static str, labels: &'static str, help: &'static str) -> Described {
+    Described { name, form, labels, help }
+}

@@ -1,0 +1,383 @@
+//! A daemon's site for tests: a state made by hand, a clock that stands, a loop that answers and remembers what it was asked.
+
+use futures::future::BoxFuture;
+use pvectl::base::clock::Clock;
+use pvectl::base::secret::Secret;
+use pvectl::daemon::history::History;
+use pvectl::daemon::http::gate::Gate;
+use pvectl::daemon::http::hook::{Hook, Hooked};
+use pvectl::daemon::http::listen::{Tls, serve};
+use pvectl::daemon::http::site::Site;
+use pvectl::daemon::metrics::Metrics;
+use pvectl::daemon::record::{
+    Actor, ConditionRecord, DriftRecord, EventRecord, FieldRecord, Healer, Level, Mode, ObjectRecord, ProposalRecord,
+    RunRecord, SourceRecord, State, TaskRecord, Verdict,
+};
+use pvectl::daemon::shared::{Shared, Wish};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
+
+/// 2026-11-21T17:00:00Z.
+pub(crate) const NOW: u64 = 1_795_280_400_000;
+const MINUTE: u64 = 60_000;
+
+pub(crate) struct Still;
+
+impl Clock for Still {
+    fn now_ms(&self) -> u64 {
+        NOW
+    }
+    fn sleep(&self, duration: Duration) -> BoxFuture<'_, ()> {
+        Box::pin(tokio::time::sleep(duration))
+    }
+}
+
+fn condition(condition: &str, status: &str, reason: &str, message: &str) -> ConditionRecord {
+    ConditionRecord {
+        condition: condition.into(),
+        status: status.into(),
+        reason: reason.into(),
+        message: message.into(),
+        last_transition_ms: NOW - 30 * MINUTE,
+    }
+}
+
+fn field(path: &str, from: Option<&str>, to: Option<&str>, cause: &str) -> FieldRecord {
+    FieldRecord {
+        path: path.into(),
+        from: from.map(Into::into),
+        to: to.map(Into::into),
+        cause: cause.into(),
+        impact: "live".into(),
+    }
+}
+
+pub(crate) fn source(name: &str, ready: bool) -> SourceRecord {
+    let broken =
+        condition("Degraded", "True", "SourceBroken", "2 errors in the manifests; 3f2a91c04b7e stays in force");
+    SourceRecord {
+        name: name.into(),
+        origin: "/srv/manifests/homelab".into(),
+        cluster: "home".into(),
+        mode: Mode::Enforce,
+        revision: "sha256:3f2a91c04b7e5566778899aabbccddeeff00112233445566778899aabbccddee".into(),
+        subject: None,
+        conditions: if ready {
+            vec![condition("Ready", "True", "InForce", "")]
+        } else {
+            vec![condition("Ready", "False", "Degraded", ""), broken]
+        },
+        diagnostics: if ready { Vec::new() } else { vec!["error[unknown-field]: unknown field `corse`".into()] },
+        read_ms: NOW - MINUTE,
+        seen_ms: NOW - 2_000,
+        objects: 2,
+        ready: 1,
+        drifted: 1,
+        suspended: None,
+    }
+}
+
+pub(crate) fn object(source: &str, name: &str, ready: bool) -> ObjectRecord {
+    let drifted = condition("Drifted", "True", "Changed", "hardware.memory was changed on the cluster");
+    ObjectRecord {
+        source: source.into(),
+        kind: "VirtualMachine".into(),
+        name: name.into(),
+        identity: Some("qemu/101 on pve1".into()),
+        mode: Mode::Enforce,
+        action: if ready { "NoOp" } else { "Update" }.into(),
+        fields: if ready { Vec::new() } else { vec![field("hardware.memory", Some("4Gi"), Some("2Gi"), "drift")] },
+        conditions: if ready {
+            vec![condition("Ready", "True", "AsDeclared", ""), condition("Drifted", "False", "AsDeclared", "")]
+        } else {
+            vec![condition("Ready", "False", "Drifted", ""), drifted]
+        },
+        revision: "3f2a91c04b7e".into(),
+        seen_ms: NOW - 2_000,
+        failures: 0,
+        next_ms: None,
+        error: None,
+    }
+}
+
+pub(crate) fn spell(healed: bool) -> DriftRecord {
+    DriftRecord {
+        id: format!("homelab/VirtualMachine/web-02@{healed}"),
+        source: "homelab".into(),
+        kind: "VirtualMachine".into(),
+        name: "web-02".into(),
+        identity: Some("qemu/103 on pve1".into()),
+        fields: vec![
+            field("hardware.memory", Some("4Gi"), Some("2Gi"), "drift"),
+            field("tags", Some("a"), None, "drift"),
+        ],
+        seen_ms: NOW - 10 * MINUTE,
+        by: (!healed).then(|| Actor {
+            user: "root@pam".into(),
+            what: "update VM 103: -memory 4096".into(),
+            at_ms: NOW - 11 * MINUTE,
+        }),
+        healed_ms: healed.then_some(NOW - 5 * MINUTE),
+        healed_by: healed.then_some(Healer::Pvectl),
+    }
+}
+
+pub(crate) fn event(reason: &str, level: Level, message: &str) -> EventRecord {
+    EventRecord {
+        at_ms: NOW - 10 * MINUTE,
+        source: "homelab".into(),
+        object: Some("VirtualMachine/web-02".into()),
+        revision: Some("3f2a91c04b7e".into()),
+        level,
+        reason: reason.into(),
+        message: message.into(),
+        count: 3,
+    }
+}
+
+fn run(id: &str, ended: bool) -> RunRecord {
+    RunRecord {
+        id: id.into(),
+        source: "homelab".into(),
+        revision: "3f2a91c04b7e".into(),
+        began_ms: NOW - 3 * MINUTE,
+        ended_ms: ended.then_some(NOW - 2 * MINUTE),
+        objects: vec!["VirtualMachine/web-01".into(), "VirtualMachine/web-02".into()],
+        steps: 4,
+        doing: if ended {
+            BTreeMap::new()
+        } else {
+            BTreeMap::from([("VirtualMachine/web-02".into(), "clone 9000 to 103 (full) 42%".into())])
+        },
+        converged: ended.then_some(false),
+        failed: if ended {
+            BTreeMap::from([("VirtualMachine/web-02".into(), "clone 9000 to 103: no space left on device".into())])
+        } else {
+            BTreeMap::new()
+        },
+    }
+}
+
+pub(crate) fn proposal(id: &str, verdict: Verdict) -> ProposalRecord {
+    ProposalRecord {
+        id: id.into(),
+        source: "lab".into(),
+        revision: "9c1d5e7f0a2b".into(),
+        plan: serde_json::json!({"deltas": []}),
+        text: "  ~ VirtualMachine/web-02  qemu/103 on pve1\n    ~ hardware.memory: 4Gi → 2Gi  [drift, live]\n\nPlan: 0 to create, 1 to update, 0 to delete, 0 unchanged.\n".into(),
+        made_ms: NOW - 20 * MINUTE,
+        expires_ms: NOW + 1420 * MINUTE,
+        verdict,
+        by: (verdict != Verdict::Waiting).then(|| "ann".into()),
+    }
+}
+
+/// A state with one of everything.
+pub(crate) fn state() -> State {
+    let mut state = State { turned_ms: NOW - 1_000, ..State::default() };
+    let lab = SourceRecord {
+        origin: "https://git.example.org/lab.git, branch main, path pve".into(),
+        mode: Mode::Propose,
+        subject: Some("More memory for web-02".into()),
+        suspended: Some("ann: new switches are put in".into()),
+        ..source("lab", false)
+    };
+    for source in [source("homelab", true), lab] {
+        state.sources.insert(source.name.clone(), source);
+    }
+    let failed = ObjectRecord {
+        kind: "Container".into(),
+        identity: None,
+        action: "Create".into(),
+        fields: Vec::new(),
+        conditions: vec![condition("Ready", "False", "Failed", "no space")],
+        failures: 2,
+        next_ms: Some(NOW + 4 * MINUTE),
+        error: Some("create lxc 200 on pve1: no space left on device\nhint: make room on local-lvm".into()),
+        ..object("lab", "dns", false)
+    };
+    for object in [object("homelab", "web-01", true), object("homelab", "web-02", false), failed] {
+        state.objects.insert((object.source.clone(), object.kind.clone(), object.name.clone()), object);
+    }
+    state.drift = vec![spell(false)];
+    for proposal in [proposal("7f3a2c", Verdict::Waiting), proposal("11aa22", Verdict::Done)] {
+        state.proposals.insert(proposal.id.clone(), proposal);
+    }
+    state.running.insert("r-8".into(), run("r-8", false));
+    state.ended(run("r-7", true));
+    state.tasks = vec![TaskRecord {
+        cluster: "home".into(),
+        upid: "UPID:pve1:0000C0DE:00000001:673F0000:qmclone:9000:root@pam!ci:".into(),
+        node: "pve1".into(),
+        user: "root@pam!ci".into(),
+        worker: "qmclone".into(),
+        object: "9000".into(),
+        began_ms: NOW - MINUTE,
+    }];
+    state.events.push_back(event("DriftSeen", Level::Warning, "hardware.memory: 2Gi → 4Gi, by root@pam"));
+    state.events.push_back(EventRecord { object: None, count: 1, ..event("Applied", Level::Normal, "4 steps done") });
+    state
+}
+
+/// Signed by the word itself; enough to see that it is asked.
+struct Word;
+
+impl Hook for Word {
+    fn read(&self, headers: &axum::http::HeaderMap, body: &[u8]) -> Result<Hooked, String> {
+        if headers.get("x-hub-signature-256").is_none_or(|shown| shown != "sha256=good") {
+            return Err("the signature is not good".into());
+        }
+        match body {
+            b"ping" => Ok(Hooked::Ping),
+            b"push" => {
+                Ok(Hooked::Pushed { urls: vec!["https://git.example.org/lab.git".into()], branch: "main".into() })
+            }
+            _ => Ok(Hooked::Other),
+        }
+    }
+}
+
+/// What is served, and how.
+#[derive(Default)]
+pub(crate) struct Wanted {
+    pub(crate) token: Option<&'static str>,
+    pub(crate) history: Option<Arc<dyn History>>,
+    pub(crate) tls: Option<Arc<Tls>>,
+    pub(crate) no_hook: bool,
+    /// The daemon began an hour ago, not a second.
+    pub(crate) long_ago: bool,
+    /// The loop hears nothing.
+    pub(crate) deaf: bool,
+}
+
+/// A site that is served on a port of its own until it is dropped.
+pub(crate) struct Served {
+    pub(crate) at: SocketAddr,
+    pub(crate) shared: Shared,
+    pub(crate) wishes: Arc<Mutex<Vec<Wish>>>,
+    stop: Option<oneshot::Sender<()>>,
+    server: Option<tokio::task::JoinHandle<()>>,
+    pub(crate) runtime: Runtime,
+}
+
+impl Served {
+    pub(crate) fn of(state: State) -> Served {
+        Served::with(state, Wanted::default())
+    }
+
+    pub(crate) fn with(state: State, wanted: Wanted) -> Served {
+        let runtime = Runtime::new().expect("threads");
+        let (shared, mut asked) = Shared::new(state);
+        let wishes = Arc::new(Mutex::new(Vec::new()));
+        let heard = wishes.clone();
+        let deaf = wanted.deaf;
+        runtime.spawn(async move {
+            while let Some(ask) = asked.recv().await {
+                if deaf {
+                    continue; // the answer is dropped
+                }
+                let answer = match &ask.what {
+                    Wish::Approve { id, .. } if id == "11aa22" => {
+                        Err("11aa22 is Done: only what waits is approved".into())
+                    }
+                    Wish::Approve { id, by } => Ok(format!("{id} is approved by {by}")),
+                    Wish::Reject { .. }
+                    | Wish::Suspend { .. }
+                    | Wish::Resume { .. }
+                    | Wish::Reconcile { .. }
+                    | Wish::Pushed { .. } => Ok(format!("heard: {:?}", ask.what)),
+                };
+                heard.lock().expect("nobody failed with it").push(ask.what);
+                // Whoever asked may be gone.
+                let _ = ask.answer.send(answer);
+            }
+        });
+        let gate = Gate::new(wanted.token.map(Secret::new).as_ref(), vec!["pvectl.example.org".into()]);
+        let site = Site {
+            shared: shared.clone(),
+            metrics: Arc::new(Metrics::new()),
+            history: wanted.history,
+            hook: (!wanted.no_hook).then(|| Arc::new(Word) as Arc<dyn Hook>),
+            clock: Arc::new(Still),
+            gate: gate.expect("random numbers"),
+            began_ms: if wanted.long_ago { NOW - 60 * MINUTE } else { NOW - 1_000 },
+        };
+        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a port");
+        let at = listener.local_addr().expect("an address");
+        let (stop, stopped) = oneshot::channel();
+        let server = runtime.spawn(serve(listener, wanted.tls, Arc::new(site), async {
+            let _ = stopped.await;
+        }));
+        Served { at, shared, wishes, stop: Some(stop), server: Some(server), runtime }
+    }
+
+    /// Says stop, and waits for the end.
+    pub(crate) fn end(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            let _ = stop.send(());
+        }
+        if let Some(server) = self.server.take() {
+            let ended = self.runtime.block_on(async { tokio::time::timeout(Duration::from_secs(20), server).await });
+            ended.expect("it ends in time").expect("it does not fail");
+        }
+    }
+
+    /// Sends one request: `GET /path`, headers as `Name: value`, and a body.
+    pub(crate) fn ask(&self, line: &str, headers: &[&str], body: &str) -> Answer {
+        let (method, path) = line.split_once(' ').expect("METHOD /path");
+        let client =
+            reqwest::Client::builder().no_proxy().tls_backend_preconfigured(roots()).build().expect("a client");
+        let mut request = client.request(method.parse().expect("a method"), format!("http://{}{path}", self.at));
+        for header in headers {
+            let (name, value) = header.split_once(": ").expect("Name: value");
+            request = request.header(name, value);
+        }
+        let request = request.body(body.to_owned());
+        self.runtime.block_on(async {
+            let response = request.send().await.expect("an answer");
+            let status = response.status().as_u16();
+            let headers = response.headers().clone();
+            Answer { status, headers, text: response.text().await.expect("a text") }
+        })
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Answer {
+        self.ask(&format!("GET {path}"), &[], "")
+    }
+
+    pub(crate) fn json(&self, path: &str) -> serde_json::Value {
+        let answer = self.get(path);
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text);
+        serde_json::from_str(&answer.text).expect("JSON")
+    }
+
+    pub(crate) fn heard(&self) -> Vec<Wish> {
+        self.wishes.lock().expect("nobody failed with it").clone()
+    }
+}
+
+/// reqwest wants a TLS configuration even where it is not used.
+fn roots() -> rustls::ClientConfig {
+    rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth()
+}
+
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: reqwest::header::HeaderMap,
+    pub(crate) text: String,
+}
+
+impl Answer {
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+}
