@@ -43,5 +43,8 @@ mod covered;
 mod packets;
 mod sources;
 
+mod origins;
+mod repositories;
+
 mod network;
 mod sdn;
