@@ -1,13 +1,25 @@
 //! Whether the manifests of a folder are still the same: a digest of their names and bytes, without their sense. Times and
-//! owners of files are not in it, so that the same content has the same digest wherever and whenever it was written.
+//! owners of files are not in it, so that the same content has the same digest wherever and whenever it was written. When
+//! something was written last is told beside it: who reads just after that may read half of a save.
 
 use crate::manifest::load::{bytes, files};
 use sha2::{Digest as _, Sha256};
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
-/// The digest of what [`crate::manifest::load::load`] would read of this folder and its subfolders: `sha256:…`. What cannot
-/// be read is in it with its reason, so that it differs from the same folder when it can.
-pub fn digest(folder: &Path) -> String {
+/// A folder at a moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// The digest of what [`crate::manifest::load::load`] would read of it and its subfolders: `sha256:…`. What cannot be
+    /// read is in it with its reason, so that it differs from the same folder when it can.
+    pub digest: String,
+    /// When the newest of its manifests was written, or one came or went, by the clock of the file system.
+    pub written: Option<SystemTime>,
+}
+
+/// Looks at a folder and its subfolders.
+pub fn look(folder: &Path) -> Seen {
     let (files, diagnostics) = files(folder);
     let mut hash = Sha256::new();
     // Lengths go first: otherwise the end of a name could pass for the beginning of a text.
@@ -19,6 +31,7 @@ pub fn digest(folder: &Path) -> String {
     for diagnostic in diagnostics {
         add(b'!', diagnostic.message.as_bytes());
     }
+    let mut places: BTreeSet<PathBuf> = BTreeSet::from([folder.to_owned()]);
     for file in files {
         let name = file.strip_prefix(folder).unwrap_or(&file);
         add(b'n', name.as_os_str().as_encoded_bytes());
@@ -26,14 +39,20 @@ pub fn digest(folder: &Path) -> String {
             Ok(bytes) => add(b'b', &bytes),
             Err(error) => add(b'!', error.to_string().as_bytes()),
         }
+        places.extend(file.ancestors().take_while(|above| *above != folder).map(Path::to_owned));
     }
-    format!("sha256:{}", hex::encode(hash.finalize()))
+    let written = places.iter().filter_map(|place| std::fs::metadata(place).ok()?.modified().ok()).max();
+    Seen { digest: format!("sha256:{}", hex::encode(hash.finalize())), written }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::fs;
+
+    fn digest(folder: &Path) -> String {
+        look(folder).digest
+    }
 
     #[test]
     fn names_and_bytes_count_and_nothing_else() {
@@ -56,6 +75,26 @@ mod tests {
         assert_ne!(first, second);
         fs::rename(folder.path().join("a.yaml"), folder.path().join("c.yaml")).expect("a rename");
         assert_ne!(second, digest(folder.path()), "a name counts");
+    }
+
+    #[test]
+    fn the_last_write_counts_whatever_it_was() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let long_ago = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000);
+        let age = |place: &Path| fs::File::open(place).and_then(|file| file.set_modified(long_ago)).expect("ours");
+        fs::create_dir(folder.path().join("sub")).expect("a folder");
+        let (file, sub) = (folder.path().join("sub/a.yaml"), folder.path().join("sub"));
+        fs::write(&file, "a: 1\n").expect("a file");
+        [&file, &sub, &folder.path().to_owned()].into_iter().for_each(|place| age(place));
+        assert_eq!(look(folder.path()).written, Some(long_ago));
+        fs::write(&file, "a: 1\n").expect("a file");
+        assert!(look(folder.path()).written > Some(long_ago), "a file");
+        age(&file);
+        fs::remove_file(&file).expect("it was there");
+        fs::write(sub.join("b.yaml"), "").expect("a file");
+        age(&sub.join("b.yaml"));
+        assert!(look(folder.path()).written > Some(long_ago), "what came and went");
+        assert_eq!(look(&folder.path().join("nowhere")).written, None);
     }
 
     #[test]

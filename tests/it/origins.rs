@@ -137,16 +137,21 @@ async fn a_save_is_seen_at_once() {
     let tree = Tree::new();
     let mut source = tree.source();
     read(&mut source).await;
-    let mut best = LONG;
+    let (mut best, mut all) = (LONG, LONG);
     for n in 0..10 {
         let begun = Instant::now();
         tree.write("a.yaml", &pool("a", &n.to_string()));
         timeout(LONG, source.changed()).await.expect("a sign");
         best = best.min(begun.elapsed());
         read(&mut source).await;
+        all = all.min(begun.elapsed());
     }
-    crate::apidoc::say(&format!("a save is seen after {} ms at best", best.as_millis()));
-    assert!(best < Duration::from_millis(250), "{best:?}");
+    crate::apidoc::say(&format!(
+        "a save is seen after {} ms at best, read after {}",
+        best.as_millis(),
+        all.as_millis()
+    ));
+    assert!(best < Duration::from_millis(150) && all < Duration::from_millis(250), "{best:?} {all:?}");
 }
 
 #[tokio::test]
@@ -363,7 +368,8 @@ async fn half_a_save_is_never_in_force() {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
             let stood = halves.lock().expect("no panic")[n];
-            assert!(stood >= Duration::from_millis(50), "half of save {n} was read, which stood for {stood:?}");
+            // Times of files tick a few milliseconds apart.
+            assert!(stood >= Duration::from_millis(40), "half of save {n} was read, which stood for {stood:?}");
         }
     }
     stop.store(true, Ordering::Relaxed);

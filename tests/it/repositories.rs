@@ -251,21 +251,21 @@ async fn what_a_killed_git_leaves_behind_heals() {
 #[tokio::test]
 async fn without_a_state_folder_nothing_stays() {
     let Some(lab) = Lab::new() else { return };
-    let before = kept_in_temporary();
-    let config =
-        SourceConfig { folder: None, git: Some(lab.config()), ..SourceConfig::of_folder("nostate", "".into()) };
+    let name = format!("nostate-{}", std::process::id());
+    assert_eq!(kept_in_temporary(&name), 0);
+    let config = SourceConfig { folder: None, git: Some(lab.config()), ..SourceConfig::of_folder(&name, "".into()) };
     let mut source = open(&config, None);
     assert_eq!(declared(&read(source.as_mut()).await), names(&["a"]));
-    assert_eq!(kept_in_temporary(), before + 1);
+    assert_eq!(kept_in_temporary(&name), 1);
     drop(source);
-    assert_eq!(kept_in_temporary(), before);
+    assert_eq!(kept_in_temporary(&name), 0);
     let folder = open(&SourceConfig::of_folder("lab", lab.work.join("lab")), None);
     assert_eq!(folder.origin(), lab.work.join("lab").display().to_string());
 }
 
-fn kept_in_temporary() -> usize {
+fn kept_in_temporary(name: &str) -> usize {
     let entries = fs::read_dir(std::env::temp_dir()).expect("it is there").flatten();
-    entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("pvectl-nostate-")).count()
+    entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(&format!("pvectl-{name}-"))).count()
 }
 
 #[tokio::test]

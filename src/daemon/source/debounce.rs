@@ -30,11 +30,6 @@ impl Debounce {
         })
     }
 
-    /// Whether the last of them is long enough ago that nobody is in the middle of a save.
-    pub fn calm(&self, now_ms: u64) -> bool {
-        self.burst.is_none_or(|(_, last)| last + QUIET_MS_MIN <= now_ms)
-    }
-
     /// Whether they may be looked at now; then they are forgotten.
     pub fn take(&mut self, now_ms: u64) -> bool {
         let due = self.due_ms().is_some_and(|due| due <= now_ms);
@@ -86,16 +81,6 @@ mod tests {
         let seen = looks(&stream, 9_000);
         assert!(seen.len() >= 3 && seen.windows(2).all(|pair| pair[1] - pair[0] <= WAIT_MS_MAX + 10), "{seen:?}");
         assert_eq!(seen[0], WAIT_MS_MAX);
-    }
-
-    #[test]
-    fn a_stream_is_not_calm_although_it_is_looked_at() {
-        let mut debounce = Debounce::default();
-        assert!(debounce.calm(0));
-        (0..=WAIT_MS_MAX).step_by(10).for_each(|now| debounce.seen(now));
-        assert!(!debounce.calm(WAIT_MS_MAX + 1) && debounce.take(WAIT_MS_MAX + 1));
-        debounce.seen(5_000);
-        assert!(!debounce.calm(5_049) && debounce.calm(5_050));
     }
 
     #[test]

@@ -1,16 +1,16 @@
 //! A folder of manifests, watched. What is watched is a hint, what counts is the content: `changed` ends when the digest of
 //! the manifests is another one than that of the last reading, and not for a touched file or an editor's swap file. Folders
-//! whose events do not arrive (NFS, exhausted limits) are looked at now and then anyway. A reading is of one moment: the
-//! digest is the same before and after it, or it is read again.
+//! whose events do not arrive (NFS, exhausted limits) are looked at now and then anyway. A reading is of one moment: nothing
+//! was written shortly before it nor during it, or it is read again.
 
 use crate::daemon::source::taken::take;
 use crate::daemon::source::watch::{Signs, Watch};
 use crate::daemon::source::{Broken, Reading, Revision, Source};
-use crate::manifest::digest::digest;
+use crate::manifest::digest::{Seen, look};
 use futures::future::BoxFuture;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -20,8 +20,9 @@ const LOOK_WATCHED: Duration = Duration::from_secs(30);
 const LOOK_UNWATCHED: Duration = Duration::from_secs(5);
 /// How often a folder that changes under our eyes is read in one go.
 const READS_MAX: u32 = 6;
-/// How long a folder must be the same where events do not tell: longer than an editor takes between the writes of one save.
-const HOLD: Duration = Duration::from_millis(60);
+/// Who wrote less than this ago may be in the middle of a save. It is the silence after which a sign is told, so that a
+/// reading after a sign need not wait.
+const HOLD: Duration = Duration::from_millis(50);
 /// The pause before it is read again, doubled each time: 1.5 s in all.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -71,7 +72,7 @@ impl FolderSource {
         let (watch, folder) = (self.watch.clone(), self.folder.clone());
         self.look = Some(tokio::task::spawn_blocking(move || {
             let watched = armed(watch.as_ref(), &folder);
-            Look { digest: digest(&folder), watched, signed }
+            Look { digest: look(&folder).digest, watched, signed }
         }));
     }
 
@@ -120,32 +121,24 @@ impl FolderSource {
         // Watched first, then read: whatever moves in between is a sign.
         let (watch, folder) = (self.watch.clone(), self.folder.clone());
         let watched = blocking(move || armed(watch.as_ref(), &folder)).await?;
-        let mut calm = None;
-        while calm.is_none() {
-            calm = self.signs.settled();
-            if let (None, Some(due)) = (calm, self.signs.due()) {
-                sleep_until(due).await;
+        while let Some(due) = self.signs.due() {
+            if self.signs.take() {
+                break;
             }
+            sleep_until(due).await;
         }
-        // Without events, or with events all the time, the digest must be the same for a while.
-        let hold = if watched && calm == Some(true) { Duration::ZERO } else { HOLD };
         self.look_at = Instant::now() + if watched { LOOK_WATCHED } else { self.poll };
         self.moved = false;
         let mut pause = PAUSE;
         for _ in 0..READS_MAX {
             let (folder, set) = (self.folder.clone(), self.set.clone());
-            let (before, reading, after) = blocking(move || {
-                let before = digest(&folder);
-                std::thread::sleep(hold);
-                let revision = Revision { id: before.clone(), subject: None };
-                let reading = take(&folder, "", set.as_deref(), revision);
-                (before, reading, digest(&folder))
-            })
-            .await?;
-            let same = before == after;
-            self.known = Some(after);
-            if same {
-                return reading;
+            let attempt = blocking(move || attempt(&folder, set.as_deref(), watched)).await?;
+            match attempt {
+                Attempt::Read(digest, reading) => {
+                    self.known = Some(digest);
+                    return *reading;
+                }
+                Attempt::Moved(digest) => self.known = Some(digest),
             }
             sleep(pause).await;
             pause *= 2;
@@ -159,6 +152,38 @@ impl FolderSource {
 /// Watches what is there now; whether all of it is watched.
 fn armed(watch: Option<&Arc<Mutex<Watch>>>, folder: &Path) -> bool {
     watch.is_some_and(|watch| watch.lock().unwrap_or_else(PoisonError::into_inner).arm(folder))
+}
+
+/// What one reading came to.
+enum Attempt {
+    /// All of it is of one moment, with this digest.
+    Read(String, Box<Result<Reading, Broken>>),
+    /// Somebody is in the middle of a save.
+    Moved(String),
+}
+
+/// Reads a folder, if nothing was written for as long as a save takes, nor while it was read. It blocks.
+fn attempt(folder: &Path, set: Option<&str>, watched: bool) -> Attempt {
+    let before = look(folder);
+    let age = before.written.map(|written| SystemTime::now().duration_since(written));
+    match age {
+        Some(Ok(age)) if age < HOLD => {
+            std::thread::sleep(HOLD - age);
+            return Attempt::Moved(before.digest);
+        }
+        Some(Ok(_)) if watched => {}
+        // Without events it may be a network file system, whose clock is another one.
+        Some(Ok(_) | Err(_)) | None => std::thread::sleep(HOLD),
+    }
+    let revision = Revision { id: before.digest.clone(), subject: None };
+    let reading = take(folder, "", set, revision);
+    let after = look(folder);
+    let Seen { digest, written } = &before;
+    if *digest == after.digest && *written == after.written {
+        Attempt::Read(after.digest, Box::new(reading))
+    } else {
+        Attempt::Moved(after.digest)
+    }
 }
 
 /// Work with files, on a thread that may block.

@@ -163,14 +163,6 @@ impl Signs {
         self.state().0.due_ms().map(|ms| self.began + std::time::Duration::from_millis(ms))
     }
 
-    /// The same for a reading: `Some` if it may be read now, with whether nobody is in the middle of a save.
-    pub(super) fn settled(&self) -> Option<bool> {
-        let now_ms = self.now_ms();
-        let debounce = &mut self.state().0;
-        let calm = debounce.calm(now_ms);
-        (debounce.due_ms().is_none() || debounce.take(now_ms)).then_some(calm)
-    }
-
     /// Whether it may be looked at now; then what was seen is forgotten.
     pub(super) fn take(&self) -> bool {
         let now_ms = self.now_ms();

@@ -103,11 +103,14 @@ impl Call<'_> {
             count += 1;
         }
         git.env("GIT_CONFIG_COUNT", count.to_string()).kill_on_drop(true);
-        let mut child = git.spawn().map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound if work.is_none_or(|(tree, _)| tree.is_dir()) => {
+        let mut child = git.spawn().map_err(|error| {
+            // The same words stand for a working folder that is gone.
+            let here = work.is_none_or(|(tree, _)| tree.is_dir());
+            if error.kind() == std::io::ErrorKind::NotFound && here {
                 "git is not on the PATH of this machine: install it (Debian: apt install git)".to_owned()
+            } else {
+                format!("git cannot be started: {error}")
             }
-            _ => format!("git cannot be started: {error}"),
         })?;
         let (out, err) = (child.stdout.take(), child.stderr.take());
         let all = futures::future::join3(child.wait(), text(out, OUT_BYTES_MAX), text(err, ERR_BYTES_MAX));
@@ -127,4 +130,45 @@ async fn text(from: Option<impl AsyncRead + Unpin>, bytes_max: u64) -> String {
     let _ = (&mut from).take(bytes_max).read_to_end(&mut bytes).await;
     let _ = tokio::io::copy(&mut from, &mut tokio::io::sink()).await;
     String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    async fn run(words: &[&str], time_max: Duration) -> Option<Result<Said, String>> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let call = Call { url: "https://me:s3cret@host/x", repository: folder.path(), work: None, time_max };
+        let said = call.run(words).await;
+        // Where git is missing, the tests with repositories say so, or fail where everything is required.
+        (!said.as_ref().is_err_and(|why| why.contains("not on the PATH"))).then_some(said)
+    }
+
+    #[tokio::test]
+    async fn whoever_takes_too_long_is_ended() {
+        let begun = std::time::Instant::now();
+        let Some(said) = run(&["-c", "alias.x=!sleep 20", "x"], Duration::from_millis(300)).await else { return };
+        assert_eq!(said, Err("git -c did not end in 0 s".to_owned()));
+        assert!(begun.elapsed() < Duration::from_secs(15));
+    }
+
+    #[tokio::test]
+    async fn what_it_prints_is_bounded_and_without_secrets() {
+        let long = Duration::from_secs(60);
+        let loud = "alias.x=!head -c 5000000 /dev/zero | tr '\\0' a; head -c 100000 /dev/zero >&2; exit 3";
+        let Some(said) = run(&["-c", loud, "x"], long).await else { return };
+        let said = said.expect("it ends");
+        assert_eq!((said.well, said.code, said.out.len()), (false, Some(3), 256 << 10));
+        assert_eq!(said.err.len(), 16 << 10);
+        let url = run(&["config", "--get", "remote.pvectl.url"], long).await.expect("git is there").expect("it ends");
+        assert_eq!(url.out.trim(), "https://***@host/x");
+    }
+
+    #[tokio::test]
+    async fn nobody_is_asked_and_settings_of_others_stay_below() {
+        let long = Duration::from_secs(60);
+        let show = "alias.x=!echo $GIT_TERMINAL_PROMPT:$GIT_ASKPASS:$SSH_ASKPASS:$LC_ALL; git config --get core.hooksPath; git config --get protocol.ext.allow";
+        let Some(said) = run(&["-c", show, "x"], long).await else { return };
+        assert_eq!(said.expect("it ends").out, "0:::C\n/dev/null\nnever\n");
+    }
 }
