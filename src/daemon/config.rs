@@ -82,11 +82,11 @@ pub struct SourceConfig {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, expecting = "a mapping with `url`")]
 pub struct GitConfig {
-    /// Anything that `git fetch` takes.
+    /// Anything that `git fetch` takes. A password in it is shown nowhere, but belongs into a credential helper.
     pub url: String,
     /// The branch; the repository's own default when left out.
     pub branch: Option<String>,
-    /// The folder of the manifests in it.
+    /// The folder of the manifests in it: a whole tree, with its own `pvectl.yaml` if any.
     #[serde(default)]
     pub path: PathBuf,
     /// How often it is asked. A webhook is faster.

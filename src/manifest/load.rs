@@ -49,15 +49,7 @@ pub struct Loaded {
 
 /// Reads all inputs; folders with their subfolders if `recursive`. `kinds` are the known kinds. Nothing stops at an error.
 pub fn load(inputs: &[Input], recursive: bool, kinds: &[&str]) -> Loaded {
-    let mut loader = Loader {
-        loaded: Loaded::default(),
-        kinds,
-        settings_span: None,
-        roots: BTreeMap::new(),
-        read: BTreeSet::new(),
-        above: BTreeSet::new(),
-        files: 0,
-    };
+    let mut loader = Loader::new(kinds);
     for input in inputs {
         match input {
             Input::Text { name, bytes } => {
@@ -74,6 +66,21 @@ pub fn load(inputs: &[Input], recursive: bool, kinds: &[&str]) -> Loaded {
     loaded
 }
 
+/// The manifests of a folder and its subfolders, in the order in which [`load`] reads them, and why some are not listed.
+pub(super) fn files(folder: &Path) -> (Vec<PathBuf>, Vec<Diagnostic>) {
+    let mut loader = Loader::new(&[]);
+    let mut files = Vec::new();
+    loader.walk(folder, true, &mut Vec::new(), &mut files);
+    (files, loader.loaded.diagnostics)
+}
+
+/// The bytes of a file, and not more than one beyond what is read of a manifest.
+pub(super) fn bytes(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    fs::File::open(path)?.take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
 struct Loader<'a> {
     loaded: Loaded,
     kinds: &'a [&'a str],
@@ -88,6 +95,18 @@ struct Loader<'a> {
 }
 
 impl Loader<'_> {
+    fn new<'a>(kinds: &'a [&'a str]) -> Loader<'a> {
+        Loader {
+            loaded: Loaded::default(),
+            kinds,
+            settings_span: None,
+            roots: BTreeMap::new(),
+            read: BTreeSet::new(),
+            above: BTreeSet::new(),
+            files: 0,
+        }
+    }
+
     fn report(&mut self, diagnostic: Diagnostic) {
         self.loaded.diagnostics.push(diagnostic);
     }
@@ -235,15 +254,7 @@ impl Loader<'_> {
     }
 
     fn bytes(&mut self, path: &Path) -> Option<Vec<u8>> {
-        let limit = FILE_BYTES_MAX as u64 + 1;
-        let mut bytes = Vec::new();
-        match fs::File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes)) {
-            Ok(_) => Some(bytes),
-            Err(error) => {
-                self.unreadable(path, &error);
-                None
-            }
-        }
+        bytes(path).map_err(|error| self.unreadable(path, &error)).ok()
     }
 
     fn file(&mut self, path: &Path) -> Vec<Document> {

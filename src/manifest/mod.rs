@@ -18,6 +18,8 @@ pub mod settings;
 
 pub mod load;
 
+pub mod digest;
+
 pub mod schema;
 
 pub mod branch;

@@ -47,6 +47,9 @@ mod sources;
 
 mod followed;
 mod lockout;
+mod origins;
+mod repositories;
+
 mod network;
 mod sdn;
 

@@ -1,9 +1,23 @@
 //! Where manifests come from: a folder that is watched, or a repository that is fetched. A source tells when something may
 //! have moved, and reads all of it, well or badly; what is in force is the loop's matter.
 
+use crate::daemon::config::SourceConfig;
 use crate::manifest::load::Loaded;
 use crate::plan::desired::DesiredSet;
 use futures::future::BoxFuture;
+use std::path::Path;
+
+mod taken;
+
+pub mod debounce;
+
+mod watch;
+
+pub mod folder;
+
+pub mod git;
+
+pub mod webhook;
 
 /// Which manifests these are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -45,4 +59,18 @@ pub trait Source: Send {
     fn changed(&mut self) -> BoxFuture<'_, ()>;
     /// Reads it now.
     fn read(&mut self) -> BoxFuture<'_, Result<Reading, Broken>>;
+}
+
+/// The source that a configuration names. What git fetches is kept in `state_folder`; without one, in a temporary folder.
+pub fn open(config: &SourceConfig, state_folder: Option<&Path>) -> Box<dyn Source> {
+    match (&config.git, &config.folder) {
+        (Some(git), _) => {
+            Box::new(git::source::GitSource::new(&config.name, git.clone(), config.set.clone(), state_folder))
+        }
+        (None, folder) => {
+            // The configuration was checked: a source has one of the two.
+            let folder = folder.clone().unwrap_or_default();
+            Box::new(folder::FolderSource::new(folder, config.set.clone()))
+        }
+    }
 }
