@@ -75,6 +75,7 @@ pub fn ordered(verb: &Verb) -> Option<Order<'_>> {
         | Verb::Sim(_)
         | Verb::Wait(_)
         | Verb::Network(_)
+        | Verb::Run(_)
         | Verb::Status(_)
         | Verb::Proposals(_)
         | Verb::Approve(_)

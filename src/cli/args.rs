@@ -168,6 +168,8 @@ pub enum Verb {
     Restore(guests::Restore),
     /// What may pass a guest's network, and why
     Network(network::Network),
+    /// Stay and keep the cluster as the manifests say: follow folders and git, report and heal drift
+    Run(daemon::Run),
     /// Show the sources of a daemon (`pvectl run`): what is in force, and what is wrong
     Status(daemon::Status),
     /// List the plans that wait in a daemon for a person, or show one

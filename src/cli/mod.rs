@@ -20,6 +20,7 @@ pub mod guests;
 pub mod import;
 pub mod inside;
 pub mod job;
+pub mod keep;
 pub mod kind;
 pub mod live;
 pub mod manifests;

@@ -5,7 +5,7 @@ use crate::cli::args::{Cli, Color, Global, LogFormat, Verb};
 use crate::cli::network;
 use crate::cli::session::Unusable;
 use crate::cli::{
-    actions, adopt, apply, auth, check, daemon, delete, diff, exit, import, manifests, raw, show, simulate, wait,
+    actions, adopt, apply, auth, check, daemon, delete, diff, exit, import, keep, manifests, raw, show, simulate, wait,
 };
 use crate::pve::error::PveError;
 use clap::Parser;
@@ -167,6 +167,7 @@ fn dispatch(cli: &Cli) -> Ended {
             NetworkVerb::Show(args) => network::show(global, args),
             NetworkVerb::Test(args) => network::test(global, args),
         },
+        Verb::Run(args) => keep::run(global, args),
         Verb::Status(args) => daemon::status(args),
         Verb::Proposals(args) => daemon::proposals(args),
         Verb::Approve(args) => daemon::approve(args),

@@ -137,10 +137,28 @@ impl Session {
         self.shelf.as_ref()?.left()
     }
 
+    /// What a daemon shares between its runs.
+    pub fn parts(&self) -> (Arc<dyn Api>, Arc<dyn Resolver>, Arc<Folder>) {
+        (Arc::clone(&self.api), Arc::clone(&self.names), Arc::clone(&self.files))
+    }
+
+    /// Lets the simulator's time pass as ours does, beginning with ours if it is behind: for whoever stays.
+    pub fn keep_time(&self) {
+        let Some((sim, _)) = &self.sim else { return };
+        let behind = WallClock.now_ms().saturating_sub(sim.clock().now_ms());
+        sim.advance(Duration::from_millis(behind));
+        sim.set_speed(Some(1.0));
+    }
+
     /// Keeps the simulator's state for the next command.
     pub fn close(self) -> Result<(), Unusable> {
-        let Some((sim, path)) = self.sim else { return Ok(()) };
-        write_atomically(&path, &sim.save()).map_err(|error| Unusable {
+        self.save()
+    }
+
+    /// The same, for whoever shares it.
+    pub fn save(&self) -> Result<(), Unusable> {
+        let Some((sim, path)) = &self.sim else { return Ok(()) };
+        write_atomically(path, &sim.save()).map_err(|error| Unusable {
             message: format!("the simulator's state could not be kept in {}: {error}", path.display()),
             hint: Some("name another file with --sim-state".into()),
         })

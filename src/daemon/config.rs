@@ -277,7 +277,8 @@ pub fn parse(path: &Path, text: &str) -> Result<DaemonConfig, ConfigError> {
     Ok(config)
 }
 
-fn check(config: &DaemonConfig) -> Result<(), String> {
+/// What stands against a configuration although each word of it is well.
+pub fn check(config: &DaemonConfig) -> Result<(), String> {
     if config.sources.is_empty() {
         return Err("`sources` is empty: there is nothing to do".to_owned());
     }

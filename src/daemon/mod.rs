@@ -46,3 +46,5 @@ pub mod notice;
 pub mod report;
 
 pub mod ears;
+
+pub mod systemd;

@@ -160,3 +160,44 @@ pub struct Status {
     #[command(flatten)]
     pub format: FormatArgs,
 }
+
+/// `run`.
+#[derive(Debug, Args)]
+pub struct Run {
+    /// The daemon's configuration; or one folder with -f
+    #[arg(value_name = "FILE", required_unless_present = "folder", conflicts_with = "folder")]
+    pub config: Option<PathBuf>,
+    /// A folder of manifests to follow, as the only source
+    #[arg(short = 'f', long = "filename", value_name = "FOLDER")]
+    pub folder: Option<PathBuf>,
+    /// What may be done to the cluster, with -f
+    #[arg(long, value_enum, ignore_case = true, default_value_t, requires = "folder")]
+    pub mode: RunMode,
+    /// Delete what the set owns and no longer declares, with -f
+    #[arg(long, requires = "folder")]
+    pub prune: bool,
+    /// The manifest set, with -f, where pvectl.yaml names none
+    #[arg(long, value_name = "NAME", requires = "folder")]
+    pub set: Option<String>,
+    /// The file of the history (SQLite), with -f
+    #[arg(long, value_name = "FILE", requires = "folder")]
+    pub store: Option<PathBuf>,
+    /// Where status, metrics, API and web page are served; `none`: nowhere [default: 127.0.0.1:9180]
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<String>,
+    /// Look once, do what may be done, and end: 0 all is as declared, 1 something differs, 2 and up errors
+    #[arg(long)]
+    pub once: bool,
+}
+
+/// What may be done.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum RunMode {
+    /// Report only
+    Observe,
+    /// Plan, and wait for `pvectl approve`
+    #[default]
+    Propose,
+    /// Make the cluster as the manifests say, and heal drift
+    Enforce,
+}

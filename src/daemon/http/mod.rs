@@ -21,3 +21,5 @@ pub mod hook;
 pub mod page;
 
 pub mod words;
+
+pub mod signed;

@@ -25,3 +25,5 @@ pub mod keeper;
 
 #[cfg(test)]
 mod tests;
+
+pub mod past;
