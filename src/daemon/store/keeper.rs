@@ -107,6 +107,10 @@ impl Keeper {
         let (end, ended) = sync_channel(1);
         let started = std::thread::Builder::new().name("history".to_owned()).spawn(move || {
             run(&mut desk, &tells, clock.as_ref());
+            // What came after the end is lost; who still keeps finds nobody from here on.
+            let late = tells.try_iter().filter(|told| matches!(told, Told::Keep(_))).count();
+            desk.gauge.lost.fetch_add(late as u64, Ordering::Relaxed);
+            drop(tells);
             drop(desk);
             drop(end);
         });
