@@ -12,6 +12,7 @@ use pvectl::engine::observe::observe;
 use pvectl::engine::reconcile::Cluster;
 use pvectl::kinds::list::KINDS;
 use pvectl::plan::assemble::plan;
+use pvectl::secret_files::Folder;
 use std::hint::black_box;
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ fn pure(criterion: &mut Criterion) {
         let (lab, set) = fleet::fleet(4, guests);
         let (api, clock) = (lab.sim.api(), lab.sim.clock());
         let names = lab.sim.names();
-        let cluster = Cluster { api: &api, clock: &clock, kinds: &KINDS, names: &names };
+        let cluster = Cluster { api: &api, clock: &clock, kinds: &KINDS, names: &names, files: &Folder::new("") };
         let seen = world::run(observe(&cluster, &set, &world::plain())).expect("the cluster can be read");
         group.bench_function(format!("{guests} guests"), |b| {
             b.iter(|| black_box(plan(&set, &seen, &KINDS, &world::plain())))

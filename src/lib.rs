@@ -35,17 +35,19 @@
 //! manifest: base
 //! firewall: base
 //! dns: base
+//! secret_files: base
 //! config: base pve
 //! pve: base
 //! resource: base pve manifest
 //! kinds: base pve firewall resource
-//! plan: base pve resource
+//! lockout: base pve firewall resource
+//! plan: base pve resource lockout
 //! bind: base manifest firewall resource kinds plan
 //! report: base pve resource plan
-//! engine: base pve resource plan report
+//! engine: base pve resource lockout plan report
 //! sim: base pve
-//! daemon: base manifest config pve resource kinds plan bind report engine
-//! cli: base manifest config pve firewall dns resource kinds plan bind report engine sim daemon
+//! daemon: base manifest config pve resource kinds lockout plan bind report engine
+//! cli: base manifest config pve firewall dns secret_files resource kinds lockout plan bind report engine sim daemon
 //! ```
 
 pub mod base;
@@ -56,11 +58,16 @@ pub mod firewall;
 
 pub mod dns;
 
+pub mod secret_files;
+
 pub mod config;
 
 pub mod resource;
 
 pub mod kinds;
+
+pub mod lockout;
+
 pub mod plan;
 
 pub mod bind;

@@ -8,4 +8,5 @@ pub mod id;
 pub mod quantity;
 pub mod resolver;
 pub mod secret;
+pub mod secret_file;
 pub mod source;

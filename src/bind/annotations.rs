@@ -15,7 +15,7 @@ const CHOICES: [(&str, &[&str]); 5] = [
     ("pvectl/mode", &["Observe", "Propose", "Enforce"]),
     ("pvectl/deletion-policy", &["Retain", "Delete"]),
     ("pvectl/take-over", &["true", "false"]),
-    ("pvectl/allow-firewall-enable", &["true", "false"]),
+    ("pvectl/allow-lockout", &["true", "false"]),
 ];
 
 /// The fields of `pvectl/ignore-fields`.

@@ -3,7 +3,7 @@
 use crate::base::diagnostic::{Diagnostic, has_errors, nearest};
 use crate::base::source::Span;
 use crate::bind::sets::expand;
-use crate::bind::{annotations, profiles, twice};
+use crate::bind::{annotations, masters, profiles, twice};
 use crate::kinds::list;
 use crate::manifest::document::Document;
 use crate::manifest::load::Loaded;
@@ -24,6 +24,7 @@ pub fn bind(loaded: &mut Loaded, set: Option<&str>) -> DesiredSet {
     let set = set.map(str::to_owned).or(from_tree).unwrap_or_else(|| DEFAULT_SET.to_owned());
     let mut rolling = expand(loaded);
     profiles::expand(loaded);
+    masters::bind(loaded);
     let mut resources = BTreeMap::new();
     let mut diagnostics = Vec::new();
     let mut schemas: BTreeMap<&str, serde_json::Value> = BTreeMap::new();
@@ -91,6 +92,7 @@ fn resource(
         paused: flag("pvectl/paused", "true"),
         retain: flag("pvectl/deletion-policy", "Retain"),
         rolling: None,
+        member_of: document.member_of.as_ref().map(|(_, name)| name.clone()),
         ignored,
         annotations: document.annotations.clone(),
     })
@@ -151,7 +153,8 @@ fn dangling<'a>(loaded: &Loaded, resources: impl Iterator<Item = &'a Desired>) -
     let declared: Vec<ResourceRef> = loaded.documents.iter().map(|d| ResourceRef::new(&d.kind.0, &d.name.0)).collect();
     let mut out = Vec::new();
     for desired in resources {
-        for reference in desired.kind.refs(&desired.spec) {
+        let named = desired.kind.refs(&desired.spec).into_iter().chain(desired.kind.guests(&desired.spec));
+        for reference in named {
             if reference.or_on_cluster || declared.contains(&reference.to) {
                 continue;
             }

@@ -7,6 +7,8 @@ pub mod sets;
 
 pub mod profiles;
 
+pub mod masters;
+
 pub mod annotations;
 
 pub mod twice;

@@ -7,12 +7,15 @@ use crate::firewall::rule::{Deed, Rule};
 use crate::kinds::network_profile::compile::{Compiled, Made, Set, compile};
 use crate::kinds::network_profile::spec::{self, Default, NetworkProfileSpec};
 use crate::kinds::network_profile::{parse, schema};
+use crate::kinds::objects::followed::owner;
 use crate::manifest::document::Document;
 use crate::manifest::load::Loaded;
 use crate::manifest::schema::check;
 use crate::manifest::tree::{Key, Node, NodeValue, PathSegment, Style};
+use crate::resource::reference::ResourceRef;
+use ipnet::IpNet;
 use serde_json::{Map, Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 /// A profile that was understood.
@@ -34,23 +37,13 @@ pub fn expand(loaded: &mut Loaded) {
         let group = json!({"comment": comment, "rules": rules});
         added.push(made(document, "SecurityGroup", &profile.compiled.group, &group));
         for set in &profile.compiled.sets {
-            let (spec, unknown) = members(set, &comment, &loaded.documents);
-            added.push(made(document, "IpSet", &set.name, &spec));
-            if !unknown.is_empty() {
-                let message = format!(
-                    "{} is meant by `{}`, and its manifest gives it no address: it is not in the set",
-                    unknown.join(", "),
-                    document.name.0
-                );
-                let warning = Diagnostic::warning("guest-without-address", message).at(document.name.1, "this profile");
-                diagnostics.push(warning.help("give its network an `ip`, or write its addresses in the profile"));
-            }
+            added.push(made(document, "IpSet", &set.name, &members(set, &comment, &loaded.documents)));
         }
     }
     let declared: Vec<String> =
         loaded.documents.iter().filter(|d| d.kind.0 == spec::NAME).map(|d| d.name.0.clone()).collect();
     for document in &mut loaded.documents {
-        if matches!(document.kind.0.as_str(), "VirtualMachine" | "Container") {
+        if matches!(document.kind.0.as_str(), "VirtualMachine" | "Container" | "GuestTemplate") {
             diagnostics.extend(guest(document, &profiles, &declared));
         }
     }
@@ -111,23 +104,27 @@ fn rule(made: &Made) -> Value {
     out.into()
 }
 
-/// The members of a set, as far as manifests know them, and the guests whose addresses they do not.
-fn members(set: &Set, comment: &str, documents: &[Document]) -> (Value, Vec<String>) {
+/// What a set holds: addresses, names, and guests. Those whose manifests give them addresses are written down, the others are
+/// followed.
+fn members(set: &Set, comment: &str, documents: &[Document]) -> Value {
     let mut members: BTreeMap<String, Value> = set.nets.iter().map(|net| (net.clone(), json!({"cidr": net}))).collect();
-    let mut unknown = Vec::new();
+    let not: Vec<IpNet> = set.except.iter().filter_map(|net| network(net)).collect();
+    let mut followed: BTreeSet<ResourceRef> = BTreeSet::new();
     for labels in &set.guests {
         let carries = |d: &&Document| {
             matches!(d.kind.0.as_str(), "VirtualMachine" | "Container")
                 && labels.iter().all(|(key, value)| d.labels.get(key) == Some(value))
         };
-        for guest in documents.iter().filter(carries) {
-            let addresses = addresses(&guest.spec);
-            if addresses.is_empty() {
-                unknown.push(guest.name.0.clone());
-            }
-            for address in addresses {
-                let entry = json!({"cidr": address.to_string(), "comment": format!("guest {}", guest.name.0)});
+        for document in documents.iter().filter(carries) {
+            let guest = ResourceRef::new(&document.kind.0, &document.name.0);
+            let addresses = addresses(&document.spec);
+            // The kernel would let an address win over the network around it that is not meant.
+            for address in addresses.iter().filter(|address| !not.iter().any(|net| net.contains(*address))) {
+                let entry = json!({"cidr": address.to_string(), "comment": owner(&guest)});
                 members.insert(address.to_string(), entry);
+            }
+            if addresses.is_empty() {
+                followed.insert(guest);
             }
         }
     }
@@ -138,8 +135,14 @@ fn members(set: &Set, comment: &str, documents: &[Document]) -> (Value, Vec<Stri
     if !set.names.is_empty() {
         out["names"] = json!(set.names);
     }
-    unknown.sort();
-    (out, unknown)
+    if !followed.is_empty() {
+        out["guests"] = followed.iter().map(|guest| json!({"kind": guest.kind, "name": guest.name})).collect();
+    }
+    out
+}
+
+fn network(text: &str) -> Option<IpNet> {
+    text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
 }
 
 /// The addresses that a guest's manifest gives its networks.
@@ -159,9 +162,13 @@ fn made(profile: &Document, kind: &str, name: &str, spec: &Value) -> Document {
     }
 }
 
-/// Fills in what a guest's networks have from their profiles; the guest's own word stands.
+/// Fills in what a guest's networks have from their profiles; the guest's own word stands. A template has the options of its
+/// networks only: it never runs, and PVE copies the firewall of what it clones (`PVE::Firewall::clone_vmfw_conf`), so that rules
+/// on it would be on every clone, whatever profile that one has.
 fn guest(document: &mut Document, profiles: &BTreeMap<String, Profile>, declared: &[String]) -> Vec<Diagnostic> {
-    let machine = document.kind.0 == "VirtualMachine";
+    let template = document.kind.0 == "GuestTemplate";
+    let of_containers = document.spec.get("type").and_then(Node::as_str) == Some("Container");
+    let machine = document.kind.0 == "VirtualMachine" || template && !of_containers;
     let mut diagnostics = Vec::new();
     let mut used: Vec<(&Profile, String, Span)> = Vec::new();
     let NodeValue::Mapping(entries) = &mut document.spec.value else { return diagnostics };
@@ -194,6 +201,9 @@ fn guest(document: &mut Document, profiles: &BTreeMap<String, Profile>, declared
             if network.get(&key).is_none() {
                 add(network, &key, node(&value, span));
             }
+        }
+        if template {
+            continue;
         }
         let slot = network.get("slot").and_then(Node::as_str).unwrap_or_default().to_owned();
         let off = network.get("firewall").is_some_and(|n| n.value == NodeValue::Bool(false));

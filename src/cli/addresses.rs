@@ -5,7 +5,8 @@ use crate::base::id::{GuestType, VmId};
 use crate::engine::reconcile::Cluster;
 use crate::kinds::guest::observed::decode_row;
 use crate::pve::request::Query;
-use crate::resource::index::{GuestRow, text};
+use crate::resource::index::GuestRow;
+use crate::resource::interfaces::{cards, query};
 use crate::resource::kind::Listed;
 use crate::resource::observation::Observation;
 use crate::resource::reference::Identity;
@@ -58,30 +59,13 @@ fn may_answer(row: &std::sync::Arc<GuestRow>, seen: &Observation) -> bool {
     online && willing && row.status == "running"
 }
 
-/// The read that asks a guest for its addresses.
-pub fn query(row: &GuestRow) -> Query {
-    let rest = match row.guest {
-        GuestType::Qemu => "agent/network-get-interfaces",
-        GuestType::Lxc => "interfaces",
-    };
-    Query::new(format!("/nodes/{}/{}/{}/{rest}", row.node, row.guest, row.vmid))
-}
-
 /// Addresses in an answer of [`query`], without the loopback's and those that lead no farther than the wire.
 pub fn read(answer: &Value) -> Vec<String> {
-    let list = if answer["result"].is_array() { &answer["result"] } else { answer };
     let mut out: Vec<String> = Vec::new();
-    for card in list.as_array().into_iter().flatten().filter(|c| c["name"] != "lo") {
-        let members = card["ip-addresses"].as_array().into_iter().flatten().filter_map(|a| text(&a["ip-address"]));
-        // PVE 8 tells of containers the first address of each family only.
-        let first = [&card["inet"], &card["inet6"]].into_iter().filter_map(text);
-        for address in members.chain(first) {
-            let address = address.split('/').next().unwrap_or_default().to_owned();
-            let nets = ["127.", "169.254.", "fe80:"];
-            let far = !nets.iter().any(|net| address.starts_with(net)) && !matches!(address.as_str(), "" | "::1");
-            if far && !out.contains(&address) {
-                out.push(address);
-            }
+    for address in cards(answer).into_iter().filter(|c| c.name != "lo").flat_map(|c| c.addresses) {
+        let address = address.to_string();
+        if !out.contains(&address) {
+            out.push(address);
         }
     }
     out
@@ -95,6 +79,7 @@ mod tests {
     use crate::pve::error::PveError;
     use crate::pve::request::Call;
     use crate::resource::index::Index;
+    use crate::secret_files::Folder;
     use crate::sim::Sim;
     use crate::sim::baseline::Baseline;
     use futures::future::BoxFuture;
@@ -132,7 +117,7 @@ mod tests {
         let listed = list::find("ct").expect("a kind").list(&seen);
         let (api, clock) = (Moody(AtomicUsize::new(0)), Sim::new(Baseline::Homelab).clock());
         let names = Sim::new(Baseline::Homelab).names();
-        let cluster = Cluster { api: &api, clock: &clock, kinds: &list::KINDS, names: &names };
+        let cluster = Cluster { api: &api, clock: &clock, kinds: &list::KINDS, names: &names, files: &Folder::new("") };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
         let found = runtime.expect("a runtime").block_on(addresses(&cluster, &listed, &seen));
         assert!(!found.is_empty() && found.len() < GUESTS_MAX, "{} answered", found.len());

@@ -26,8 +26,14 @@ pub fn adopt(global: &Global, args: &args::Adopt) -> Ended {
         chosen.insert(resource);
     }
     let session = job::open(global, &tree)?;
-    let settings =
-        Settings { adopt: chosen.clone(), only: Some(chosen), root_ticket: session.root_ticket, ..Settings::default() };
+    let settings = Settings {
+        adopt: chosen.clone(),
+        only: Some(chosen),
+        root_ticket: session.root_ticket,
+        ways: session.ways(),
+        left_lock: session.left_lock(),
+        ..Settings::default()
+    };
     let job = Job {
         global,
         format: args.format.output.as_ref(),

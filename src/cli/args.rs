@@ -7,6 +7,7 @@ pub mod guests;
 pub mod network;
 pub mod sim;
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -15,7 +16,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::base::quantity::parse_seconds;
 use crate::cli::fault;
-use crate::cli::output::{self, Format};
+use crate::cli::output::{self, DriftFormat, Format};
 use crate::sim::faults::Fault;
 
 /// Declarative Proxmox VE: write down what should be, see what would change, let it happen.
@@ -43,6 +44,9 @@ pub struct Global {
     /// A fault for the simulator: WHAT@WHEN, such as drop-after@POST:/clone, slow=5000@3, 503@writes; repeatable
     #[arg(long, global = true, value_name = "FAULT", requires = "use_sim", value_parser = fault::parse)]
     pub sim_fault: Vec<Fault>,
+    /// The address from which the simulated cluster is spoken to; without one, it is nowhere in its network
+    #[arg(long, global = true, value_name = "ADDRESS", requires = "use_sim")]
+    pub sim_from: Option<IpAddr>,
     /// Use this context of the configuration instead of the current one [env: PVECTL_CONTEXT=]
     #[arg(long, global = true, value_name = "NAME", conflicts_with = "use_sim")]
     pub context: Option<String>,
@@ -432,9 +436,9 @@ pub struct Drift {
     /// Who we are to the daemon.
     #[command(flatten)]
     pub trust: daemon::Trust,
-    /// Form of output.
-    #[command(flatten)]
-    pub format: FormatArgs,
+    /// How to write: table, wide, name, yaml, json, markdown, junit, jsonpath=PATHS or template=JINJA
+    #[arg(short, long, value_name = "FORMAT", value_parser = output::parse_drift)]
+    pub output: Option<DriftFormat>,
 }
 
 /// `schema`.

@@ -46,6 +46,7 @@ pub fn privileges<'a>(kinds: impl IntoIterator<Item = &'a str>) -> BTreeSet<&'st
             "Role" => all.extend(["Sys.Audit", "Sys.Modify"]),
             "Group" => all.extend(["Group.Allocate", "Sys.Audit"]),
             "User" => all.extend(["Realm.AllocateUser", "Sys.Audit", "User.Modify"]),
+            "ApiToken" => all.extend(["Sys.Audit", "User.Modify"]),
             "AclEntry" => all.extend(["Permissions.Modify", "Sys.Audit"]),
             "Storage" => all.extend(["Datastore.Allocate", "Datastore.Audit"]),
             "SdnZone" | "SdnVnet" | "SdnSubnet" => all.extend(["SDN.Allocate", "SDN.Audit"]),

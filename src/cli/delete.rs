@@ -34,6 +34,8 @@ pub fn delete(global: &Global, args: &args::Delete) -> Ended {
         delete: doomed.clone(),
         only: Some(doomed),
         root_ticket: session.root_ticket,
+        ways: session.ways(),
+        left_lock: session.left_lock(),
         ..Settings::default()
     };
     let ended = block_on(job.run(&session, &tree.desired, &settings, Some(&tree.loaded)))?;
@@ -82,6 +84,8 @@ fn delete_by_name(job: &Job<'_>, kind: &str, names: &[String]) -> Ended {
                 delete: doomed.clone(),
                 only: Some(doomed),
                 root_ticket: session.root_ticket,
+                ways: session.ways(),
+                left_lock: session.left_lock(),
                 ..Settings::default()
             };
             code = code.max(job.run(&session, &DesiredSet { set, resources: BTreeMap::new() }, &settings, None).await?);

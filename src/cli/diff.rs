@@ -3,10 +3,13 @@
 use crate::cli::args::{self, Global, Guards};
 use crate::cli::daemon;
 use crate::cli::ending::{all_seen, counted};
-use crate::cli::output::{self, Format};
+use crate::cli::output::{self, DriftFormat, Format};
 use crate::cli::problems::problems;
 use crate::cli::run::{Ended, Failure, block_on, colour_out, print};
 use crate::cli::{exit, job, manifests};
+use crate::daemon::drift::of_plan;
+use crate::daemon::report::findings::{Findings, Times, compared};
+use crate::daemon::report::{junit, markdown};
 use crate::engine::reconcile::preview;
 use crate::plan::assemble::Plan;
 use crate::report::{json as as_json, text};
@@ -44,7 +47,8 @@ pub fn drift(global: &Global, args: &args::Drift) -> Ended {
         .map_err(|e| Failure::wire(exit::NOT_COMPARED, &e))?;
     session.close()?;
     let problems = problems(&plan, Some(&tree.loaded), &[]);
-    let compared = all_seen(&plan);
+    let seen = all_seen(&plan);
+    let (drifts, looked) = (of_plan(&plan, 0), compared(&plan));
     for delta in &mut plan.deltas {
         delta.changes.retain(|c| matches!(c.cause, Cause::Drift | Cause::Conflict));
         delta.steps.clear();
@@ -52,10 +56,15 @@ pub fn drift(global: &Global, args: &args::Drift) -> Ended {
     }
     plan.deltas.retain(|d| !d.changes.is_empty());
     plan.orphans.clear();
-    match &args.format.output {
-        Some(Format::Value(form)) => print(&output::write(&as_json::plan(&plan), form)?),
-        Some(Format::Name) => plan.deltas.iter().for_each(|d| print(&format!("{}\n", d.resource))),
-        Some(Format::Table | Format::Wide) | None => {
+    let findings = Findings { drift: &drifts, compared: &looked, times: Times::None };
+    match &args.output {
+        Some(DriftFormat::Markdown) => print(&markdown::write(&findings)),
+        Some(DriftFormat::Junit) => print(&junit::write(&findings)),
+        Some(DriftFormat::Plain(Format::Value(form))) => print(&output::write(&as_json::plan(&plan), form)?),
+        Some(DriftFormat::Plain(Format::Name)) => {
+            plan.deltas.iter().for_each(|d| print(&format!("{}\n", d.resource)));
+        }
+        Some(DriftFormat::Plain(Format::Table | Format::Wide)) | None => {
             plan.deltas.iter().for_each(|d| print(&text::delta(d, colour_out())));
             let fields: usize = plan.deltas.iter().map(|d| d.changes.len()).sum();
             print(&format!("{} drifted, in {}\n", counted(plan.deltas.len(), "object"), counted(fields, "field")));
@@ -67,7 +76,7 @@ pub fn drift(global: &Global, args: &args::Drift) -> Ended {
             format!("{}: not everything could be compared", counted(problems, "problem")),
         ));
     }
-    compared?;
+    seen?;
     Ok(if plan.deltas.is_empty() { exit::DONE } else { exit::DIFFERENCES })
 }
 

@@ -34,7 +34,7 @@ pub fn finish(report: &Report, view: View) -> Ended {
             let _ = writeln!(err, "\n{} done; {objects}.", counted(*steps, "step"));
         }
         for delta in &last.deltas {
-            if left_alone(delta) {
+            if left_alone(delta) || toothless(delta) {
                 let why: Vec<String> = delta.notes.iter().filter(|n| holds_back(n)).map(text::note).collect();
                 let _ = writeln!(err, "  {}: {}", delta.resource, why.join("; "));
             }
@@ -56,7 +56,9 @@ pub fn finish(report: &Report, view: View) -> Ended {
     }
     let left = open.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let again = "run the same command again: it goes on from what is there";
+    let told = last.deltas.iter().filter(|d| d.is_open()).all(toothless);
     let hint = match unseen(last) {
+        None if told => "what each of them lacks is said above, with the way out".to_owned(),
         Some((_, nodes)) => format!("{nodes} does not answer: bring it back, then {again}"),
         None => again.to_owned(),
     };
@@ -91,6 +93,11 @@ pub fn went_blind(blind: &Blind, view: View) -> Failure {
 /// Whether a resource may differ from its manifest although nothing is to be done about it.
 fn left_alone(delta: &Delta) -> bool {
     !delta.is_open() && delta.notes.iter().any(holds_back)
+}
+
+/// Whether nothing that pvectl may do makes it of use.
+fn toothless(delta: &Delta) -> bool {
+    delta.is_open() && delta.steps.is_empty() && delta.notes.iter().any(|n| matches!(n, Note::Toothless(_)))
 }
 
 fn holds_back(note: &Note) -> bool {

@@ -2,9 +2,9 @@
 
 use crate::cli::exit;
 use crate::cli::run::{Failure, block_on};
+use crate::config::roots;
 use crate::manifest::read::FILE_BYTES_MAX;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 use url::Url;
 
@@ -31,13 +31,7 @@ pub fn fetch(url: &Url) -> Result<Vec<u8>, Failure> {
 }
 
 async fn body(url: &Url) -> Result<Vec<u8>, String> {
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    let tls = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|e| e.to_string())?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+    let tls = roots::client().map_err(|e| e.to_string())?;
     let client = reqwest::Client::builder()
         .tls_backend_preconfigured(tls)
         .https_only(true)

@@ -39,6 +39,8 @@ pub fn settings(tree: &Tree, guards: &Guards, session: &Session) -> Result<Setti
         prune: guards.prune,
         only: tree.only.clone(),
         root_ticket: session.root_ticket,
+        ways: session.ways(),
+        left_lock: session.left_lock(),
         ..Settings::default()
     })
 }

@@ -54,6 +54,26 @@ pub fn parse(text: &str) -> Result<Format, String> {
     }
 }
 
+/// What `drift` writes: a form as any other, or a report for those who read no terminal.
+#[derive(Debug, Clone, PartialEq)]
+pub enum DriftFormat {
+    /// A form that other verbs have, too.
+    Plain(Format),
+    /// For wikis and pull requests.
+    Markdown,
+    /// JUnit XML, for CI.
+    Junit,
+}
+
+/// Reads what was typed behind `-o` of `drift`.
+pub fn parse_drift(text: &str) -> Result<DriftFormat, String> {
+    match text {
+        "markdown" => Ok(DriftFormat::Markdown),
+        "junit" => Ok(DriftFormat::Junit),
+        plain => parse(plain).map(DriftFormat::Plain).map_err(|e| e.replace(", json,", ", json, markdown, junit,")),
+    }
+}
+
 impl Format {
     /// Events are wanted as JSON.
     pub fn is_json(format: Option<&Format>) -> bool {
@@ -130,6 +150,15 @@ mod tests {
         {
             assert!(written(format).is_err(), "{format}");
         }
+    }
+
+    #[test]
+    fn reports_are_for_drift_alone() {
+        assert_eq!(parse_drift("junit"), Ok(DriftFormat::Junit));
+        assert_eq!(parse_drift("markdown"), Ok(DriftFormat::Markdown));
+        assert_eq!(parse_drift("name"), Ok(DriftFormat::Plain(Format::Name)));
+        assert!(parse_drift("xml").is_err_and(|e| e.contains("json, markdown, junit, jsonpath")));
+        assert!(parse("junit").is_err_and(|e| !e.contains("junit")));
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::kinds::guest::mapping;
 use crate::kinds::guest::observed::{GuestSeen, decode_row};
 use crate::pve::request::{Query, segment};
 use crate::resource::index::{node_guests_query, text};
+use crate::resource::interfaces;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -90,7 +91,7 @@ pub async fn read(door: &Door<'_>, name: &str) -> Result<Found, Failure> {
     let enabled = text(&cluster_options["enable"]).is_some_and(|t| t != "0");
     let cluster = Cluster { enabled, names: names(&ask, "/cluster/firewall", &wanted).await?, groups };
     let guest = Guest { options, rules, names: names(&ask, &own, &wanted).await? };
-    let told = match get(door.api, door.clock, &addresses::query(&row)).await {
+    let told = match get(door.api, door.clock, &interfaces::query(&row)).await {
         Ok(answer) if row.status == "running" => {
             addresses::read(&answer).iter().filter_map(|a| a.parse().ok()).collect()
         }

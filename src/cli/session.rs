@@ -5,17 +5,23 @@ use crate::base::clock::Clock;
 use crate::base::resolver::Resolver;
 use crate::cli::args::{Connection, Global};
 use crate::cli::command::Programs;
+use crate::cli::ends::Ends;
+use crate::cli::shelf::FileShelf;
 use crate::config::connect::{connect, open};
 use crate::config::disk::write_atomically;
 use crate::config::resolve::{Credentials, Flags};
 use crate::dns::System;
 use crate::engine::reconcile::Cluster;
 use crate::kinds::list::KINDS;
+use crate::lockout::way::Way;
 use crate::pve::api::Api;
+use crate::pve::networks_lock::{Remembering, Shelf};
+use crate::secret_files::Folder;
 use crate::sim::Sim;
 use crate::sim::baseline::Baseline;
 use futures::future::BoxFuture;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Real time.
@@ -43,10 +49,13 @@ pub struct Unusable {
 
 /// A cluster to talk to.
 pub struct Session {
-    api: Box<dyn Api>,
-    clock: Box<dyn Clock>,
-    names: Box<dyn Resolver>,
+    api: Arc<dyn Api>,
+    shelf: Option<Arc<FileShelf>>,
+    clock: Arc<dyn Clock>,
+    names: Arc<dyn Resolver>,
+    files: Arc<Folder>,
     sim: Option<(Sim, PathBuf)>,
+    ends: Ends,
     /// We hold a ticket of root@pam, which may set what no token may.
     pub root_ticket: bool,
 }
@@ -64,12 +73,18 @@ impl Session {
         let connection = open(&flags, &|name| std::env::var(name).ok()).map_err(configured)?;
         let root_ticket =
             matches!(&connection.credentials.value, Credentials::Password { user, .. } if user == "root@pam");
+        let ends = Ends::Endpoints(connection.endpoints.value.clone());
+        let cluster = connection.endpoints.value.first().map(ToString::to_string).unwrap_or_default();
+        let shelf = Arc::new(FileShelf::new(state_folder().as_deref(), &cluster));
         let api = connect(connection, &Programs::default()).map_err(configured)?;
         Ok(Session {
-            api: Box::new(api),
-            clock: Box::new(WallClock),
-            names: Box::new(System::default()),
+            api: Arc::new(Remembering { api, shelf: Arc::clone(&shelf) }),
+            shelf: Some(shelf),
+            clock: Arc::new(WallClock),
+            names: Arc::new(System::default()),
+            files: Arc::new(Folder::new("")),
             sim: None,
+            ends,
             root_ticket,
         })
     }
@@ -88,17 +103,38 @@ impl Session {
         sim.clear_faults();
         global.sim_fault.iter().cloned().for_each(|fault| sim.inject(fault));
         Ok(Session {
-            api: Box::new(sim.api()),
-            clock: Box::new(sim.clock()),
-            names: Box::new(sim.names()),
+            api: Arc::new(sim.api()),
+            // The simulator keeps nothing of a run that is killed.
+            shelf: None,
+            clock: Arc::new(sim.clock()),
+            names: Arc::new(sim.names()),
+            files: Arc::new(Folder::new("")),
             sim: Some((sim, path)),
+            ends: Ends::Simulated(global.sim_from),
             root_ticket: true,
         })
     }
 
     /// As the engine takes it.
     pub fn cluster(&self) -> Cluster<'_> {
-        Cluster { api: self.api.as_ref(), clock: self.clock.as_ref(), kinds: &KINDS, names: self.names.as_ref() }
+        let Session { api, clock, names, files, .. } = self;
+        Cluster {
+            api: api.as_ref(),
+            clock: clock.as_ref(),
+            kinds: &KINDS,
+            names: names.as_ref(),
+            files: files.as_ref(),
+        }
+    }
+
+    /// From where to where we speak.
+    pub fn ways(&self) -> Vec<Way> {
+        self.ends.ways()
+    }
+
+    /// The token of PVE's lock on networks that a run of ours may have left.
+    pub fn left_lock(&self) -> Option<String> {
+        self.shelf.as_ref()?.left()
     }
 
     /// Keeps the simulator's state for the next command.
@@ -111,13 +147,18 @@ impl Session {
     }
 }
 
+/// Where what may be lost is kept between commands.
+fn state_folder() -> Option<PathBuf> {
+    let base = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|p| p.is_absolute());
+    let base = base.or_else(|| std::env::var_os("HOME").map(|h| PathBuf::from(h).join(".local/state")));
+    base.map(|base| base.join("pvectl"))
+}
+
 fn state_path(global: &Global) -> Result<PathBuf, Unusable> {
     if let Some(path) = &global.sim_state {
         return Ok(path.clone());
     }
-    let base = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|p| p.is_absolute());
-    let base = base.or_else(|| std::env::var_os("HOME").map(|h| PathBuf::from(h).join(".local/state")));
-    base.map(|b| b.join("pvectl/sim.json")).ok_or_else(|| Unusable {
+    state_folder().map(|folder| folder.join("sim.json")).ok_or_else(|| Unusable {
         message: "there is no home folder to keep the simulator's state in".into(),
         hint: Some("name a file with --sim-state".into()),
     })

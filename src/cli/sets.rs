@@ -117,7 +117,7 @@ pub fn describe(global: &Global, args: &args::Describe) -> Ended {
 }
 
 /// Rows in columns, two blanks apart.
-fn columns<const N: usize>(rows: &[[String; N]]) -> String {
+pub fn columns<const N: usize>(rows: &[[String; N]]) -> String {
     let wide = |n: usize| rows.iter().map(|r| r[n].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..N).map(wide).collect();
     rows.iter()

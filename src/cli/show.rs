@@ -7,6 +7,7 @@ use crate::cli::daemon;
 use crate::cli::exit;
 use crate::cli::kind::find_kind;
 use crate::cli::output::{self, Form, Format, yaml};
+use crate::cli::profiles;
 use crate::cli::run::{Ended, Failure, block_on, print};
 use crate::cli::session::Session;
 use crate::cli::sets;
@@ -42,7 +43,6 @@ pub fn get(global: &Global, args: &args::Get) -> Ended {
     if list::is_set(&args.kind) {
         return sets::get(global, args);
     }
-    let kind = find_kind(&args.kind)?;
     if args.selector.is_some() {
         return Err(Failure::new(
             exit::USAGE,
@@ -50,6 +50,10 @@ pub fn get(global: &Global, args: &args::Get) -> Ended {
         )
         .hint("select with diff or apply: pvectl diff -f … -l app=web"));
     }
+    if list::is_profile(&args.kind) {
+        return profiles::get(global, args);
+    }
+    let kind = find_kind(&args.kind)?;
     let session = Session::open(global, None)?;
     let wide = args.format.output == Some(Format::Wide);
     let (listed, seen, found, missing) = block_on(async {
@@ -169,6 +173,9 @@ fn waits_for_a_restart(identity: &Identity, seen: &Observation) -> Option<GuestS
 pub fn describe(global: &Global, args: &args::Describe) -> Ended {
     if list::is_set(&args.kind) {
         return sets::describe(global, args);
+    }
+    if list::is_profile(&args.kind) {
+        return profiles::describe(global, args);
     }
     let kind = find_kind(&args.kind)?;
     let session = Session::open(global, None)?;

@@ -30,6 +30,8 @@ mod environment;
 
 pub mod connect;
 
+pub mod roots;
+
 pub mod error;
 
 pub mod disk;

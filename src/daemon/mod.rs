@@ -38,3 +38,11 @@ pub mod suspend;
 pub mod work;
 
 pub mod run;
+
+pub mod store;
+
+pub mod notice;
+
+pub mod report;
+
+pub mod ears;

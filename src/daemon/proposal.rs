@@ -111,12 +111,12 @@ fn tidy(all: &mut BTreeMap<String, ProposalRecord>) {
 mod tests {
     use super::*;
     use crate::pve::request::{Call, Method};
-    use crate::resource::step::{Action, Step};
+    use crate::resource::step::{Action, Impact, Step};
 
     fn plan(digest: &str) -> Plan {
         let mut delta = crate::resource::step::Delta::none(ResourceRef::new("Pool", "web"), None);
         delta.action = Action::Update;
-        delta.steps.push(Step::new("set", Call::new(Method::Put, "/pools").with("digest", digest)));
+        delta.steps.push(Step::new("set", Call::new(Method::Put, "/pools").with("digest", digest), Impact::None));
         Plan { set: "s".into(), deltas: vec![delta], orphans: Vec::new() }
     }
 

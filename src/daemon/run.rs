@@ -126,8 +126,8 @@ struct Thread {
     known: BTreeMap<ResourceRef, BTreeSet<VmId>>,
     /// Some object is none of the cluster yet: a guest that comes may be it, or in its way.
     unbound: bool,
-    /// When each object's last run ended.
-    ran_ms: BTreeMap<ResourceRef, u64>,
+    /// After how many moments each object's last run ended, as long as a look may be older than that.
+    ran: BTreeMap<ResourceRef, u64>,
 }
 
 struct Daemon {
@@ -147,6 +147,8 @@ struct Daemon {
     /// Runs in progress on each cluster.
     running: Vec<usize>,
     runs: u64,
+    /// What ended so far, counted: tells before from after within one millisecond.
+    moments: u64,
     once: bool,
     ending: bool,
 }
@@ -170,6 +172,7 @@ pub async fn run(setup: Setup) -> End {
         suspended: setup.suspended,
         work: FuturesUnordered::new(),
         runs: 0,
+        moments: 0,
         once: setup.once,
         ending: false,
     };
@@ -263,7 +266,7 @@ impl Daemon {
                 look_took_ms: 0,
                 known: BTreeMap::new(),
                 unbound: false,
-                ran_ms: BTreeMap::new(),
+                ran: BTreeMap::new(),
             });
         }
         let names: BTreeSet<&String> = self.threads.iter().map(|t| &t.config.name).collect();
@@ -300,6 +303,9 @@ impl Daemon {
 
     /// When something is due that nobody will tell us of.
     fn wake_ms(&self, now: u64) -> u64 {
+        if self.ending {
+            return u64::MAX;
+        }
         let looks = self.threads.iter().filter(|t| !t.looking && t.reading.is_some()).filter_map(|t| t.look_ms);
         let queue = self.queue.wake_ms(|source| self.may_run(source));
         looks.chain(queue).min().unwrap_or(u64::MAX).max(now)
@@ -347,7 +353,7 @@ impl Daemon {
             let (Some(reading), true) = (thread.reading.clone(), due) else { continue };
             let place = &self.places[thread.place];
             let settings = self.settings(line);
-            self.work.push(work::look(line, reading, place, Arc::clone(&self.clock), settings));
+            self.work.push(work::look((line, self.moments), reading, place, Arc::clone(&self.clock), settings));
             let thread = &mut self.threads[line];
             (thread.looking, thread.look_ms) = (true, None);
         }
@@ -356,8 +362,11 @@ impl Daemon {
     fn settings(&self, line: usize) -> Settings {
         let Thread { config, place, reading, .. } = &self.threads[line];
         let partial = reading.as_ref().is_some_and(|r| r.loaded.partial);
-        let root_ticket = self.places[*place].root_ticket;
-        Settings { partial, prune: config.prune && !partial, root_ticket, ..Settings::default() }
+        let Place { root_ticket, outside, .. } = &self.places[*place];
+        let prune = config.prune && !partial;
+        // While a run of ours goes on, the lock is not one that was left.
+        let left_lock = if self.running[*place] == 0 { outside.left_lock() } else { None };
+        Settings { partial, prune, root_ticket: *root_ticket, ways: outside.ways(), left_lock, ..Settings::default() }
     }
 
     /// Begins a run.
@@ -419,6 +428,7 @@ impl Daemon {
     /// Something has ended.
     fn take(&mut self, moment: Moment) {
         let now = self.clock.now_ms();
+        self.moments += 1;
         match moment {
             Moment::Read { line, tap, read } => {
                 self.read(line, read, now);
@@ -433,7 +443,12 @@ impl Daemon {
                     self.work.push(self.scan(place));
                 }
             }
-            Moment::Looked { line, began_ms, reading, plan } => self.looked(line, began_ms, &reading, plan, now),
+            Moment::Looked { line, began_ms, after, reading, plan } => {
+                let thread = &mut self.threads[line];
+                thread.looking = false;
+                (thread.look_took_ms, thread.last_look_ms) = (now.saturating_sub(began_ms), now);
+                self.looked(line, after, &reading, plan, now);
+            }
             Moment::Ran(ran) => self.ran(*ran, now),
         }
     }
@@ -572,10 +587,8 @@ impl Daemon {
         }
     }
 
-    fn looked(&mut self, line: usize, began_ms: u64, reading: &Arc<Reading>, plan: Result<Plan, String>, now: u64) {
+    fn looked(&mut self, line: usize, after: u64, reading: &Arc<Reading>, plan: Result<Plan, String>, now: u64) {
         let thread = &mut self.threads[line];
-        thread.looking = false;
-        (thread.look_took_ms, thread.last_look_ms) = (now.saturating_sub(began_ms), now);
         let name = thread.config.name.clone();
         let plan = match plan {
             Ok(plan) => plan,
@@ -610,7 +623,7 @@ impl Daemon {
         // What is in a run, or was while this look was made, is known better by the run.
         let busy = |daemon: &Daemon, resource: &ResourceRef| {
             let key = Key { source: name.clone(), object: resource.clone() };
-            let ran = daemon.threads[line].ran_ms.get(resource).is_some_and(|at| *at >= began_ms);
+            let ran = daemon.threads[line].ran.get(resource).is_some_and(|at| *at > after);
             daemon.queue.is_running(&key) || ran
         };
         let mut again = false;
@@ -625,7 +638,7 @@ impl Daemon {
         self.lost(&name, &plan, now);
         self.decide(line, &plan, &verdict, why, now);
         self.count(&name, now);
-        self.threads[line].ran_ms.retain(|_, at| *at >= began_ms);
+        self.threads[line].ran.retain(|_, at| *at > after);
         if again {
             self.look_later(line, now);
         }
@@ -646,8 +659,7 @@ impl Daemon {
         }
         let fields = drifted(delta);
         if fields.is_empty() {
-            let touched =
-                self.threads.iter().any(|t| t.config.name == source && t.ran_ms.contains_key(&delta.resource));
+            let touched = self.threads.iter().any(|t| t.config.name == source && t.ran.contains_key(&delta.resource));
             let healer = match (touched, moved) {
                 (true, _) => Healer::Pvectl,
                 (false, true) => Healer::Manifest,
@@ -757,7 +769,7 @@ impl Daemon {
         let source = thread.config.name.clone();
         self.running[thread.place] -= 1;
         self.places[thread.place].cache.forget(&guests);
-        thread.ran_ms.extend(batch.objects.keys().map(|object| (object.clone(), now)));
+        thread.ran.extend(batch.objects.keys().map(|object| (object.clone(), self.moments)));
         thread.look_ms = Some(now);
         let took = now.saturating_sub(began_ms);
         let all = |text: String| batch.objects.keys().map(|o| (o.clone(), text.clone())).collect::<BTreeMap<_, _>>();

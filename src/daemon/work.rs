@@ -4,6 +4,7 @@
 use crate::base::clock::Clock;
 use crate::base::id::VmId;
 use crate::base::resolver::Resolver;
+use crate::base::secret_file::SecretFiles;
 use crate::daemon::cache::{Cache, Look, Run, Scanned};
 use crate::daemon::queue::Batch;
 use crate::daemon::shared::Shared;
@@ -11,6 +12,7 @@ use crate::daemon::signs;
 use crate::daemon::source::{Broken, Reading, Source};
 use crate::engine::reconcile::{Cluster, Halt, Report, preview, reconcile};
 use crate::kinds::list::KINDS;
+use crate::lockout::way::Way;
 use crate::plan::assemble::{Plan, Settings};
 use crate::plan::gate::Consent;
 use crate::pve::error::PveError;
@@ -36,8 +38,20 @@ pub struct Place {
     pub cache: Arc<Cache>,
     /// DNS.
     pub names: Arc<dyn Resolver>,
+    /// Where secrets are kept that PVE tells once.
+    pub files: Arc<dyn SecretFiles>,
+    /// What this machine knows of our way to it.
+    pub outside: Arc<dyn Outside>,
     /// We speak with a ticket of root@pam.
     pub root_ticket: bool,
+}
+
+/// What this machine knows of our way to a cluster; asked again before each look, since it may change.
+pub trait Outside: Send + Sync {
+    /// From where to where we speak: nothing may close it.
+    fn ways(&self) -> Vec<Way>;
+    /// The token of PVE's lock on networks that a run of ours may have left when it was killed.
+    fn left_lock(&self) -> Option<String>;
 }
 
 /// Something has ended.
@@ -71,6 +85,8 @@ pub enum Moment {
         line: usize,
         /// When it began.
         began_ms: u64,
+        /// After how many moments of the loop it began.
+        after: u64,
         /// With which manifests.
         reading: Arc<Reading>,
         /// The plan of everything.
@@ -170,14 +186,20 @@ pub fn scan(place: usize, cache: Arc<Cache>, clock: Arc<dyn Clock>, per_second: 
     })
 }
 
-/// Compares everything that a source declares.
-pub fn look(line: usize, reading: Arc<Reading>, place: &Place, clock: Arc<dyn Clock>, settings: Settings) -> Work {
-    let (cache, names) = (Arc::clone(&place.cache), Arc::clone(&place.names));
+/// Compares everything that a source declares: which line it is, and after how many moments of the loop it begins.
+pub fn look(
+    (line, after): (usize, u64),
+    reading: Arc<Reading>,
+    place: &Place,
+    clock: Arc<dyn Clock>,
+    settings: Settings,
+) -> Work {
+    let (cache, names, files) = (Arc::clone(&place.cache), Arc::clone(&place.names), Arc::clone(&place.files));
     let began_ms = clock.now_ms();
     let of = Arc::clone(&reading);
     let task = tokio::spawn(async move {
         let api = Look(cache);
-        let cluster = Cluster { api: &api, clock: &*clock, kinds: &KINDS, names: &*names };
+        let cluster = Cluster { api: &api, clock: &*clock, kinds: &KINDS, names: &*names, files: &*files };
         preview(&cluster, &of.desired, &settings).await
     });
     Box::pin(async move {
@@ -185,7 +207,7 @@ pub fn look(line: usize, reading: Arc<Reading>, place: &Place, clock: Arc<dyn Cl
             Ok(plan) => plan.map_err(|error| error.to_string()),
             Err(bug) => Err(format!("a bug of pvectl: {bug}")),
         };
-        Moment::Looked { line, began_ms, reading, plan }
+        Moment::Looked { line, began_ms, after, reading, plan }
     })
 }
 
@@ -212,13 +234,13 @@ pub struct Errand {
 /// Makes some objects of a source as they should be.
 pub fn run(errand: Errand, reading: Arc<Reading>, place: &Place, clock: Arc<dyn Clock>, shared: Shared) -> Work {
     let Errand { id, line, batch, proposal, revision, guests, settings, consent } = errand;
-    let names = Arc::clone(&place.names);
+    let (names, files) = (Arc::clone(&place.names), Arc::clone(&place.files));
     let api = Arc::new(Run::new(Arc::clone(&place.cache), guests));
     let began_ms = clock.now_ms();
     let source = batch.source.clone();
     let (door, wanted, run) = (Arc::clone(&api), proposal.clone(), id.clone());
     let task = tokio::spawn(async move {
-        let cluster = Cluster { api: &*door, clock: &*clock, kinds: &KINDS, names: &*names };
+        let cluster = Cluster { api: &*door, clock: &*clock, kinds: &KINDS, names: &*names, files: &*files };
         let watch = Doing { shared: &shared, run: &run };
         let agree = |plan: &Plan| {
             let same = |id: &String| crate::daemon::proposal::propose(&source, &revision, plan, 0, 0).id == *id;

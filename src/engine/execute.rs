@@ -1,8 +1,10 @@
 //! One plan's steps, sent within limits. A delta's steps run one after the other and stop at the first failure; deltas run
 //! side by side as their order allows.
 
-use crate::base::clock::Clock;
+use crate::base::secret::Secret;
+use crate::base::secret_file::BegunFile;
 use crate::engine::follow::{Ended, follow};
+use crate::engine::reconcile::Cluster;
 use crate::plan::assemble::Plan;
 use crate::pve::api::Api;
 use crate::pve::error::PveError;
@@ -12,10 +14,11 @@ use crate::report::event::{Event, Outcome, Watch};
 use crate::resource::index::text;
 use crate::resource::marker::Marker;
 use crate::resource::reference::ResourceRef;
-use crate::resource::step::{Delta, Expect, Guard, Keeps, Limit, Rows, Step};
+use crate::resource::step::{Delta, Expect, Guard, Keeps, Limit, Rows, Saves, Step};
 use futures::StreamExt;
 use futures::channel::oneshot;
 use futures::future::{BoxFuture, FutureExt, Shared};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use tokio::sync::Semaphore;
@@ -79,7 +82,7 @@ pub struct Done {
 type Finished = Shared<oneshot::Receiver<bool>>;
 
 /// Runs all steps of a plan and says what became of each delta that had any.
-pub async fn execute(api: &dyn Api, clock: &dyn Clock, plan: &Plan, watch: &dyn Watch) -> Vec<Done> {
+pub async fn execute(cluster: &Cluster<'_>, plan: &Plan, watch: &dyn Watch) -> Vec<Done> {
     let limits = Limits::default();
     let mut finished: BTreeMap<ResourceRef, Finished> = BTreeMap::new();
     let mut jobs = Vec::new();
@@ -107,7 +110,7 @@ pub async fn execute(api: &dyn Api, clock: &dyn Clock, plan: &Plan, watch: &dyn 
                 Some(resource) => {
                     Done { resource: delta.resource.clone(), steps: 0, stop: Some(Stop::Skipped(resource)) }
                 }
-                None => run(api, clock, delta, limits, watch).await,
+                None => run(cluster, delta, limits, watch).await,
             };
             let _ = sender.send(done.stop.is_none());
             done
@@ -116,13 +119,14 @@ pub async fn execute(api: &dyn Api, clock: &dyn Clock, plan: &Plan, watch: &dyn 
     futures::stream::iter(runs).buffered(DELTAS_AT_ONCE).collect().await
 }
 
-async fn run(api: &dyn Api, clock: &dyn Clock, delta: &Delta, limits: &Limits, watch: &dyn Watch) -> Done {
+async fn run(cluster: &Cluster<'_>, delta: &Delta, limits: &Limits, watch: &dyn Watch) -> Done {
+    let clock = cluster.clock;
     let mut done = Done { resource: delta.resource.clone(), steps: 0, stop: None };
     let mut kept = Params::new();
     for step in &delta.steps {
         let started = clock.now_ms();
         watch.event(Event::StepStarted { resource: &delta.resource, step, at_ms: started });
-        let result = one(api, clock, delta, (step, &mut kept), limits, watch).await;
+        let result = one(cluster, delta, (step, &mut kept), limits, watch).await;
         let outcome = match &result {
             Ok(Ended::Ok) => Outcome::Done,
             Ok(Ended::Warnings(lines)) => Outcome::Warned(lines.clone()),
@@ -144,7 +148,7 @@ async fn run(api: &dyn Api, clock: &dyn Clock, delta: &Delta, limits: &Limits, w
             Err(stop) => {
                 done.stop = Some(stop);
                 if let Some(undo) = &step.undo {
-                    take_back(api, clock, delta, (undo, kept), watch).await;
+                    take_back(cluster, delta, (undo, kept), watch).await;
                 }
                 break;
             }
@@ -154,7 +158,8 @@ async fn run(api: &dyn Api, clock: &dyn Clock, delta: &Delta, limits: &Limits, w
 }
 
 /// Sends what takes a failed step back. Its own failure is shown, and changes nothing: the step has failed.
-async fn take_back(api: &dyn Api, clock: &dyn Clock, delta: &Delta, (undo, kept): (&Step, Params), watch: &dyn Watch) {
+async fn take_back(cluster: &Cluster<'_>, delta: &Delta, (undo, kept): (&Step, Params), watch: &dyn Watch) {
+    let Cluster { api, clock, .. } = *cluster;
     let started = clock.now_ms();
     watch.event(Event::StepStarted { resource: &delta.resource, step: undo, at_ms: started });
     let mut call = undo.call.clone();
@@ -168,13 +173,13 @@ async fn take_back(api: &dyn Api, clock: &dyn Clock, delta: &Delta, (undo, kept)
 }
 
 async fn one(
-    api: &dyn Api,
-    clock: &dyn Clock,
+    cluster: &Cluster<'_>,
     delta: &Delta,
     (step, kept): (&Step, &mut Params),
     limits: &Limits,
     watch: &dyn Watch,
 ) -> Result<Ended, Stop> {
+    let Cluster { api, clock, files, .. } = *cluster;
     let mut wanted: Vec<&Limit> = step.limits.iter().collect();
     // One order for everybody, or two could wait for each other.
     wanted.sort();
@@ -194,7 +199,13 @@ async fn one(
         let digest = unchanged(rows, &now).ok_or_else(|| Stop::Changed { step: step.title.clone() })?;
         call.params.extend(digest.map(|digest| ("digest".to_owned(), digest)));
     }
-    let answer = match (api.send(&call).await, step.keeps) {
+    let begun = step.saves.as_ref().map(|saves| files.begin(&saves.file).map_err(|why| unsaved(&saves.file, &why)));
+    let begun = begun.transpose()?;
+    let answer = api.send(&call).await;
+    if let (Some(saves), Some(begun)) = (&step.saves, begun) {
+        return save(saves, begun, answer.and_then(|answer| told_once(answer, &request)).map_err(failed));
+    }
+    let answer = match (answer, step.keeps) {
         (Err(error @ (PveError::Lost { .. } | PveError::Garbled { .. })), Some(Keeps { param, lost })) => {
             return Err(Stop::Guarded(format!("{error}; the {param} in the answer is lost with it: {lost}")));
         }
@@ -222,10 +233,42 @@ async fn one(
     ended
 }
 
+fn unsaved(file: &str, why: &str) -> Stop {
+    Stop::Guarded(format!("there is no place for its secret in `{file}`: {why}; nothing was sent"))
+}
+
+/// The secret in an answer. What else it is, is never shown.
+fn told_once(mut answer: Value, request: &str) -> Result<Secret, PveError> {
+    match answer.get_mut("value").map(Value::take) {
+        Some(Value::String(secret)) => Ok(Secret::new(secret)),
+        Some(_) | None => {
+            Err(PveError::Garbled { request: request.to_owned(), cause: "there is no secret in the answer".into() })
+        }
+    }
+}
+
+/// Keeps a secret that was told. Where none was, there is no file either.
+fn save(saves: &Saves, begun: Box<dyn BegunFile>, secret: Result<Secret, Stop>) -> Result<Ended, Stop> {
+    let secret = match secret {
+        Ok(secret) => secret,
+        Err(stop) => {
+            begun.discard();
+            return Err(stop);
+        }
+    };
+    let line = Secret::new(format!("{}{}", saves.before, secret.expose()));
+    begun.keep(&line).map(|()| Ended::Ok).map_err(|why| {
+        Stop::Guarded(format!(
+            "it is made, but its secret could not be written to `{}`, and is lost: {why}",
+            saves.file
+        ))
+    })
+}
+
 /// The digest of a list that still holds the rows that the plan was made for; an empty list has none.
-fn unchanged(rows: &Rows, now: &serde_json::Value) -> Option<Option<String>> {
+fn unchanged(rows: &Rows, now: &Value) -> Option<Option<String>> {
     let list = now.as_array()?;
-    let values = |row: &serde_json::Value| rows.keys.iter().map(|k| text(&row[*k]).unwrap_or_default()).collect();
+    let values = |row: &Value| rows.keys.iter().map(|k| text(&row[*k]).unwrap_or_default()).collect();
     let seen: Vec<Vec<String>> = list.iter().map(values).collect();
     (seen == rows.rows).then(|| list.first().and_then(|row| text(&row["digest"])))
 }

@@ -81,7 +81,7 @@ pub async fn perform(
         return Err(Halt::Declined(first));
     }
     watch.event(Event::RoundStarted { round: 0, plan: &first });
-    let done = execute(cluster.api, cluster.clock, &first, watch).await;
+    let done = execute(cluster, &first, watch).await;
     let fate = match done.into_iter().find_map(|d| d.stop) {
         None => Fate::Ended,
         Some(Stop::Failed { step, error }) if is_open(&error) => {
@@ -120,7 +120,7 @@ async fn follow_up(
     let mut rest = hand.plan(&seen, Some(before));
     rest.steps.retain(|step| later.contains(&step));
     if !rest.steps.is_empty() {
-        execute(cluster.api, cluster.clock, &alone(rest), watch).await;
+        execute(cluster, &alone(rest), watch).await;
     }
 }
 

@@ -3,15 +3,17 @@
 use crate::base::clock::Clock;
 use crate::base::resolver::{Resolution, Resolver};
 use crate::engine::reconcile::Cluster;
+use crate::lockout::reads as lockout;
 use crate::plan::assemble::Settings;
-use crate::plan::desired::DesiredSet;
+use crate::plan::desired::{Desired, DesiredSet};
 use crate::plan::identify;
 use crate::pve::api::Api;
 use crate::pve::error::{PveError, Refusal};
 use crate::pve::request::Query;
-use crate::resource::index::{self, Index};
+use crate::resource::index::{self, GuestRow, Index};
 use crate::resource::kind::AnyKind;
-use crate::resource::observation::Observation;
+use crate::resource::observation::{Answer, Observation};
+use crate::resource::reference::Identity;
 use futures::StreamExt;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,6 +24,11 @@ use std::time::Duration;
 const READS_AT_ONCE: usize = 16;
 /// How often a read is tried before its failure is believed.
 const ATTEMPTS_MAX: u32 = 4;
+
+/// Guests asked at once for their addresses: an agent that hangs holds one of the three workers of its node.
+const GUESTS_AT_ONCE: usize = 6;
+/// After this long no further guest is asked: agents that hang must not hang the run. PVE gives up on each after some seconds.
+const ASKING_MS_MAX: u64 = 10_000;
 
 /// A read, repeated while its failure may pass.
 pub async fn get(api: &dyn Api, clock: &dyn Clock, query: &Query) -> Result<Value, PveError> {
@@ -94,24 +101,83 @@ async fn resolve(names: &dyn Resolver, desired: &DesiredSet) -> BTreeMap<String,
     futures::stream::iter(asked).buffer_unordered(READS_AT_ONCE).collect().await
 }
 
+/// What guests say of their addresses, each asked once: one that does not answer now is asked by the next run.
+async fn ask(api: &dyn Api, clock: &dyn Clock, asked: BTreeSet<Query>) -> Vec<(Query, Answer)> {
+    let start = clock.now_ms();
+    let mut asked: Vec<Query> = asked.into_iter().collect();
+    // Where the time does not do for all, it is not always for the same ones.
+    let first = usize::try_from(start / 1000).unwrap_or_default().checked_rem(asked.len()).unwrap_or_default();
+    asked.rotate_left(first);
+    let answers = asked.into_iter().map(|query| async move {
+        if clock.now_ms().saturating_sub(start) > ASKING_MS_MAX {
+            return None;
+        }
+        let answer = api.get(&query).await;
+        Some((query, answer.map(Arc::new)))
+    });
+    futures::stream::iter(answers).buffer_unordered(GUESTS_AT_ONCE).filter_map(std::future::ready).collect().await
+}
+
 /// Everything that a plan of the set needs; to delete, also the lists of kinds that no manifest names any more.
 pub async fn observe(
     cluster: &Cluster<'_>,
     desired: &DesiredSet,
     settings: &Settings,
 ) -> Result<Observation, PveError> {
-    let Cluster { api, clock, kinds, names } = *cluster;
+    let Cluster { api, clock, kinds, names, files } = *cluster;
     let named = |kind: &&&'static dyn AnyKind| desired.resources.keys().any(|r| r.kind == kind.name());
     let doomed = |kind: &&&'static dyn AnyKind| settings.delete.iter().any(|r| r.kind == kind.name());
     let wanted = kinds.iter().filter(|k| named(k) || doomed(k) || settings.prune && k.marks());
-    let lists = wanted.flat_map(|k| k.lists()).collect();
+    let mut lists: BTreeSet<Query> = wanted.flat_map(|k| k.lists()).collect();
+    let filters = || desired.resources.values().any(|want| want.kind.filters(&want.spec));
+    let guarded = !settings.ways.is_empty() && (lists.iter().any(lockout::is_firewall) || filters());
+    if guarded {
+        lists.extend(lockout::lists());
+    }
     let index = index(api, clock, &lists).await?;
-    let reads = identify::reads(desired, &index, kinds);
-    let (seen, names) = futures::future::join(read_all(api, clock, index, reads), resolve(names, desired)).await;
+    let mut reads = identify::reads(desired, &index, kinds);
+    if guarded {
+        reads.extend(lockout::reads(&index, &homes(desired, &index, settings)));
+    }
+    // What both rounds ask for is asked once.
+    let listed = |query: &Query| Some((query.clone(), index.lists.get(query)?.as_ref().ok()?.clone()));
+    let again: Vec<(Query, Arc<Value>)> = reads.iter().filter_map(listed).collect();
+    again.iter().for_each(|(query, _)| {
+        reads.remove(query);
+    });
+    let asked = identify::addresses(desired, &index);
+    let (seen, names, told) =
+        futures::future::join3(read_all(api, clock, index, reads), resolve(names, desired), ask(api, clock, asked))
+            .await;
     let mut seen = seen?;
+    told.into_iter().for_each(|(query, answer)| seen.add(query, answer));
+    for (query, answer) in again {
+        seen.add(query, Ok(answer));
+    }
     seen.names = names;
+    let paths: BTreeSet<String> = desired.resources.values().flat_map(|want| want.kind.files(&want.spec)).collect();
+    seen.files = paths.into_iter().map(|path| (path.clone(), files.look(&path))).collect();
     seen.at = i64::try_from(clock.now_ms() / 1000).unwrap_or(i64::MAX);
     Ok(seen)
+}
+
+/// The guests in which we may be running, by the addresses that their manifests give them.
+fn homes<'a>(desired: &DesiredSet, index: &'a Index, settings: &Settings) -> Vec<&'a GuestRow> {
+    let ours = |want: &&Desired| {
+        let addresses = want.kind.addresses(&want.spec);
+        settings.ways.iter().any(|way| addresses.contains(&way.from))
+    };
+    let homes: Vec<&Desired> = desired.resources.values().filter(ours).collect();
+    if homes.is_empty() {
+        return Vec::new();
+    }
+    let known = identify::identify(desired, &Observation::new(index.clone())).known;
+    let identities = homes.iter().filter_map(|want| known.get(&want.resource));
+    let row = |identity: &Identity| match identity {
+        Identity::Guest { vmid, .. } => index.guests.get(vmid).map(AsRef::as_ref),
+        Identity::Object { .. } | Identity::Pool(_) => None,
+    };
+    identities.filter_map(row).collect()
 }
 
 /// Answers to many reads. Failures that concern one object are kept as its answer; those that concern the whole connection
@@ -135,4 +201,50 @@ pub async fn read_all(
         seen.add(query, answer.map(Arc::new));
     }
     Ok(seen)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::clock::Clock;
+    use crate::pve::request::Call;
+    use crate::sim::Sim;
+    use crate::sim::baseline::Baseline;
+    use crate::sim::clock::SimClock;
+    use futures::FutureExt;
+    use futures::future::BoxFuture;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// Guests whose agents hang until PVE gives up on them.
+    struct Hanging(SimClock, AtomicUsize);
+
+    impl Api for Hanging {
+        fn get<'a>(&'a self, query: &'a Query) -> BoxFuture<'a, Result<Value, PveError>> {
+            self.1.fetch_add(1, Ordering::Relaxed);
+            Box::pin(async move {
+                self.0.sleep(Duration::from_secs(3)).await;
+                let reason = "VM 100 qmp command 'guest-network-get-interfaces' failed - got timeout".to_owned();
+                Err(PveError::Refused { request: query.to_string(), status: 500, reason, errors: BTreeMap::new() })
+            })
+        }
+
+        fn send<'a>(&'a self, _: &'a Call) -> BoxFuture<'a, Result<Value, PveError>> {
+            unreachable!("a look sends nothing")
+        }
+    }
+
+    #[test]
+    fn agents_that_hang_are_asked_once_and_do_not_hang_the_run() {
+        let clock = Sim::new(Baseline::Homelab).clock();
+        let api = Hanging(clock.clone(), AtomicUsize::new(0));
+        let asked: BTreeSet<Query> = (100..1100).map(|n| Query::new(format!("/nodes/a/qemu/{n}/agent"))).collect();
+        let start = clock.now_ms();
+        let mut run = Box::pin(ask(&api, &clock, asked));
+        let told = (0..10_000).find_map(|_| (&mut run).now_or_never()).expect("it ends");
+        let count = api.1.load(Ordering::Relaxed);
+        assert!(!told.is_empty() && told.len() == count && count < 100, "{count} guests were asked");
+        // Virtual time counts each of those that wait at once.
+        let longest = ASKING_MS_MAX + 3000 * (GUESTS_AT_ONCE as u64 + 1);
+        assert!(clock.now_ms() - start <= longest, "{} ms", clock.now_ms() - start);
+    }
 }

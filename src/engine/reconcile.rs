@@ -3,6 +3,7 @@
 
 use crate::base::clock::Clock;
 use crate::base::resolver::Resolver;
+use crate::base::secret_file::SecretFiles;
 use crate::engine::execute::{Stop, execute};
 use crate::engine::observe::observe;
 use crate::plan::assemble::{Plan, Settings, plan};
@@ -36,6 +37,8 @@ pub struct Cluster<'a> {
     pub kinds: &'a [&'static dyn AnyKind],
     /// DNS.
     pub names: &'a dyn Resolver,
+    /// Where secrets are kept that PVE tells once.
+    pub files: &'a dyn SecretFiles,
 }
 
 /// What a run did and how it ended.
@@ -171,7 +174,7 @@ impl Run {
     async fn execute(&mut self, cluster: &Cluster<'_>, plan: &Plan, watch: &dyn Watch) {
         self.pause = false;
         self.finished.clear();
-        for done in execute(cluster.api, cluster.clock, plan, watch).await {
+        for done in execute(cluster, plan, watch).await {
             self.steps += done.steps;
             match done.stop {
                 None => {

@@ -188,7 +188,7 @@ fn before_rules(cluster: &Cluster, guest: &Guest, interface: &Interface, packet:
 }
 
 /// Whether a rule is about the packet. What it names and is not there leaves it out.
-fn counts(
+pub(super) fn counts(
     scopes: Scopes<'_>,
     rule: &Rule,
     packet: &Packet,
@@ -255,7 +255,7 @@ fn asked(proto: &str, from: &str, to: &str, icmp_type: &str, packet: &Packet) ->
 }
 
 /// The chains `PVEFW-Drop` and `PVEFW-Reject`, asked before a policy takes effect.
-fn noise(policy: Verdict, packet: &Packet) -> Option<Verdict> {
+pub(super) fn noise(policy: Verdict, packet: &Packet) -> Option<Verdict> {
     let v6 = packet.v6();
     let broadcast = packet.dest.is_multicast() || packet.dest == IpAddr::from([255, 255, 255, 255]);
     match packet.traffic {

@@ -11,3 +11,4 @@ pub mod rule;
 pub mod scene;
 
 pub mod evaluate;
+pub mod host;

@@ -6,7 +6,7 @@ use crate::kinds::guest::devices::CtDevice;
 use crate::kinds::guest::firewall::{self, GuestFirewall};
 use crate::kinds::guest::from::{CtFrom, one_source, references};
 use crate::kinds::guest::moving::Moving;
-use crate::kinds::guest::networks::CtNetwork;
+use crate::kinds::guest::networks::{CtNetwork, addresses};
 use crate::kinds::guest::observed::{self, GuestSeen};
 use crate::kinds::guest::plan::{self, GuestDesired, Source};
 use crate::kinds::guest::said::{self, Said};
@@ -23,6 +23,7 @@ use crate::resource::step::{Delta, Problem};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::net::IpAddr;
 
 /// A container. What is left out is not managed and stays as it is.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -244,6 +245,14 @@ impl Kind for ContainerKind {
             version: None,
             memory: spec.hardware.as_ref().and_then(|h| h.memory).map_or(512 << 20, |m| m.0.0),
         }
+    }
+
+    fn filters(spec: &ContainerSpec) -> bool {
+        spec.firewall.is_some() || spec.networks.iter().any(|network| network.firewall == Some(true))
+    }
+
+    fn addresses(spec: &ContainerSpec) -> Vec<IpAddr> {
+        addresses(spec.networks.iter().flat_map(|network| [&network.ip, &network.ip6]))
     }
 
     fn reads(identity: &Identity, spec: Option<&ContainerSpec>, index: &Index) -> Vec<Query> {

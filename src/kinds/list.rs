@@ -2,7 +2,7 @@
 
 use crate::kinds::objects::object::Object;
 use crate::kinds::objects::table::{
-    AclEntry, BackupJob, FirewallAlias, FirewallOptions, Group, IpSet, Role, SdnSubnet, SdnVnet, SdnZone,
+    AclEntry, ApiToken, BackupJob, FirewallAlias, FirewallOptions, Group, IpSet, Role, SdnSubnet, SdnVnet, SdnZone,
     SecurityGroup, Storage, User,
 };
 use crate::kinds::{
@@ -15,11 +15,12 @@ use std::marker::PhantomData;
 
 /// All kinds, in the order in which `explain` and the schemas list them, and in which objects are made: what is deleted goes
 /// in the opposite order.
-pub static KINDS: [&dyn AnyKind; 17] = [
+pub static KINDS: [&dyn AnyKind; 18] = [
     &Entry::<PoolKind>(PhantomData),
     &Entry::<Object<Role>>(PhantomData),
     &Entry::<Object<Group>>(PhantomData),
     &Entry::<Object<User>>(PhantomData),
+    &Entry::<Object<ApiToken>>(PhantomData),
     &Entry::<Object<AclEntry>>(PhantomData),
     &Entry::<Object<Storage>>(PhantomData),
     &Entry::<Object<SdnZone>>(PhantomData),
@@ -45,9 +46,7 @@ pub fn schema(name: &str) -> Option<(&'static str, Value)> {
     if is_set(name) {
         return Some((guest_set::NAME, guest_set::schema()));
     }
-    let plain = name.to_lowercase();
-    let profile = network_profile::spec::NAME.to_lowercase();
-    if plain == profile || plain.strip_suffix('s') == Some(profile.as_str()) {
+    if is_profile(name) {
         return Some((network_profile::spec::NAME, network_profile::schema()));
     }
     find(name).map(|k| (k.name(), k.schema()))
@@ -60,12 +59,21 @@ pub fn is_set(name: &str) -> bool {
     plain == "gset" || plain == "gsets" || plain == set || plain.strip_suffix('s') == Some(set.as_str())
 }
 
+/// Whether a name means network profiles (`netprofile` works too).
+pub fn is_profile(name: &str) -> bool {
+    let plain = name.to_lowercase();
+    let profile = network_profile::spec::NAME.to_lowercase();
+    let one = plain.strip_suffix('s').unwrap_or(&plain);
+    one == "netprofile" || one == profile
+}
+
 /// A kind by its name, case and plural aside (`virtualmachines`, `vm`, `ct`, `lxc`, `gt` work too, for fingers).
 pub fn find(name: &str) -> Option<&'static dyn AnyKind> {
     let name = name.to_lowercase();
     let name = match name.as_str() {
         "vm" | "vms" => "virtualmachine",
         "ct" | "cts" | "lxc" => "container",
+        "token" | "tokens" => "apitoken",
         "gt" | "template" | "templates" => "guesttemplate",
         other => other,
     };

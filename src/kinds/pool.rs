@@ -129,16 +129,7 @@ impl Kind for PoolKind {
         if let Some(comment) = &spec.comment {
             fields.insert("comment".into(), comment.trim_end().to_owned());
         }
-        let marker = Marker {
-            owner: cx.resource.clone(),
-            set: cx.set.to_owned(),
-            vmid: None,
-            retain: cx.retain,
-            member_of: None,
-            source: None,
-            version: None,
-            applied: fields.clone(),
-        };
+        let marker = cx.marker(fields.clone());
         let current = observed.map(|o| Fields::from([("comment".to_owned(), o.comment.clone())])).unwrap_or_default();
         let applied = observed.and_then(|o| o.marker.as_ref()).map(|m| m.applied.clone()).unwrap_or_default();
         let differences = merge(&fields, &applied, |p| current.get(p).cloned(), |_| Some(String::new()));

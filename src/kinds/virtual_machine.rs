@@ -8,7 +8,7 @@ use crate::kinds::guest::devices::{NumaNode, Pci, SerialPort, Usb, Virtiofs};
 use crate::kinds::guest::firewall::{self, GuestFirewall};
 use crate::kinds::guest::from::{VmFrom, one_source, references};
 use crate::kinds::guest::moving::Moving;
-use crate::kinds::guest::networks::Network;
+use crate::kinds::guest::networks::{Network, addresses};
 use crate::kinds::guest::observed::{self, GuestSeen};
 use crate::kinds::guest::plan::{self, GuestDesired, Source};
 use crate::kinds::guest::said::{self, Said};
@@ -25,6 +25,7 @@ use crate::resource::step::{Delta, Problem};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
+use std::net::IpAddr;
 
 /// A virtual machine. What is left out is not managed and stays as it is.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -160,6 +161,14 @@ impl Kind for VirtualMachineKind {
             version: None,
             memory: spec.hardware.as_ref().and_then(|h| h.memory).map_or(512 << 20, |m| m.0.0),
         }
+    }
+
+    fn filters(spec: &VirtualMachineSpec) -> bool {
+        spec.firewall.is_some() || spec.networks.iter().any(|network| network.firewall == Some(true))
+    }
+
+    fn addresses(spec: &VirtualMachineSpec) -> Vec<IpAddr> {
+        addresses(spec.networks.iter().flat_map(|network| [&network.ip, &network.ip6]))
     }
 
     fn reads(identity: &Identity, spec: Option<&VirtualMachineSpec>, index: &Index) -> Vec<Query> {

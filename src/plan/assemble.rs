@@ -1,6 +1,8 @@
 //! The plan of a whole set: one delta a resource, orphans of the set, and an order that respects who needs whom.
 
 use crate::base::id::VmId;
+use crate::lockout::guard::guard;
+use crate::lockout::way::Way;
 use crate::plan::batch::gather;
 use crate::plan::desired::{Desired, DesiredSet};
 use crate::plan::identify::{Identities, identify, unread_version};
@@ -9,7 +11,7 @@ use crate::plan::share::share;
 use crate::resource::kind::{AnyKind, PlanContext};
 use crate::resource::observation::Observation;
 use crate::resource::reference::{Claim, Identity, ResourceRef};
-use crate::resource::step::{Action, Delta, Note, Problem};
+use crate::resource::step::{ALLOW_LOCKOUT, Action, Delta, Note, Problem};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How to plan.
@@ -27,6 +29,10 @@ pub struct Settings {
     pub partial: bool,
     /// We speak with a ticket of root@pam.
     pub root_ticket: bool,
+    /// From where to where we speak: a plan that closes one of them is refused.
+    pub ways: Vec<Way>,
+    /// The token of PVE's lock on networks that a run of ours may have left.
+    pub left_lock: Option<String>,
 }
 
 /// An object that the set owns and no longer declares, left alone.
@@ -133,6 +139,8 @@ pub fn plan(desired: &DesiredSet, seen: &Observation, kinds: &[&'static dyn AnyK
     share(&mut plan.deltas);
     plan.deltas.extend(deletions(&scene, &gone, kinds));
     gather(&mut plan.deltas);
+    let allows = |want: &Desired| want.annotations.get(ALLOW_LOCKOUT).is_some_and(|v| v == "true");
+    guard(&mut plan.deltas, seen, &settings.ways, |resource| desired.resources.get(resource).map(allows));
     if seen.index.quorate == Some(false) {
         refuse_without_quorum(&mut plan);
     }
@@ -176,9 +184,10 @@ fn one(
         identities: &bound.known,
         leaving,
         retain: want.retain,
-        member_of: want.rolling.as_ref().map(|r| r.group.name.as_str()),
+        member_of: want.member_of.as_deref(),
         adopt,
         root_ticket: settings.root_ticket,
+        left_lock: settings.left_lock.as_deref(),
         annotations: &want.annotations,
     };
     let mut delta = match want.kind.plan(&cx, Some(&want.spec)) {
@@ -353,6 +362,7 @@ fn removal(scene: &Scene<'_>, one: &Gone) -> Delta {
         member_of: None,
         adopt: false,
         root_ticket: scene.settings.root_ticket,
+        left_lock: scene.settings.left_lock.as_deref(),
         annotations: scene.desired.resources.get(&one.owner).map_or(&none, |want| &want.annotations),
     };
     match one.kind.plan(&cx, None) {

@@ -19,7 +19,7 @@ pub fn gather(deltas: &mut [Delta]) {
         let Some(batch) = all().find(|b| b.resumes).or_else(|| all().next()).cloned() else { continue };
         let Batch { open, close, .. } = batch;
         let names: Vec<ResourceRef> = members.iter().map(|at| deltas[*at].resource.clone()).collect();
-        let (mut steps, mut after) = (open.into_iter().collect::<Vec<_>>(), Vec::new());
+        let (mut steps, mut after) = (open, Vec::new());
         let with = deltas[carrier].resource.clone();
         for at in members {
             let delta = &mut deltas[*at];
@@ -49,7 +49,7 @@ mod tests {
     }
 
     fn member(name: &str, after: &[&str], resumes: bool) -> Delta {
-        let open = Some(step(if resumes { "open again" } else { "open" }));
+        let open = vec![step(if resumes { "open again" } else { "open" })];
         Delta {
             action: Action::Update,
             steps: vec![step(name)],

@@ -21,6 +21,8 @@ pub struct Desired {
     pub retain: bool,
     /// It is changed in turn with others of its set.
     pub rolling: Option<Rolling>,
+    /// The `GuestSet` or `NetworkProfile` that it is made for.
+    pub member_of: Option<String>,
     /// `pvectl/ignore-fields`: never touched, not even reset. They are not in the spec.
     pub ignored: Vec<String>,
     /// `metadata.annotations`, for what a kind asks of them.

@@ -5,6 +5,7 @@ use crate::base::id::{GuestType, VmId};
 use crate::plan::desired::{Desired, DesiredSet};
 use crate::pve::request::Query;
 use crate::resource::index::{GuestRow, Index, node_guests_query};
+use crate::resource::interfaces;
 use crate::resource::kind::AnyKind;
 use crate::resource::observation::{Observation, guest_query};
 use crate::resource::reference::{Claim, Identity, ResourceRef};
@@ -63,6 +64,33 @@ pub fn reads(desired: &DesiredSet, index: &Index, kinds: &[&dyn AnyKind]) -> BTr
         }
     }
     queries
+}
+
+/// The reads that ask guests for the addresses that resources need: of those that run and are or may be ours, by their number
+/// or by their name and our tag. Which of them a manifest means is known when their markers are.
+pub fn addresses(desired: &DesiredSet, index: &Index) -> BTreeSet<Query> {
+    let wanted: BTreeSet<ResourceRef> =
+        desired.resources.values().flat_map(|want| want.kind.guests(&want.spec)).map(|guest| guest.to).collect();
+    let (mut numbers, mut names) = (BTreeSet::new(), BTreeSet::new());
+    for want in wanted.iter().filter_map(|guest| desired.resources.get(guest)) {
+        match want.kind.claim(&want.resource.name, &want.spec) {
+            Claim::Guest { guest, vmid: Some(vmid), .. } => {
+                numbers.insert((guest, vmid));
+            }
+            Claim::Guest { guest, vmid: None, .. } => {
+                names.insert((guest, want.resource.name.as_str()));
+            }
+            Claim::Pool(_) | Claim::Object { .. } => {}
+        }
+    }
+    // The index is up to ten seconds old, and knows nothing of what was just made.
+    let answers = |row: &&Arc<GuestRow>| {
+        row.status != "stopped" && !row.template && row.tags.contains(TAG) && online(index, &row.node)
+    };
+    let meant = |row: &&Arc<GuestRow>| {
+        numbers.contains(&(row.guest, row.vmid)) || names.contains(&(row.guest, row.name.as_str()))
+    };
+    index.guests.values().filter(answers).filter(meant).map(|row| interfaces::query(row)).collect()
 }
 
 fn online(index: &Index, node: &str) -> bool {

@@ -63,7 +63,9 @@ const STILL_RUNNING: &str = "the guest did not shut down in time: is there a sys
 
 /// What to do about a lock that has no end.
 const NETWORKS_LOCKED: &str = "somebody holds PVE's lock on software defined networks, and PVE does not say who: another tool at work, or a \
-     run that was killed. If nobody is at it, release it: pvesh delete /cluster/sdn/lock --force 1";
+     run that was killed on another machine, or before it knew the lock's token. If nobody is at it, release it: pvesh delete \
+     /cluster/sdn/lock --force 1, or: pvectl api DELETE /cluster/sdn/lock force=1; what waits to be applied stays, and the \
+     next run goes on from there, or names what of it is not its own";
 
 /// What a refusal means for what to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -4,6 +4,7 @@
 pub mod api;
 pub mod error;
 pub mod http;
+pub mod networks_lock;
 pub mod property;
 pub mod request;
 pub mod upid;

@@ -7,7 +7,7 @@ use crate::resource::step::{Delta, Note};
 use serde_json::{Value, json};
 
 /// Parameters of PVE's API whose values are secrets.
-const SECRET: [&str; 4] = ["cipassword", "otp", "password", "secret"];
+const SECRET: [&str; 5] = ["cipassword", "lock-token", "otp", "password", "secret"];
 
 /// What a call says, in its order; one that comes several times has a list. Secrets are masked.
 fn parameters(call: &Call) -> Value {

@@ -1,5 +1,5 @@
-//! The addresses of a name over time. DNS answers with some of them now and others later; what it does not say any more
-//! stays for a time, and when it fails nothing changes. Nothing is remembered here: each address carries, in the comment of
+//! The addresses of a name, or of a guest, over time. DNS answers with some of them now and others later; what it does not say
+//! any more stays for a time, and when it fails nothing changes. A guest that moves or does not answer is the same. Nothing is remembered here: each address carries, in the comment of
 //! its entry on the cluster, since when it is gone.
 
 use crate::base::resolver::Resolution;
@@ -30,6 +30,17 @@ pub fn refresh(known: &Known, resolution: &Resolution, now: i64, grace: i64) -> 
         }
     }
     out
+}
+
+/// Of those, so many: what is told now before what is gone, what was let through already before what is new, so that whoever
+/// has more than that does not turn them over with every look.
+pub fn at_most(most: usize, now: Known, before: &Known) -> Known {
+    let mut all: Vec<(IpAddr, Option<i64>)> = now.into_iter().collect();
+    all.sort_by_key(|(address, gone)| {
+        (gone.is_some(), std::cmp::Reverse(*gone), !before.contains_key(address), *address)
+    });
+    all.truncate(most);
+    all.into_iter().collect()
 }
 
 const GONE: &str = ", gone since ";
@@ -81,6 +92,19 @@ mod tests {
         for failure in [Err("SERVFAIL".to_owned()), Ok(set(&[]))] {
             assert_eq!(refresh(&last, &failure, 1_000_000, 60), last);
         }
+    }
+
+    #[test]
+    fn more_than_are_let_through_are_not_turned_over() {
+        let all = set(&["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4"]);
+        let before: Known = set(&["10.0.0.3", "10.0.0.4"]).into_iter().map(|a| (a, None)).collect();
+        let first = at_most(3, refresh(&before, &Ok(all.clone()), 100, 60), &before);
+        assert_eq!(shown(&first), ["10.0.0.1", "10.0.0.3", "10.0.0.4"]);
+        assert_eq!(at_most(3, refresh(&first, &Ok(all), 110, 60), &first), first);
+        // Whoever takes a new address at every look pushes out what went longest ago.
+        let moved = at_most(3, refresh(&first, &Ok(set(&["10.0.0.9"])), 120, 60), &first);
+        let again = at_most(3, refresh(&moved, &Ok(set(&["10.0.0.8"])), 130, 60), &moved);
+        assert_eq!(shown(&again), ["10.0.0.1-120", "10.0.0.8", "10.0.0.9-130"]);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use crate::base::id::{GuestType, VmId};
 use crate::pve::request::Query;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// A guest's row in `/cluster/resources`.
@@ -107,6 +108,8 @@ pub struct Index {
     pub storages: BTreeMap<(String, String), StorageRow>,
     /// Pools by id.
     pub pools: BTreeMap<String, PoolRow>,
+    /// The addresses by which nodes know each other.
+    pub addresses: BTreeMap<String, IpAddr>,
     /// `None` on a node that is in no cluster.
     pub quorate: Option<bool>,
     /// Privileges by path, as `/access/permissions` tells of us; the flag says whether paths below inherit it.
@@ -194,6 +197,9 @@ impl Index {
             }
         }
         for row in status.as_array().into_iter().flatten() {
+            if let (true, Ok(address)) = (row["type"] == "node", member(row, "ip").parse()) {
+                index.addresses.insert(member(row, "name"), address);
+            }
             if row["type"] == "cluster" {
                 index.quorate = number(&row["quorate"]).map(|q| q != 0);
             }

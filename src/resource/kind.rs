@@ -6,6 +6,7 @@ use crate::manifest::document::NAME_CHARACTERS_MAX;
 use crate::pve::request::Query;
 use crate::resource::index::Index;
 use crate::resource::marker::Marker;
+use crate::resource::merge::Fields;
 use crate::resource::observation::Observation;
 use crate::resource::reference::{Claim, Identity, Reference, ResourceRef};
 use crate::resource::step::{Delta, Problem};
@@ -15,6 +16,7 @@ use serde_json::Value;
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 use std::marker::PhantomData;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// What a plan may look at besides the spec and the object.
@@ -33,14 +35,32 @@ pub struct PlanContext<'a> {
     pub leaving: &'a BTreeSet<VmId>,
     /// The manifest says `pvectl/deletion-policy: Retain`.
     pub retain: bool,
-    /// The `GuestSet` that it is a member of.
+    /// The `GuestSet` or `NetworkProfile` that it is made for.
     pub member_of: Option<&'a str>,
     /// An object without our marker may be taken over.
     pub adopt: bool,
     /// We speak with a ticket of root@pam, which may set what no token may.
     pub root_ticket: bool,
+    /// The token of a lock on networks that a run of ours may have left.
+    pub left_lock: Option<&'a str>,
     /// `metadata.annotations` of the manifest.
     pub annotations: &'a BTreeMap<String, String>,
+}
+
+impl PlanContext<'_> {
+    /// The marker of an object that is no guest, with the fields that are applied.
+    pub fn marker(&self, applied: Fields) -> Marker {
+        Marker {
+            owner: self.resource.clone(),
+            set: self.set.to_owned(),
+            vmid: None,
+            retain: self.retain,
+            member_of: self.member_of.map(str::to_owned),
+            source: None,
+            version: None,
+            applied,
+        }
+    }
 }
 
 /// An answer that a kind could not read.
@@ -118,6 +138,22 @@ pub trait Kind: Send + Sync + 'static {
     fn names(_spec: &Self::Spec) -> Vec<String> {
         Vec::new()
     }
+    /// Whether the spec speaks of PVE's firewall, so that it may close the way by which we talk to PVE.
+    fn filters(_spec: &Self::Spec) -> bool {
+        false
+    }
+    /// The addresses that the spec gives it: we may be running in it.
+    fn addresses(_spec: &Self::Spec) -> Vec<IpAddr> {
+        Vec::new()
+    }
+    /// Guests of the manifests whose addresses it needs. They are no [`Kind::refs`]: it waits for none of them.
+    fn guests(_spec: &Self::Spec) -> Vec<Reference> {
+        Vec::new()
+    }
+    /// Files of secrets that it wants to know of.
+    fn files(_spec: &Self::Spec) -> Vec<String> {
+        Vec::new()
+    }
     /// Objects of this kind on the cluster.
     fn list(seen: &Observation) -> Vec<Listed>;
     /// The columns of `get` for one of them, after the name: header and value.
@@ -163,6 +199,20 @@ pub trait AnyKind: Send + Sync {
     fn reads(&self, identity: &Identity, spec: Option<&AnySpec>, index: &Index) -> Vec<Query>;
     /// [`Kind::names`].
     fn names(&self, spec: &AnySpec) -> Vec<String>;
+    /// [`Kind::filters`].
+    fn filters(&self, _spec: &AnySpec) -> bool {
+        false
+    }
+    /// [`Kind::addresses`].
+    fn addresses(&self, _spec: &AnySpec) -> Vec<IpAddr> {
+        Vec::new()
+    }
+    /// [`Kind::guests`].
+    fn guests(&self, _spec: &AnySpec) -> Vec<Reference> {
+        Vec::new()
+    }
+    /// [`Kind::files`].
+    fn files(&self, spec: &AnySpec) -> Vec<String>;
     /// [`Kind::is_native`].
     fn is_native(&self, identity: &Identity, seen: &Observation) -> bool;
     /// [`Kind::list`].
@@ -228,6 +278,22 @@ impl<K: Kind> AnyKind for Entry<K> {
 
     fn names(&self, value: &AnySpec) -> Vec<String> {
         K::names(spec::<K>(value))
+    }
+
+    fn filters(&self, value: &AnySpec) -> bool {
+        K::filters(spec::<K>(value))
+    }
+
+    fn addresses(&self, value: &AnySpec) -> Vec<IpAddr> {
+        K::addresses(spec::<K>(value))
+    }
+
+    fn guests(&self, value: &AnySpec) -> Vec<Reference> {
+        K::guests(spec::<K>(value))
+    }
+
+    fn files(&self, value: &AnySpec) -> Vec<String> {
+        K::files(spec::<K>(value))
     }
 
     fn is_native(&self, identity: &Identity, seen: &Observation) -> bool {

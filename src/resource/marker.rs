@@ -23,7 +23,7 @@ pub struct Marker {
     pub vmid: Option<u32>,
     /// The manifest said `pvectl/deletion-policy: Retain`: never pruned.
     pub retain: bool,
-    /// The `GuestSet` that it is a member of.
+    /// The `GuestSet` or `NetworkProfile` that it is made for.
     pub member_of: Option<String>,
     /// Where the guest came from when it was made, in a few words; `None` where that is nothing to speak of.
     pub source: Option<String>,

@@ -4,6 +4,7 @@
 pub mod addresses;
 pub mod hand;
 pub mod index;
+pub mod interfaces;
 pub mod kind;
 pub mod marker;
 pub mod merge;

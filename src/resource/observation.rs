@@ -2,6 +2,7 @@
 
 use crate::base::id::VmId;
 use crate::base::resolver::Resolution;
+use crate::base::secret_file::FileState;
 use crate::pve::error::PveError;
 use crate::pve::request::Query;
 use crate::resource::index::{self, GuestRow, Index, text};
@@ -21,6 +22,8 @@ pub struct Observation {
     pub index: Index,
     /// What DNS says of the names that specs hold.
     pub names: BTreeMap<String, Resolution>,
+    /// The files of secrets that specs name.
+    pub files: BTreeMap<String, FileState>,
     /// When it was seen, in seconds since 1970.
     pub at: i64,
     /// Raw answers by the query that asked.
@@ -32,6 +35,19 @@ pub struct Observation {
 /// The read that tells all about a guest: its configuration, what waits for a restart, our marker, and the digest.
 pub fn guest_query(row: &GuestRow) -> Query {
     Query::new(format!("/nodes/{}/{}/{}/pending", row.node, row.guest, row.vmid))
+}
+
+/// Every comment of a list's rows, and of lists within them.
+fn in_comments(list: &mut Value, look: &mut impl FnMut(&mut Value)) {
+    for row in list.as_array_mut().into_iter().flatten().filter_map(Value::as_object_mut) {
+        for (key, value) in row {
+            if key == "comment" {
+                look(value);
+            } else {
+                in_comments(value, look);
+            }
+        }
+    }
 }
 
 impl Observation {
@@ -83,15 +99,14 @@ impl Observation {
             }
         }
         for rows in index.lists.values_mut().flatten() {
-            let Some(rows) = Arc::make_mut(rows).as_array_mut() else { continue };
-            for comment in rows.iter_mut().filter_map(|row| row.get_mut("comment")) {
-                let Some((text, Some(mut marker))) = comment.as_str().map(Marker::split) else { continue };
+            in_comments(Arc::make_mut(rows), &mut |comment| {
+                let Some((text, Some(mut marker))) = comment.as_str().map(Marker::split) else { return };
                 let fields = if marker.set == set { forgotten(&marker.owner) } else { &[] };
                 if !fields.is_empty() {
                     marker.applied.retain(|path, _| !fields.contains(path));
                     *comment = marker.join(&text).into();
                 }
-            }
+            });
         }
         Observation { index, markers: OnceLock::from(markers), ..self.clone() }
     }

@@ -6,6 +6,9 @@ use crate::resource::merge::Cause;
 use crate::resource::reference::{Identity, ResourceRef};
 use std::time::Duration;
 
+/// The annotation with which a manifest says that it may shut people out, pvectl itself among them.
+pub const ALLOW_LOCKOUT: &str = "pvectl/allow-lockout";
+
 /// What a step does to a running guest and its data, from nothing to the worst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Impact {
@@ -122,6 +125,8 @@ pub struct Step {
     pub rows: Option<Rows>,
     /// Its answer, a text, goes with every later request of the same delta.
     pub keeps: Option<Keeps>,
+    /// Its answer holds a secret that is told once.
+    pub saves: Option<Saves>,
     /// What is sent where this fails, whatever became of it.
     pub undo: Option<Box<Step>>,
 }
@@ -135,13 +140,23 @@ pub struct Keeps {
     pub lost: &'static str,
 }
 
+/// Where a secret goes that an answer tells once, as its member `value`. The file is made before the request is sent, so that
+/// nothing is made whose secret cannot be kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Saves {
+    /// The file, which must not be there.
+    pub file: String,
+    /// What stands before the secret in it: `ops@pve!ci=`.
+    pub before: String,
+}
+
 /// Steps of several resources that take effect together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Batch {
     /// Resources with the same are of the same batch.
     pub name: &'static str,
     /// What comes before all their steps.
-    pub open: Option<Step>,
+    pub open: Vec<Step>,
     /// What comes after all their steps.
     pub close: Step,
     /// It takes up what was left half done; then its opening is that of all.
@@ -161,6 +176,7 @@ impl Step {
             settles: None,
             rows: None,
             keeps: None,
+            saves: None,
             undo: None,
         }
     }

@@ -3,7 +3,7 @@
 use crate::sim::request::Refusal;
 use crate::sim::rights;
 use crate::sim::task::Task;
-use crate::sim::world::{Guest, GuestType, World};
+use crate::sim::world::{Guest, GuestType, Message, World};
 use serde_json::Value;
 
 /// How long PVE waits for a guest's file lock.
@@ -21,6 +21,9 @@ pub struct Ctx<'a> {
     /// Members of the answer beside `data` (`total` of lists, …).
     pub extra: Value,
 }
+
+/// Messages that the cluster's log keeps.
+const MESSAGES_MAX: usize = 1000;
 
 /// A task about to start; see [`Ctx::task`].
 #[derive(Clone, Debug)]
@@ -93,6 +96,15 @@ impl NewTask {
 }
 
 impl Ctx<'_> {
+    /// Writes to the cluster's log, as `PVE::Cluster::log_msg` does; the oldest messages go.
+    pub fn tell(&mut self, node: &str, text: String) {
+        let at_ms = self.world.clock_ms;
+        self.world.messages.push_back(Message { node: node.to_owned(), user: self.user.clone(), at_ms, text });
+        while self.world.messages.len() > MESSAGES_MAX {
+            self.world.messages.pop_front();
+        }
+    }
+
     /// Starts a task and answers its UPID.
     pub fn start(&mut self, new: NewTask) -> Value {
         let NewTask { node, task_type, id, duration_ms, effect, mut told, log, progress_of, holds, unseen } = new;

@@ -7,7 +7,7 @@ use crate::sim::baseline::{self, Baseline};
 use crate::sim::clock::SimClock;
 use crate::sim::faults::{Fault, FaultKind, Faults};
 use crate::sim::names::SimNames;
-use crate::sim::request::{Auth, Refusal, WireAnswer, WireRequest};
+use crate::sim::request::{Auth, Refusal, WireAnswer, WireRequest, gathered};
 use crate::sim::router;
 use crate::sim::world::World;
 use futures::future::BoxFuture;
@@ -259,7 +259,7 @@ impl SimApi {
         let wire = WireRequest {
             method: method.to_owned(),
             path: path.to_owned(),
-            params: params.iter().map(|(k, v)| (k.clone(), Value::String(v.clone()))).collect(),
+            params: gathered(params.iter().cloned()),
             auth: Auth::Trusted(self.user.clone()),
         };
         let answer = match self.sim.meet(&wire) {

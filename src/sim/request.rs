@@ -36,6 +36,19 @@ pub struct WireRequest {
     pub auth: Auth,
 }
 
+/// Parameters as the wire has them: a key that comes twice has a list.
+pub fn gathered(pairs: impl Iterator<Item = (String, String)>) -> Vec<(String, Value)> {
+    let mut out: Vec<(String, Value)> = Vec::new();
+    for (key, value) in pairs {
+        match out.iter_mut().find(|(k, _)| *k == key) {
+            Some((_, Value::Array(many))) => many.push(value.into()),
+            Some((_, one)) => *one = Value::Array(vec![one.take(), value.into()]),
+            None => out.push((key, value.into())),
+        }
+    }
+    out
+}
+
 /// An answer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WireAnswer {

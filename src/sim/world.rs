@@ -3,7 +3,7 @@
 use crate::sim::task::Task;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 
 /// Everything that the simulated cluster knows.
@@ -43,6 +43,9 @@ pub struct World {
     pub tickets: BTreeMap<String, String>,
     /// Tasks in the order of their start.
     pub tasks: Vec<Task>,
+    /// What the cluster's log says besides logins and tasks, the oldest first.
+    #[serde(default)]
+    pub messages: VecDeque<Message>,
     /// Datacenter options (`datacenter.cfg`).
     pub options: BTreeMap<String, String>,
     /// Everything that needs no type of its own, by table and id: backup jobs, HA resources and rules, SDN objects,
@@ -63,6 +66,19 @@ pub struct World {
     /// What the server shows, once it was served: a node keeps its certificate, so that a pinned fingerprint holds.
     #[serde(default)]
     pub certificate: Option<Certificate>,
+}
+
+/// A message of the cluster's log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    /// On which node.
+    pub node: String,
+    /// Whose doing it is.
+    pub user: String,
+    /// Virtual milliseconds since the epoch.
+    pub at_ms: u64,
+    /// The words.
+    pub text: String,
 }
 
 /// A server's certificate with its key, both DER in hexadecimal.
@@ -193,7 +209,8 @@ pub struct Guest {
     pub pid: u64,
     /// How many seconds after the start its agent answers; `None` if there is no system in it.
     pub boot_seconds: Option<u64>,
-    /// Files and the last command results that the agent knows.
+    /// Files and the last command results that the agent knows; addresses under `addresses/net0` that the guest took by itself,
+    /// and under `interfaces` cards of its own making, such as a bridge for its containers.
     pub agent: BTreeMap<String, Value>,
 }
 
@@ -263,6 +280,20 @@ pub struct AclEntry {
     pub role: String,
     /// Whether it holds below the path.
     pub propagate: bool,
+}
+
+impl Guest {
+    /// The addresses with their prefixes that the guest took by itself for a card, if somebody had it take any.
+    pub fn own_addresses(&self, slot: &str) -> Option<Vec<(&str, u8)>> {
+        let list = self.agent.get(&format!("addresses/{slot}"))?.as_array()?;
+        let pairs = list.iter().filter_map(|a| a.as_str()?.split_once('/'));
+        Some(pairs.map(|(address, prefix)| (address, prefix.parse().unwrap_or(24))).collect())
+    }
+
+    /// Cards of its own making, as they are shown.
+    pub fn own_cards(&self) -> impl Iterator<Item = &Value> {
+        self.agent.get("interfaces").and_then(Value::as_array).into_iter().flatten()
+    }
 }
 
 impl World {

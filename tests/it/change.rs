@@ -12,7 +12,8 @@ use pvectl::sim::world::{Power, World};
 use serde_json::json;
 
 /// A scene whose simulator begins with a lab's cluster.
-fn scene_of(lab: &Lab) -> Scene {
+/// A scene whose simulator is as the lab's.
+pub(crate) fn scene_of(lab: &Lab) -> Scene {
     let scene = Scene::new();
     std::fs::create_dir_all(scene.state().parent().expect("a folder")).expect("a folder can be made");
     std::fs::write(scene.state(), lab.sim.save()).expect("a file can be written");

@@ -15,6 +15,7 @@ use pvectl::kinds::guest::rules::rule::{Finding, Severity, Verdict};
 use pvectl::kinds::guest::rules::sets::{ALL, RuleSet};
 use pvectl::kinds::list::KINDS;
 use pvectl::resource::observation::{Observation, guest_query};
+use pvectl::secret_files::Folder;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -343,7 +344,7 @@ fn a_command_that_does_not_end_is_given_up() {
     assert!(guest.running(), "the homelab's firewall runs");
     let (api, clock) = (lab.sim.api(), lab.sim.clock());
     let names = lab.sim.names();
-    let cluster = Cluster { api: &Endless(&api), clock: &clock, kinds: &KINDS, names: &names };
+    let cluster = Cluster { api: &Endless(&api), clock: &clock, kinds: &KINDS, names: &names, files: &Folder::new("") };
     let found = run(look(&cluster, &Checks::of(RuleSet::LinuxRunner), &guest));
     assert_eq!(found.len(), 2);
     assert!(found.values().all(|f| f.as_ref().is_err_and(|why| why.contains("did not end in 10 s"))), "{found:?}");

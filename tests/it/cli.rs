@@ -112,6 +112,12 @@ fn a_change_by_hand_is_drift_and_apply_heals_it() {
     scene.run("--sim drift -f manifests/homelab").code(0).says("0 objects drifted");
     scene.run("--sim api PUT /nodes/pve1/qemu/101/config tags=pvectl;mine").code(0);
     scene.run("--sim drift -f manifests/homelab").code(1).says("VirtualMachine/web-01");
+    let said = scene.run("--sim drift -f manifests/homelab -o markdown").code(1);
+    assert!(said.out.contains("| homelab | VirtualMachine/web-01 | `tags` | `mine` | `prod;web` |"), "{}", said.out);
+    let said = scene.run("--sim drift -f manifests/homelab -o junit").code(1);
+    assert!(said.out.contains(r#"<testsuite name="drift homelab" tests="8" failures="1" errors="0""#), "{}", said.out);
+    assert!(said.out.contains("tags: cluster mine, manifest prod;web (drift, none)"), "{}", said.out);
+    scene.run("--sim diff -f manifests/homelab -o junit").code(2).says("expected table");
     let said = scene.run("--sim diff -f manifests/homelab").code(1).says("web-01");
     assert!(said.out.contains("drift"), "{}", said.out);
     scene.run("--sim apply -f manifests/homelab --yes").code(0);

@@ -797,6 +797,29 @@ spec:
         ],
     },
     Life {
+        name: "a token whose secret is told once",
+        states: &[
+            r"
+{apiVersion: pvectl/v1alpha1, kind: User, metadata: {name: ops}, spec: {id: ops@pve}}
+---
+{apiVersion: pvectl/v1alpha1, kind: ApiToken, metadata: {name: ci}, spec: {user: ops@pve, comment: 'builds: 24 h', expire: '2027-01-01T00:00:00Z', privsep: true, secret: {file: ci.token}}}
+---
+{apiVersion: pvectl/v1alpha1, kind: ApiToken, metadata: {name: deploy}, spec: {user: root@pam, id: Deploy.2, secret: {file: deploy.token}}}
+---
+{apiVersion: pvectl/v1alpha1, kind: AclEntry, metadata: {name: ci-audits}, spec: {path: /, role: PVEAuditor, token: 'ops@pve!ci'}}
+",
+            r"
+{apiVersion: pvectl/v1alpha1, kind: User, metadata: {name: ops}, spec: {id: ops@pve}}
+---
+{apiVersion: pvectl/v1alpha1, kind: ApiToken, metadata: {name: ci}, spec: {user: ops@pve, comment: builds, privsep: false}}
+---
+{apiVersion: pvectl/v1alpha1, kind: ApiToken, metadata: {name: deploy}, spec: {user: root@pam, id: Deploy.2, expire: '2027-01-01T00:00:00Z'}}
+---
+{apiVersion: pvectl/v1alpha1, kind: AclEntry, metadata: {name: ci-audits}, spec: {path: /, role: PVEAuditor, token: 'ops@pve!ci'}}
+",
+        ],
+    },
+    Life {
         name: "storage with a backup job",
         states: &[
             r"
@@ -923,7 +946,7 @@ spec:
         name: "zones with virtual networks",
         states: &[
             r"
-{apiVersion: pvectl/v1alpha1, kind: SdnZone, metadata: {name: lab}, spec: {type: simple, ipam: pve}}
+{apiVersion: pvectl/v1alpha1, kind: SdnZone, metadata: {name: lab}, spec: {type: simple, ipam: pve, dhcp: dnsmasq}}
 ---
 {apiVersion: pvectl/v1alpha1, kind: SdnZone, metadata: {name: office}, spec: {id: vl, type: vlan, bridge: vmbr0, nodes: [pve1, pve2], mtu: 1496, options: {bridge-disable-mac-learning: true}}}
 ---
@@ -931,7 +954,7 @@ spec:
 ---
 {apiVersion: pvectl/v1alpha1, kind: SdnVnet, metadata: {name: printers}, spec: {id: v20, zone: vl, tag: 20}}
 ---
-{apiVersion: pvectl/v1alpha1, kind: SdnSubnet, metadata: {name: lab-four}, spec: {vnet: vlab, cidr: 10.60.0.0/24, gateway: 10.60.0.1, snat: true, dnsZonePrefix: lab}}
+{apiVersion: pvectl/v1alpha1, kind: SdnSubnet, metadata: {name: lab-four}, spec: {vnet: vlab, cidr: 10.60.0.0/24, gateway: 10.60.0.1, snat: true, dnsZonePrefix: lab, dhcpRanges: [{startAddress: 10.60.0.200, endAddress: 10.60.0.220}, {startAddress: 10.60.0.20, endAddress: 10.60.0.90}]}}
 ---
 {apiVersion: pvectl/v1alpha1, kind: SdnSubnet, metadata: {name: lab-six}, spec: {vnet: vlab, cidr: 'fd00:60::/64'}}
 ",
@@ -946,7 +969,7 @@ spec:
 ---
 {apiVersion: pvectl/v1alpha1, kind: SdnVnet, metadata: {name: far}, spec: {zone: wide, tag: 70000}}
 ---
-{apiVersion: pvectl/v1alpha1, kind: SdnSubnet, metadata: {name: lab-four, annotations: {pvectl/take-over: 'true'}}, spec: {vnet: vlab, cidr: 10.60.0.0/24, gateway: 10.60.0.254, snat: false, dhcpDnsServer: 10.60.0.53}}
+{apiVersion: pvectl/v1alpha1, kind: SdnSubnet, metadata: {name: lab-four, annotations: {pvectl/take-over: 'true'}}, spec: {vnet: vlab, cidr: 10.60.0.0/24, gateway: 10.60.0.254, snat: false, dhcpDnsServer: 10.60.0.53, dhcpRanges: [{startAddress: 10.60.0.20, endAddress: 10.60.0.99}]}}
 ---
 {apiVersion: pvectl/v1alpha1, kind: SdnSubnet, metadata: {name: lab-six}, spec: {vnet: vlab, cidr: 'fd00:60::/64'}}
 ---

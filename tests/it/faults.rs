@@ -99,7 +99,7 @@ pub(crate) fn crash(
     };
     let clock = lab.sim.clock();
     let names = lab.sim.names();
-    let cluster = Cluster { api: &api, clock: &clock, kinds, names: &names };
+    let cluster = Cluster { api: &api, clock: &clock, kinds, names: &names, files: &lab.files };
     let agree = |_: &_| true;
     let mut future = pin!(reconcile(&cluster, set, settings, ALL, &Nobody, &agree));
     let mut cx = Context::from_waker(Waker::noop());
@@ -321,6 +321,7 @@ fn scenarios() -> Vec<Scenario> {
     let web = LIVES[3].states;
     let dns = LIVES[5].states;
     let rights = LIVES.iter().find(|l| l.name.starts_with("who may")).expect("a life").states;
+    let token = LIVES.iter().find(|l| l.name.starts_with("a token")).expect("a life").states;
     let vault = LIVES.iter().find(|l| l.name.starts_with("storage with")).expect("a life").states;
     let profile = LIVES.iter().find(|l| l.name.starts_with("network profiles")).expect("a life").states;
     let wall = LIVES.iter().find(|l| l.name.starts_with("firewall of")).expect("a life").states;
@@ -346,6 +347,8 @@ fn scenarios() -> Vec<Scenario> {
         Scenario::new("have HA stop a machine", Some(MACHINE), Some(MACHINE_STOPPED)).under_ha(),
         Scenario::new("change a firewall", Some(wall[0]), Some(wall[1])),
         Scenario::new("change who may do what", Some(rights[0]), Some(rights[1])),
+        Scenario::new("make a token", None, Some(token[0])),
+        Scenario::new("change a token", Some(token[0]), Some(token[1])),
         Scenario::new("change a storage and its backup job", Some(vault[0]), Some(vault[1])),
         Scenario::new("make networks", None, Some(nets[0])),
         Scenario::new("change networks", Some(nets[0]), Some(nets[1])),
@@ -501,7 +504,7 @@ fn case(ready: &Ready, n: usize, wound: &Wound) -> Result<(), String> {
     }
     let again = || lab.try_apply(&lab.sim.api(), &KINDS, &ready.set, &settings);
     let second = match again() {
-        Ok(report) if !report.converged() && lab.unlocks(&open(&report)) => again(),
+        Ok(report) if !report.converged() && lab.obeys(&open(&report)) => again(),
         second => second,
     };
     match second {

@@ -1,11 +1,16 @@
 //! Golden texts: what people see of plans, drift, refusals and runs. After a change on purpose: `INSTA_UPDATE=always
 //! cargo test --test it goldens`, and read the difference.
 
+use crate::objects::by_hand;
 use crate::world::{Lab, bound, desired, nothing, plain, prune};
 use pvectl::base::diagnostic::render;
+use pvectl::lockout::way::Way;
 use pvectl::manifest::load::{Input, load};
 use pvectl::plan::assemble::{Plan, Settings};
+use pvectl::pve::request::Method;
 use pvectl::report::{json, text};
+use pvectl::resource::reference::ResourceRef;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 const MACHINE: &str = "
@@ -123,4 +128,123 @@ spec:
     let list = pvectl::cli::problems::diagnostics(&plan, Some(&loaded), &[]);
     let text: Vec<String> = list.iter().map(|d| render(d, &loaded.sources, false)).collect();
     insta::assert_snapshot!(text.join("\n\n"));
+}
+
+#[test]
+fn a_plan_that_would_shut_pvectl_out() {
+    let lab = Lab::homelab();
+    by_hand(&lab, Method::Put, "/cluster/firewall/options", &[("enable", "1"), ("policy_in", "ACCEPT")]);
+    let (loaded, set) = bound(
+        "
+apiVersion: pvectl/v1alpha1
+kind: FirewallOptions
+metadata: {name: datacenter, annotations: {pvectl/take-over: 'true'}}
+spec: {cluster: true, policyIn: DROP}
+",
+        "lab",
+    );
+    assert!(loaded.diagnostics.is_empty());
+    let way = Way { from: "10.0.20.9".parse().expect("one"), to: "192.168.1.11:8006".parse().expect("one") };
+    let plan = lab.preview(&set, &Settings { ways: vec![way], ..plain() });
+    let list = pvectl::cli::problems::diagnostics(&plan, Some(&loaded), &[]);
+    let text: Vec<String> = list.iter().map(|d| render(d, &loaded.sources, false)).collect();
+    insta::assert_snapshot!(text.join("\n\n"));
+}
+
+// ---- objects of the datacenter ---------------------------------------------------------------------------------------
+
+const WALL: &str = "
+apiVersion: pvectl/v1alpha1
+kind: IpSet
+metadata: {name: admins}
+spec:
+  comment: who may come in
+  members:
+    - {cidr: 10.1.0.0/24, comment: desks}
+    - {cidr: 10.1.0.9, nomatch: true}
+---
+apiVersion: pvectl/v1alpha1
+kind: SecurityGroup
+metadata: {name: web}
+spec:
+  comment: front ends
+  rules:
+    - {type: in, action: ACCEPT, macro: HTTP}
+    - {type: in, action: ACCEPT, proto: tcp, dport: '22', source: +admins, comment: shell}
+    - {type: in, action: DROP, log: info}
+";
+
+const VAULT: &str = "
+apiVersion: pvectl/v1alpha1
+kind: Storage
+metadata: {name: vault, annotations: {pvectl/take-over: 'true'}}
+spec: {type: nfs, server: 10.0.0.2, export: /vault, content: [backup, iso], nodes: [pve1, pve2], retention: {keepDaily: 7}}
+";
+
+const NETS: &str = "
+apiVersion: pvectl/v1alpha1
+kind: SdnZone
+metadata: {name: far, annotations: {pvectl/take-over: 'true'}}
+spec: {type: vxlan, peers: [10.0.0.1, 10.0.0.2], mtu: 1400}
+---
+apiVersion: pvectl/v1alpha1
+kind: SdnVnet
+metadata: {name: farnet, annotations: {pvectl/take-over: 'true'}}
+spec: {zone: far, tag: 400, alias: far away}
+---
+apiVersion: pvectl/v1alpha1
+kind: SdnSubnet
+metadata: {name: farnet-v4, annotations: {pvectl/take-over: 'true'}}
+spec: {vnet: farnet, cidr: 10.40.0.0/16, gateway: 10.40.0.1}
+";
+
+const TOKEN: &str = "
+apiVersion: pvectl/v1alpha1
+kind: ApiToken
+metadata: {name: ci}
+spec: {user: root@pam, comment: builds, expire: '2027-01-01T00:00:00Z', secret: {file: ci.token}}
+";
+
+/// The plans of a life: it is made, it changes, it goes.
+fn life(begin: &str, then: &str) -> String {
+    let lab = Lab::homelab();
+    let (first, second) = (desired(begin), desired(then));
+    let created = shown(&lab.preview(&first, &plain()));
+    lab.apply(&first, &plain());
+    let updated = shown(&lab.preview(&second, &plain()));
+    lab.apply(&second, &plain());
+    let doomed: BTreeSet<ResourceRef> = second.resources.keys().cloned().collect();
+    let settings = Settings { delete: doomed.clone(), only: Some(doomed), ..plain() };
+    let deleted = shown(&lab.preview(&second, &settings));
+    format!("# create\n{created}\n# update\n{updated}\n# delete\n{deleted}")
+}
+
+#[test]
+fn a_firewall_from_its_beginning_to_its_end() {
+    let moved = WALL
+        .replace("    - {cidr: 10.1.0.9, nomatch: true}\n", "    - {cidr: 10.2.0.0/16}\n")
+        .replace("comment: desks", "comment: rooms")
+        .replace("comment: front ends", "comment: front doors")
+        .replace("macro: HTTP}", "macro: HTTPS}")
+        .replace("    - {type: in, action: DROP, log: info}\n", "");
+    insta::assert_snapshot!(life(WALL, &moved));
+}
+
+#[test]
+fn a_storage_from_its_beginning_to_its_end() {
+    let moved = VAULT.replace("keepDaily: 7", "keepWeekly: 4").replace("[backup, iso]", "[backup]");
+    insta::assert_snapshot!(life(VAULT, &moved));
+}
+
+#[test]
+fn networks_from_their_beginning_to_their_end() {
+    let moved =
+        NETS.replace("10.0.0.2]", "10.0.0.3]").replace("tag: 400", "tag: 401").replace("10.40.0.1}", "10.40.0.254}");
+    insta::assert_snapshot!(life(NETS, &moved));
+}
+
+#[test]
+fn a_token_from_its_beginning_to_its_end() {
+    let moved = TOKEN.replace("comment: builds, expire: '2027-01-01T00:00:00Z'", "privsep: false");
+    insta::assert_snapshot!(life(TOKEN, &moved));
 }

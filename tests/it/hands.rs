@@ -18,6 +18,7 @@ use pvectl::plan::gate::Refusal;
 use pvectl::pve::api::Api;
 use pvectl::report::event::Nobody;
 use pvectl::resource::step::Note;
+use pvectl::secret_files::Folder;
 use pvectl::sim::faults::{Fault, FaultKind};
 use pvectl::sim::world::{Guest, Power, World};
 use serde_json::{Value, json};
@@ -76,7 +77,7 @@ async fn attempt(lab: &Lab, api: &dyn Api, line: &str) -> Result<Performed, Vec<
     let order = ordered(&cli.verb).expect("a verb of guests");
     let clock = lab.sim.clock();
     let names = lab.sim.names();
-    let cluster = Cluster { api, clock: &clock, kinds: &KINDS, names: &names };
+    let cluster = Cluster { api, clock: &clock, kinds: &KINDS, names: &names, files: &Folder::new("") };
     let told = |f: pvectl::cli::run::Failure| vec![format!("{} | {}", f.message, f.hint.unwrap_or_default())];
     let (target, seen) = find(&cluster, order.which).await.map_err(told)?;
     let hand = ByHand { deed: (order.make)(&seen.index).map_err(told)?, target };

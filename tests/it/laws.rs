@@ -89,6 +89,12 @@ impl AnyKind for Warped {
     fn names(&self, spec: &AnySpec) -> Vec<String> {
         self.0.names(spec)
     }
+    fn guests(&self, spec: &AnySpec) -> Vec<Reference> {
+        self.0.guests(spec)
+    }
+    fn files(&self, spec: &AnySpec) -> Vec<String> {
+        self.0.files(spec)
+    }
     fn is_native(&self, identity: &Identity, seen: &Observation) -> bool {
         self.0.is_native(identity, seen)
     }
@@ -531,6 +537,9 @@ fn mutant_a_kind_that_looks_away() {
         fn names(&self, spec: &AnySpec) -> Vec<String> {
             self.0.names(spec)
         }
+        fn files(&self, spec: &AnySpec) -> Vec<String> {
+            self.0.files(spec)
+        }
         fn is_native(&self, identity: &Identity, seen: &Observation) -> bool {
             self.0.is_native(identity, seen)
         }
@@ -573,7 +582,7 @@ fn crash_safe(subject: &Subject, life: &Life) -> Result<(), String> {
             };
             lab.sim.finish_tasks();
             let again = subject.apply(&lab, &set, &prune());
-            let again = again.or_else(|e| if lab.unlocks(&e) { subject.apply(&lab, &set, &prune()) } else { Err(e) });
+            let again = again.or_else(|e| if lab.obeys(&e) { subject.apply(&lab, &set, &prune()) } else { Err(e) });
             again.map_err(|e| format!("state {number}, stopped after write {n}: {e}"))?;
             let world = lab.world();
             let (after, left) = (normal(&world), orphans(&world));
@@ -642,8 +651,8 @@ fn lost_reply(subject: &Subject, life: &Life) -> Result<(), String> {
             let report = lab
                 .try_apply(&ledger, &subject.kinds(), &set, &prune())
                 .map_err(|h| format!("state {number}, write {n}: {}", stopped(&h)))?;
-            let unlocked = lab.unlocks(&open(&report));
-            if !unlocked && !report.converged() {
+            let obeyed = lab.obeys(&open(&report));
+            if !obeyed && !report.converged() {
                 return Err(format!("state {number}, the answer to write {n} lost: {}", open(&report)));
             }
             let sent = ledger.sent.into_inner().expect("nobody panics with it");
@@ -664,8 +673,8 @@ fn lost_reply(subject: &Subject, life: &Life) -> Result<(), String> {
                     "state {number}: {call} had its effect, its answer was lost, and it was sent again"
                 ));
             }
-            if unlocked {
-                subject.apply(&lab, &set, &prune()).map_err(|e| format!("state {number}, write {n}, unlocked: {e}"))?;
+            if obeyed {
+                subject.apply(&lab, &set, &prune()).map_err(|e| format!("state {number}, write {n}, obeyed: {e}"))?;
             }
             let after = normal(&lab.world());
             if wanted != after {
@@ -774,6 +783,9 @@ pub(crate) fn without_markers(lab: &Lab) {
             group.comment = group.comment.take().map(|c| Marker::split(&c).0);
         }
         for user in world.users.values_mut() {
+            for token in user.tokens.values_mut() {
+                token.comment = token.comment.take().map(|c| Marker::split(&c).0).filter(|c| !c.is_empty());
+            }
             user.config.entry("comment".into()).and_modify(|c| *c = Marker::split(c).0);
         }
         for entry in world.tables.values_mut().flat_map(|table| table.values_mut()) {

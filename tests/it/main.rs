@@ -9,6 +9,7 @@ mod corpus;
 
 mod laws;
 mod objects;
+mod tokens;
 
 mod faults;
 
@@ -40,9 +41,12 @@ mod field;
 
 mod change;
 mod covered;
+mod daemon;
 mod packets;
 mod sources;
 
+mod followed;
+mod lockout;
 mod network;
 mod sdn;
 

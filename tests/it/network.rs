@@ -1,6 +1,7 @@
 //! Network profiles: no moment of a change is more open than before and after it, or cuts what both let through; names keep
 //! their addresses when DNS fails; foreign rules stay in their place; what `network` says.
 
+use crate::change::scene_of;
 use crate::cli::Scene;
 use crate::corpus::LIVES;
 use crate::world::{ALL, Lab, desired, differences, open, plain, run};
@@ -109,7 +110,7 @@ fn disturbances(lab: &Lab, set: &DesiredSet, guests: &[u32]) -> (usize, Vec<Stri
     let before = lab.world();
     let watcher = Watcher { api: lab.sim.api(), lab, moments: Mutex::new(Vec::new()) };
     let (clock, names) = (lab.sim.clock(), lab.sim.names());
-    let door = Door { api: &watcher, clock: &clock, kinds: &KINDS, names: &names };
+    let door = Door { api: &watcher, clock: &clock, kinds: &KINDS, names: &names, files: &lab.files };
     let report = run(reconcile(&door, set, &plain(), ALL, &Nobody, &|_| true)).expect("it runs");
     assert!(report.last.is_empty() && report.failed.is_empty(), "{}", open(&report));
     let after = lab.world();
@@ -325,8 +326,77 @@ fn a_profile_that_is_not_there_or_not_meant_is_told_at_its_line() {
     let other = "apiVersion: pvectl/v1alpha1\nkind: VirtualMachine\nmetadata: {name: b, labels: {app: web}}\nspec: {node: pve1, networks: [{slot: net0, bridge: vmbr0, ip: dhcp}]}\n---\n";
     let selects = good.replace("\"api.github.com:443\"", "{guests: {labels: {app: web}}}");
     let file = scene.write("selects.yaml", &format!("{other}{selects}"));
-    scene.run(&format!("validate -f {file}")).code(0).says("no address: it is not in the set");
+    scene.run(&format!("validate -f {file}")).code(0).says("2 documents are valid");
     let open = guest.replace("api-acess", "api-access, firewall: false");
     let file = scene.write("open.yaml", &format!("{open}{good}"));
     scene.run(&format!("validate -f {file}")).code(2).says("lets everything pass");
+}
+
+// ---- what became of a profile ----------------------------------------------------------------------------------------
+
+const PROFILED: &str = r"
+apiVersion: pvectl/v1alpha1
+kind: NetworkProfile
+metadata: {name: api-only}
+spec:
+  bridge: vmbr1
+  egress:
+    default: Deny
+    allow:
+      - {to: 10.0.0.0/8, except: [10.66.0.0/16], ports: [udp/53]}
+      - to: api.github.com:443
+      - {to: 10.0.30.0/24, ports: [tcp/443]}
+  ingress: {default: Deny}
+---
+apiVersion: pvectl/v1alpha1
+kind: NetworkProfile
+metadata: {name: open}
+spec: {bridge: vmbr1}
+---
+apiVersion: pvectl/v1alpha1
+kind: VirtualMachine
+metadata: {name: agent-01}
+spec: {vmid: 601, node: pve1, networks: [{slot: net0, profile: api-only}, {slot: net1, profile: api-only}]}
+---
+apiVersion: pvectl/v1alpha1
+kind: VirtualMachine
+metadata: {name: agent-02}
+spec: {vmid: 602, node: pve2, networks: [{slot: net0, profile: open}]}
+";
+
+#[test]
+fn profiles_are_listed_from_what_was_made_for_them() {
+    let lab = Lab::homelab();
+    // One by hand, with a name that a profile could have: it was made for none.
+    let by_hand = Call::new(pvectl::pve::request::Method::Post, "/cluster/firewall/groups").with("group", "pv-mine");
+    run(lab.sim.api().send(&by_hand)).expect("it is taken");
+    lab.apply(&desired(PROFILED), &plain());
+    let scene = scene_of(&lab);
+    for name in ["NetworkProfile", "networkprofiles", "netprofile", "netprofiles"] {
+        let said = scene.run(&format!("--sim get {name}")).code(0);
+        insta::assert_snapshot!("profiles_listed", said.out);
+    }
+    insta::assert_snapshot!("a_profile_described", scene.run("--sim describe netprofile api-only").code(0).out);
+    let said = scene.run("--sim get netprofile api-only -o json").code(0);
+    let json: Value = serde_json::from_str(&said.out).expect("it is JSON");
+    let one = &json["items"][0];
+    assert_eq!((&one["rules"], &one["inForce"], &one["set"]), (&json!(3), &json!(false), &json!("lab")));
+    assert_eq!(
+        one["guests"],
+        json!([{"name": "agent-01", "vmid": 601, "node": "pve1", "interfaces": ["net0", "net1"]}])
+    );
+    scene.run("--sim get netprofile -o name").code(0).says("NetworkProfile/api-only");
+    scene.run("--sim get netprofile api-onli").code(1).says("did you mean `api-only`?");
+    scene.run("--sim describe netprofile open").code(1).says("leaves no trace");
+    scene.run("--sim get netprofile -l a=b").code(2).says("labels stand in manifests");
+    scene.run("explain netprofile").code(0).says("NetworkProfile");
+    scene.run("--sim api PUT /cluster/firewall/options enable=1").code(0);
+    scene.run("--sim describe netprofile api-only").code(0).says("In force: yes");
+    // A rule that is switched off asks nothing; what cannot be read is not called unused.
+    let rules = scene.run("--sim api GET /nodes/pve1/qemu/601/firewall/rules").code(0).out;
+    for position in 0..rules.matches("\"pos\"").count() {
+        scene.run(&format!("--sim api PUT /nodes/pve1/qemu/601/firewall/rules/{position} enable=0")).code(0);
+    }
+    scene.run("--sim describe netprofile api-only").code(0).says("Guests: none");
+    scene.run("--sim --sim-fault 403@GET:/qemu/601/firewall/rules* describe netprofile api-only").says("Not read: 601");
 }

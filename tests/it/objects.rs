@@ -11,6 +11,7 @@ use pvectl::pve::error::PveError;
 use pvectl::pve::request::{Call, Method, Query};
 use pvectl::report::event::Nobody;
 use pvectl::resource::reference::ResourceRef;
+use pvectl::secret_files::Folder;
 use pvectl::sim::SimApi;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -18,7 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Options of every scope, for those who look at requests; they cannot be taken back, and so are no life of the corpus.
 pub(crate) const OPTIONS: &[&str] = &[r"
-{apiVersion: pvectl/v1alpha1, kind: FirewallOptions, metadata: {name: all, annotations: {pvectl/allow-firewall-enable: 'true'}}, spec: {cluster: true, enable: true, policyIn: DROP, policyOut: ACCEPT, policyForward: ACCEPT, ebtables: true, logRatelimit: 'enable=1,rate=1/second'}}
+{apiVersion: pvectl/v1alpha1, kind: FirewallOptions, metadata: {name: all, annotations: {pvectl/allow-lockout: 'true'}}, spec: {cluster: true, enable: true, policyIn: DROP, policyOut: ACCEPT, policyForward: ACCEPT, ebtables: true, logRatelimit: 'enable=1,rate=1/second'}}
 ---
 {apiVersion: pvectl/v1alpha1, kind: FirewallOptions, metadata: {name: first}, spec: {node: pve1, enable: true, logLevelIn: info, logLevelOut: nolog, ndp: true, nftables: false}}
 ---
@@ -160,7 +161,7 @@ fn all_that_stands_against_objects_is_said_before_anything_is_sent() {
         ("AclEntry", "path: vms, role: PVEAdmin, user: root@pam", "is no path"),
         ("AclEntry", "path: /, role: Nope, user: root@pam", "there is no Role `Nope`"),
         ("AclEntry", "path: /, role: PVEAdmin, user: nobody@pve", "there is no User `nobody@pve`"),
-        ("AclEntry", "path: /, role: PVEAdmin, token: 'nobody@pve!x'", "there is no user `nobody@pve`"),
+        ("AclEntry", "path: /, role: PVEAdmin, token: 'nobody@pve!x'", "there is no token `nobody@pve!x`"),
         ("Storage", "id: 1x, type: dir, path: /srv", "no id for PVE"),
         ("Storage", "type: dir, path: /srv, options: {password: secret}", "a manifest holds none"),
         ("Storage", "type: dir, path: /srv, options: {content: iso}", "has a field of its own"),
@@ -182,6 +183,21 @@ fn all_that_stands_against_objects_is_said_before_anything_is_sent() {
         ("SdnSubnet", "vnet: nope, cidr: 10.0.0.0/8", "there is no SdnVnet `nope`"),
         ("SdnSubnet", "vnet: nope, cidr: 10.0.0.1/8", "`10.0.0.1/8` is no network"),
         ("SdnSubnet", "vnet: nope, cidr: 10.0.0.0/8, gateway: 11.0.0.1", "`11.0.0.1` is not in 10.0.0.0/8"),
+        (
+            "SdnSubnet",
+            "vnet: nope, cidr: 10.0.0.0/8, dhcpRanges: [{startAddress: 10.0.0.9, endAddress: 11.0.0.1}]",
+            "`11.0.0.1` is not in 10.0.0.0/8",
+        ),
+        (
+            "SdnSubnet",
+            "vnet: nope, cidr: 10.0.0.0/8, dhcpRanges: [{startAddress: 10.0.0.9, endAddress: 10.0.0.8}]",
+            "10.0.0.9 comes after 10.0.0.8",
+        ),
+        (
+            "SdnSubnet",
+            "vnet: nope, cidr: 10.0.0.0/8, dhcpRanges: [{startAddress: 10.0.0.1, endAddress: 10.0.0.8}, {startAddress: 10.0.0.8, endAddress: 10.0.0.9}]",
+            "10.0.0.8 to 10.0.0.9 overlaps with 10.0.0.1 to 10.0.0.8",
+        ),
         ("SdnVnet", "id: v1, zone: nope", "there is no SdnZone `nope`"),
         ("SdnVnet", "id: v1, zone: nope, alias: 'a & b'", "PVE does not take this `alias`"),
         ("FirewallOptions", "enable: false", "does not say whose firewall"),
@@ -189,7 +205,7 @@ fn all_that_stands_against_objects_is_said_before_anything_is_sent() {
         ("FirewallOptions", "cluster: true, macfilter: true", "the datacenter has no `macfilter`"),
         ("FirewallOptions", "node: pve9, enable: true", "there is no node `pve9`"),
         ("FirewallOptions", "vmid: 4711, enable: true", "there is no guest 4711"),
-        ("FirewallOptions", "cluster: true, enable: true", "pvectl/allow-firewall-enable"),
+        ("FirewallOptions", "cluster: true, enable: true", "pvectl/allow-lockout"),
     ] {
         let why = refused(&Lab::homelab(), &one(kind, "thing", spec));
         assert!(why.contains(words), "{kind} {spec}: {why}");
@@ -260,8 +276,7 @@ fn options_of_the_firewall_are_set_where_nobody_set_them() {
 #[test]
 fn the_datacenters_firewall_is_switched_on_by_those_who_say_so() {
     let lab = Lab::homelab();
-    let yaml =
-        annotated("FirewallOptions", "all", "{pvectl/allow-firewall-enable: 'true'}", "cluster: true, enable: true");
+    let yaml = annotated("FirewallOptions", "all", "{pvectl/allow-lockout: 'true'}", "cluster: true, enable: true");
     lab.apply(&desired(&yaml), &plain());
     assert_eq!(read(&lab, "/cluster/firewall/options")["enable"], 1);
     // Once it is on, nothing has to be said again.
@@ -316,7 +331,7 @@ fn a_rule_that_somebody_adds_meanwhile_shifts_nothing() {
     let set = desired(&rules(&["HTTPS", "Ping"]));
     let clock = lab.sim.clock();
     let names = lab.sim.names();
-    let cluster = Cluster { api: &meddler, clock: &clock, kinds: &KINDS, names: &names };
+    let cluster = Cluster { api: &meddler, clock: &clock, kinds: &KINDS, names: &names, files: &Folder::new("") };
     let report = run(reconcile(&cluster, &set, &plain(), ALL, &Nobody, &|_| true)).expect("it runs");
     assert!(report.converged(), "{}", open(&report));
     let left = read(&lab, "/cluster/firewall/groups/web");

@@ -6,6 +6,7 @@ use pvectl::engine::observe::observe;
 use pvectl::engine::reconcile::Cluster;
 use pvectl::kinds::list::KINDS;
 use pvectl::plan::assemble::plan;
+use pvectl::secret_files::Folder;
 
 const NODES: u32 = 4;
 /// The index, and a few reads a node (its guests as they are, its bridges).
@@ -43,7 +44,7 @@ fn planning_is_pure() {
     let (lab, set) = fleet(NODES, 500);
     lab.sim.with_world(|world| (1000..1100).for_each(|vmid| world.edit_guest(vmid, "cores", Some("7"))));
     let (api, clock, names) = (lab.sim.api(), lab.sim.clock(), lab.sim.names());
-    let cluster = Cluster { api: &api, clock: &clock, kinds: &KINDS, names: &names };
+    let cluster = Cluster { api: &api, clock: &clock, kinds: &KINDS, names: &names, files: &Folder::new("") };
     let seen = run(observe(&cluster, &set, &plain())).expect("the cluster can be read");
     let requests = lab.sim.requests();
     let first = plan(&set, &seen, &KINDS, &plain());

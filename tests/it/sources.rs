@@ -10,6 +10,7 @@ use pvectl::pve::api::Api;
 use pvectl::pve::request::{Call, Method};
 use pvectl::resource::marker::Marker;
 use pvectl::resource::step::{Action, Note};
+use pvectl::secret_files::Folder;
 use pvectl::sim::faults::{Fault, FaultKind};
 use pvectl::sim::world::World;
 
@@ -507,7 +508,13 @@ fn a_node_that_is_too_old_pulls_no_oci_images() {
     let clock = lab.sim.clock();
     let api = lab.sim.api();
     let names = lab.sim.names();
-    let cluster = pvectl::engine::reconcile::Cluster { api: &api, clock: &clock, kinds: &KINDS, names: &names };
+    let cluster = pvectl::engine::reconcile::Cluster {
+        api: &api,
+        clock: &clock,
+        kinds: &KINDS,
+        names: &names,
+        files: &Folder::new(""),
+    };
     let mut seen = run(pvectl::engine::observe::observe(&cluster, &set, &plain())).expect("readable");
     assert!(!index.is_empty());
     seen.index.version = "9.0.11".into();

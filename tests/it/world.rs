@@ -1,6 +1,8 @@
 //! A cluster and manifests in one line: the simulator in process, on virtual time, and what can be done with it.
 
 use pvectl::base::diagnostic::{Diagnostic, render};
+use pvectl::base::secret::Secret;
+use pvectl::base::secret_file::{BegunFile, FileState, SecretFiles};
 use pvectl::bind::documents::bind;
 use pvectl::engine::reconcile::{Cluster, Halt, Report, preview, reconcile};
 use pvectl::kinds::list::KINDS;
@@ -11,13 +13,15 @@ use pvectl::plan::gate::{Consent, DataLoss};
 use pvectl::pve::api::Api;
 use pvectl::report::event::Nobody;
 use pvectl::resource::kind::AnyKind;
+use pvectl::resource::reference::ResourceRef;
 use pvectl::sim::Sim;
 use pvectl::sim::baseline::{Baseline, build};
 use pvectl::sim::world::World;
 use serde_json::{Map, Value};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::pin;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
 /// Polls after which a run is taken to hang: every wait is virtual, so each poll gets on.
@@ -56,7 +60,7 @@ pub(crate) fn desired(yaml: &str) -> DesiredSet {
 
 /// A set that wants nothing.
 pub(crate) fn nothing() -> DesiredSet {
-    DesiredSet { set: "lab".into(), resources: std::collections::BTreeMap::new() }
+    DesiredSet { set: "lab".into(), resources: BTreeMap::new() }
 }
 
 /// What a test agrees to: everything.
@@ -79,10 +83,47 @@ pub(crate) fn by_manifest(set: &DesiredSet) -> Option<Settings> {
     (!doomed.is_empty()).then(|| Settings { delete: doomed.clone(), only: Some(doomed), ..plain() })
 }
 
+/// Files of secrets in memory. One that was begun stays, empty, where the process was killed.
+#[derive(Clone, Default)]
+pub(crate) struct Shelf(pub(crate) Arc<Mutex<BTreeMap<String, String>>>);
+
+struct Begun(Shelf, String);
+
+impl SecretFiles for Shelf {
+    fn look(&self, path: &str) -> FileState {
+        match self.0.lock().expect("nobody panics with it").get(path) {
+            None => FileState::Absent,
+            Some(text) if text.is_empty() => FileState::Empty,
+            Some(_) => FileState::Filled,
+        }
+    }
+
+    fn begin(&self, path: &str) -> Result<Box<dyn BegunFile>, String> {
+        if self.look(path) == FileState::Filled {
+            return Err("it is there already".into());
+        }
+        self.0.lock().expect("nobody panics with it").insert(path.to_owned(), String::new());
+        Ok(Box::new(Begun(self.clone(), path.to_owned())))
+    }
+}
+
+impl BegunFile for Begun {
+    fn keep(self: Box<Self>, secret: &Secret) -> Result<(), String> {
+        self.0.0.lock().expect("nobody panics with it").insert(self.1, secret.expose().to_owned());
+        Ok(())
+    }
+
+    fn discard(self: Box<Self>) {
+        self.0.0.lock().expect("nobody panics with it").remove(&self.1);
+    }
+}
+
 /// A simulated cluster.
 pub(crate) struct Lab {
     /// The simulator.
     pub(crate) sim: Sim,
+    /// Files of secrets on this machine.
+    pub(crate) files: Shelf,
 }
 
 impl Lab {
@@ -95,16 +136,23 @@ impl Lab {
     pub(crate) fn of(world: World) -> Lab {
         let sim = Sim::new(Baseline::Recordings);
         sim.with_world(|w| *w = world);
-        Lab { sim }
+        Lab { sim, files: Shelf::default() }
     }
 
-    /// Does what pvectl says to somebody whose killed run holds the lock of networks; whether it said so.
-    pub(crate) fn unlocks(&self, said: &str) -> bool {
-        let told = said.contains("invalid lock token") || said.contains("pvesh delete /cluster/sdn/lock --force 1");
-        if told {
+    /// Does what pvectl says to somebody whose killed run holds the lock of networks, or made a token whose secret nobody
+    /// knows; whether it said so.
+    pub(crate) fn obeys(&self, said: &str) -> bool {
+        let locked = said.contains("invalid lock token") || said.contains("pvesh delete /cluster/sdn/lock --force 1");
+        if locked {
             self.sim.with_world(|world| world.table("cluster/sdn/lock").clear());
         }
-        told
+        let lost: Vec<&str> =
+            said.split("pvectl delete apitoken ").skip(1).filter_map(|t| t.split(',').next()).collect();
+        for name in &lost {
+            let doomed = BTreeSet::from([ResourceRef::new("ApiToken", *name)]);
+            self.apply(&nothing(), &Settings { delete: doomed.clone(), only: Some(doomed), ..prune() });
+        }
+        locked || !lost.is_empty()
     }
 
     /// Installs a system on every disk, by hand: guests then boot, and shut down when they are asked to.
@@ -125,7 +173,7 @@ impl Lab {
     pub(crate) fn preview_through(&self, api: &dyn Api, set: &DesiredSet, settings: &Settings) -> Plan {
         let clock = self.sim.clock();
         let names = self.sim.names();
-        let cluster = Cluster { api, clock: &clock, kinds: &KINDS, names: &names };
+        let cluster = Cluster { api, clock: &clock, kinds: &KINDS, names: &names, files: &self.files };
         run(preview(&cluster, set, settings)).expect("the cluster can be read")
     }
 
@@ -145,7 +193,7 @@ impl Lab {
     ) -> Result<Report, Halt> {
         let clock = self.sim.clock();
         let names = self.sim.names();
-        let cluster = Cluster { api, clock: &clock, kinds, names: &names };
+        let cluster = Cluster { api, clock: &clock, kinds, names: &names, files: &self.files };
         run(reconcile(&cluster, set, settings, ALL, &Nobody, &|_| true))
     }
 
@@ -263,6 +311,11 @@ pub(crate) fn normal(world: &World) -> Value {
     let top = value.as_object_mut().expect("a world is an object");
     for passing in ["clock_ms", "seed", "serial", "statistics", "tasks", "tickets", "latency_ms"] {
         top.remove(passing);
+    }
+    for user in top["users"].as_object_mut().into_iter().flat_map(Map::values_mut) {
+        for token in user["tokens"].as_object_mut().into_iter().flat_map(Map::values_mut) {
+            token["secret"] = Value::Null;
+        }
     }
     // The list of rights is in no order.
     if let Some(acl) = top["acl"].as_array_mut() {

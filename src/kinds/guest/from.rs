@@ -179,15 +179,11 @@ pub struct CloneFrom {
     #[serde(default)]
     pub snapshot: Option<String>,
     /// Full unless said; only a template has linked clones.
-    #[serde(default = "full")]
+    #[serde(default = "CloneMode::full")]
     pub mode: CloneMode,
     /// Where its disks go; beside the source's when left out.
     #[serde(default)]
     pub storage: Option<String>,
-}
-
-fn full() -> CloneMode {
-    CloneMode::Full
 }
 
 impl CloneFrom {

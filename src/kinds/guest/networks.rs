@@ -5,6 +5,7 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use std::borrow::Cow;
+use std::net::IpAddr;
 
 /// A network interface of a VM.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
@@ -125,6 +126,11 @@ impl CtNetwork {
     pub fn usual_name(slot: &str) -> String {
         format!("eth{}", slot.trim_start_matches("net"))
     }
+}
+
+/// The addresses among what networks say: neither `dhcp` nor lengths.
+pub fn addresses<'a>(said: impl Iterator<Item = &'a Option<String>>) -> Vec<IpAddr> {
+    said.flatten().filter_map(|text| text.split('/').next()?.parse().ok()).collect()
 }
 
 /// A VLAN, or a range of them.

@@ -87,6 +87,13 @@ pub enum CloneMode {
     Full,
 }
 
+impl CloneMode {
+    /// What a copy is that says nothing of it, where its original may go.
+    pub fn full() -> CloneMode {
+        CloneMode::Full
+    }
+}
+
 /// Where a new guest may be put.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

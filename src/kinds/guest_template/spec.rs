@@ -193,15 +193,11 @@ pub struct CloneSource {
     #[serde(default)]
     pub snapshot: Option<String>,
     /// Full unless said.
-    #[serde(default = "full")]
+    #[serde(default = "CloneMode::full")]
     pub mode: CloneMode,
     /// Where its disks go; beside the source's when left out.
     #[serde(default)]
     pub storage: Option<String>,
-}
-
-fn full() -> CloneMode {
-    CloneMode::Full
 }
 
 /// A guest that exists.

@@ -2,7 +2,8 @@
 
 use crate::kinds::objects::content::member;
 use crate::kinds::objects::row::query;
-use crate::kinds::objects::table::{is_declared, reference};
+use crate::kinds::objects::table::{API_TOKEN, USERS, is_declared, reference};
+use crate::kinds::objects::token;
 use crate::resource::kind::PlanContext;
 use crate::resource::reference::Reference;
 use crate::resource::step::Problem;
@@ -128,13 +129,14 @@ pub fn user(id: &str, spec: &Value) -> Vec<Problem> {
             Problem::new("enable", "root@pam would be shut out").help("PVE cannot do without it: leave `enable` out"),
         );
     }
-    if let Some(text) = spec["expire"].as_str()
-        && text.parse::<jiff::Timestamp>().is_err()
-    {
-        problems
-            .push(Problem::new("expire", format!("`{text}` is no moment")).help("write it like 2027-01-01T00:00:00Z"));
-    }
+    problems.extend(expire(spec));
     problems
+}
+
+/// What is wrong with the end of a user or a token.
+pub fn expire(spec: &Value) -> Option<Problem> {
+    let text = spec["expire"].as_str().filter(|text| text.parse::<jiff::Timestamp>().is_err())?;
+    Some(Problem::new("expire", format!("`{text}` is no moment")).help("write it like 2027-01-01T00:00:00Z"))
 }
 
 /// The parts of an entry: path, role, type of its subject, subject.
@@ -160,18 +162,15 @@ pub fn acl(cx: &PlanContext<'_>, _: &str, spec: &Value) -> Vec<Problem> {
                 .help("it begins with /, such as /vms/100, /pool/web, /storage/nfs or /"),
         );
     }
-    if let Some((user, _)) = spec["token"].as_str().map(|t| t.split_once('!').unwrap_or((t, ""))) {
-        let users = cx.seen.index.lists.get(&query("/access/users?full=1"));
-        let there = |list: &Value| list.as_array().into_iter().flatten().any(|row| member(row, "userid") == user);
-        if let Some(Ok(list)) = users
-            && !there(list)
-            && !is_declared(cx, "User", user)
-        {
-            problems.push(
-                Problem::new("token", format!("there is no user `{user}`"))
-                    .help("a token is USER@REALM!NAME of a user that is there"),
-            );
-        }
+    if let Some(id) = spec["token"].as_str()
+        && let Some(Ok(list)) = cx.seen.index.lists.get(&query(USERS))
+        && !token::of_users(list).as_array().into_iter().flatten().any(|row| API_TOKEN.key(row) == id)
+        && !is_declared(cx, "ApiToken", id)
+    {
+        problems.push(Problem::new("token", format!("there is no token `{id}`")).help(
+            "it is written USER@REALM!NAME; no manifest of the set declares it, and it is not on the cluster: declare a \
+             `kind: ApiToken`, or mend the name",
+        ));
     }
     problems
 }
@@ -184,8 +183,7 @@ pub fn export_acl(_: &str, object: &Value) -> Map<String, Value> {
     export.as_object().cloned().unwrap_or_default()
 }
 
-/// The user of a token comes before what names the token.
+/// A token comes before what names it.
 pub fn acl_refs(spec: &Value) -> Vec<Reference> {
-    let user = spec["token"].as_str().and_then(|t| t.split_once('!')).map(|(user, _)| user);
-    user.into_iter().map(|user| reference("User", user, "token")).collect()
+    spec["token"].as_str().into_iter().map(|token| reference("ApiToken", token, "token")).collect()
 }

@@ -32,6 +32,31 @@ pub struct IpSetSpec {
         pattern = r"^([A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)+[A-Za-z][A-Za-z0-9-]*$"
     )))]
     pub names: Vec<String>,
+    /// Guests of these manifests whose addresses are members too, as they tell them: a container's as its node sees them, a
+    /// VM's as its guest agent says. Only addresses of the guest's own network cards count, 16 at most. What a guest no longer
+    /// says stays for an hour; while it is stopped or does not answer, nothing changes. It is the guest's own word: whoever
+    /// is root in it may claim the address of another. An `ip` in its manifest and `ipFilter` are the stronger way.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub guests: Vec<IpSetGuest>,
+}
+
+/// A guest whose addresses are followed.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct IpSetGuest {
+    /// Its kind.
+    pub kind: GuestKind,
+    /// Its `metadata.name`; a member of a `GuestSet` by its own, such as `web-0`.
+    pub name: String,
+}
+
+/// The kinds of guests that run.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
+pub enum GuestKind {
+    /// A VM.
+    VirtualMachine,
+    /// A CT.
+    Container,
 }
 
 /// A member of an address set.

@@ -1,8 +1,10 @@
 //! Normal forms of fields: one text for everything that means the same, whether PVE or a manifest says it.
 
+use crate::pve::property::PropertyString;
 use crate::resource::index::text;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 /// How a field's value is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +26,26 @@ pub enum Form {
     Moment,
     /// How many backups to keep: `{keepLast: 3}` in manifests, `keep-last=3` in PVE.
     Keep,
+    /// Ranges of addresses: `{startAddress: …, endAddress: …}` in manifests, `start-address=…,end-address=…` in PVE, which
+    /// keeps their order and takes another order for no change (`PVE::Network::SDN::encode_value`).
+    Ranges,
+}
+
+/// A range, from either side's words.
+fn range(value: &Value) -> Option<String> {
+    let address = |t: String| t.parse::<IpAddr>().map_or(t, |a| a.to_string());
+    let (first, last) = match value {
+        Value::Object(map) => {
+            let part = |dashed: &str| map.get(dashed).or_else(|| map.get(&camel(dashed))).and_then(text);
+            (part("start-address")?, part("end-address")?)
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+            let said = text(value)?;
+            let parts = PropertyString::parse(&said, "");
+            (parts.get("start-address")?.to_owned(), parts.get("end-address")?.to_owned())
+        }
+    };
+    Some(format!("{}-{}", address(first), address(last)))
 }
 
 /// An address or a network in normal form; other text (the name of an alias) as it stands.
@@ -104,6 +126,34 @@ impl Form {
                 };
                 Some(pairs.into_iter().collect::<Vec<_>>().join(","))
             }
+            Form::Ranges => {
+                let items = match value {
+                    Value::Array(items) => items.as_slice(),
+                    Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_) => {
+                        std::slice::from_ref(value)
+                    }
+                };
+                let ranges: BTreeSet<String> = items.iter().filter_map(range).collect();
+                Some(ranges.into_iter().collect::<Vec<_>>().join(","))
+            }
+        }
+    }
+
+    /// A normal form as PVE takes it: once for each element of what is an array in its API, and nothing for an empty one.
+    pub fn sent(self, normal: &str) -> Vec<String> {
+        match self {
+            Form::Ranges => {
+                let ranges = normal.split(',').filter_map(|range| range.split_once('-'));
+                ranges.map(|(first, last)| format!("start-address={first},end-address={last}")).collect()
+            }
+            Form::Text
+            | Form::Number
+            | Form::Flag
+            | Form::Words
+            | Form::Numbers
+            | Form::Network
+            | Form::Moment
+            | Form::Keep => vec![normal.to_owned()],
         }
     }
 
@@ -126,6 +176,10 @@ impl Form {
                     .map(|(key, value)| (camel(key), value.parse::<i64>().map_or_else(|_| json!(value), Value::from)))
                     .collect()
             }
+            Form::Ranges => list()
+                .filter_map(|range| range.split_once('-'))
+                .map(|(first, last)| json!({"startAddress": first, "endAddress": last}))
+                .collect(),
         }
     }
 }
@@ -149,6 +203,19 @@ mod tests {
                 json!({"keepDaily": 7, "keepLast": 2}),
                 "keep-daily=7,keep-last=2",
             ),
+            (
+                Form::Ranges,
+                json!([{"start-address": "10.0.7.200", "end-address": "10.0.7.250"}, {"end-address": "10.0.7.9", "start-address": "10.0.7.5"}]),
+                json!([{"startAddress": "10.0.7.5", "endAddress": "10.0.7.9"}, {"startAddress": "10.0.7.200", "endAddress": "10.0.7.250"}]),
+                "10.0.7.200-10.0.7.250,10.0.7.5-10.0.7.9",
+            ),
+            (
+                Form::Ranges,
+                json!(["start-address=FD00:0::5,end-address=fd00::9"]),
+                json!([{"startAddress": "fd00::5", "endAddress": "fd00::0:9"}]),
+                "fd00::5-fd00::9",
+            ),
+            (Form::Ranges, json!([]), json!([]), ""),
         ] {
             assert_eq!(form.normal(&pve).as_deref(), Some(normal), "{pve}");
             assert_eq!(form.normal(&manifest).as_deref(), Some(normal), "{manifest}");

@@ -5,11 +5,8 @@ use crate::kinds::objects::content::{Work, member};
 use crate::kinds::objects::form::network;
 use crate::kinds::objects::row::Row;
 use crate::pve::request::{Call, Method, segment};
-use crate::resource::addresses;
-use crate::resource::index::text;
-use crate::resource::observation::Observation;
-use crate::resource::step::{Impact, Note, Problem, Step};
-use serde_json::{Map, Value, json};
+use crate::resource::step::{Impact, Problem, Step};
+use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A member in normal form.
@@ -54,48 +51,6 @@ pub fn export(member: &Member) -> Value {
         out.insert("comment".into(), comment.as_str().into());
     }
     out.into()
-}
-
-/// The spec with the addresses of its names among its members, as they are now and as the set has them already.
-pub fn with_names(mut spec: Value, held: &Value, seen: &Observation, notes: &mut Vec<Note>) -> Value {
-    let names: Vec<String> = spec["names"].as_array().into_iter().flatten().filter_map(text).collect();
-    if names.is_empty() {
-        return spec;
-    }
-    let mut members = spec["members"].as_array().cloned().unwrap_or_default();
-    let mut taken: BTreeSet<String> = members.iter().map(|m| network(&member(m, "cidr"))).collect();
-    let unasked = Err("it was not asked".to_owned());
-    for name in names {
-        let has = |row: &&Value| addresses::read_comment(&member(row, "comment")).0 == name;
-        let known: addresses::Known = held
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter(has)
-            .filter_map(|row| {
-                let since = addresses::read_comment(&member(row, "comment")).1;
-                Some((network(&member(row, "cidr")).parse().ok()?, since))
-            })
-            .collect();
-        let resolution = seen.names.get(&name).unwrap_or(&unasked);
-        let now = addresses::refresh(&known, resolution, seen.at, addresses::GRACE_SECONDS);
-        match resolution {
-            Err(why) if now.is_empty() => {
-                notes.push(Note::Toothless(format!(
-                    "no address of `{name}` is known, and nothing of it is in the set: {why}"
-                )));
-            }
-            Err(why) => notes.push(Note::Info(format!("`{name}` keeps its last known addresses: {why}"))),
-            Ok(_) => {}
-        }
-        for (address, gone) in now {
-            if taken.insert(address.to_string()) {
-                members.push(json!({"cidr": address.to_string(), "comment": addresses::comment(&name, gone)}));
-            }
-        }
-    }
-    spec["members"] = members.into();
-    spec
 }
 
 /// What is wrong with the members of a manifest.

@@ -2,15 +2,16 @@
 
 use crate::kinds::objects::content::member;
 use crate::kinds::objects::row::query;
-use crate::kinds::objects::sdn::{ZONES, configured};
+use crate::kinds::objects::sdn::{VNETS, ZONES, configured};
 use crate::kinds::objects::storage;
 use crate::kinds::objects::table::SDN_ZONE;
 use crate::resource::kind::PlanContext;
-use crate::resource::step::Problem;
+use crate::resource::step::{Note, Problem};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 /// A zone of PVE's software defined networks: how virtual networks get from node to node. What a run changes in zones and
 /// virtual networks is applied once, on all nodes, at its end, under PVE's lock (PVE 8 has none). PVE gives a zone no free
@@ -116,7 +117,6 @@ pub struct SdnVnetSpec {
 }
 
 /// Addresses of a virtual network. Deleting it takes nothing from guests. It cannot carry a mark of its owner, as a zone.
-/// Ranges of addresses for DHCP are set in PVE, and stay as they are.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SdnSubnetSpec {
@@ -136,6 +136,20 @@ pub struct SdnSubnetSpec {
     /// The DNS server that guests are told by DHCP.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dhcp_dns_server: Option<String>,
+    /// The addresses that DHCP gives to guests; an empty list takes out all of them. Their zone must have `dhcp: dnsmasq`.
+    /// Their order means nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dhcp_ranges: Option<Vec<DhcpRange>>,
+}
+
+/// A range of addresses that DHCP gives to guests.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DhcpRange {
+    /// The first of them.
+    pub start_address: String,
+    /// The last of them.
+    pub end_address: String,
 }
 
 /// A subnet's id here: its network, and its addresses. PVE's own holds the zone, which the manifest does not say.
@@ -160,7 +174,7 @@ pub fn subnet(_id: &str, spec: &Value) -> Vec<Problem> {
     let mut problems = Vec::new();
     for field in ["gateway", "dhcpDnsServer"].into_iter().filter(|field| !spec[*field].is_null()) {
         let text = member(spec, field);
-        let address = text.parse::<std::net::IpAddr>().ok();
+        let address = text.parse::<IpAddr>().ok();
         let alone = net.prefix_len() == 32 && net.addr().is_ipv4();
         if address.is_none() {
             let problem = Problem::new(field, format!("`{text}` is no address"));
@@ -170,7 +184,63 @@ pub fn subnet(_id: &str, spec: &Value) -> Vec<Problem> {
             problems.push(problem.help("a gateway is in its subnet"));
         }
     }
+    problems.extend(ranges(net, &spec["dhcpRanges"]));
     problems
+}
+
+/// What is wrong with ranges of DHCP (`PVE::Network::SDN::SubnetPlugin::validate_dhcp_ranges`).
+fn ranges(net: ipnet::IpNet, list: &Value) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let mut before: Vec<(IpAddr, IpAddr)> = Vec::new();
+    for (number, range) in list.as_array().into_iter().flatten().enumerate() {
+        let mut ends = Vec::new();
+        for key in ["startAddress", "endAddress"] {
+            let text = member(range, key);
+            let field = format!("dhcpRanges.{number}.{key}");
+            match text.parse::<IpAddr>() {
+                Err(_) => problems.push(
+                    Problem::new(&field, format!("`{text}` is no address")).help("write one address, without a length"),
+                ),
+                Ok(address) if !net.contains(&address) => problems.push(
+                    Problem::new(&field, format!("`{text}` is not in {net}"))
+                        .help("DHCP gives addresses of its subnet"),
+                ),
+                Ok(address) => ends.push(address),
+            }
+        }
+        let [first, last] = ends[..] else { continue };
+        let field = format!("dhcpRanges.{number}");
+        if first > last {
+            problems.push(
+                Problem::new(&field, format!("{first} comes after {last}"))
+                    .help("`startAddress` is the lower of the two"),
+            );
+        } else if let Some((a, b)) = before.iter().find(|(a, b)| first <= *b && *a <= last) {
+            problems.push(
+                Problem::new(&field, format!("{first} to {last} overlaps with {a} to {b}"))
+                    .help("make one range of the two"),
+            );
+        }
+        before.push((first, last));
+    }
+    problems
+}
+
+/// Ranges of a subnet whose zone hands out none, by what the cluster says of the zone.
+pub fn without_dhcp(cx: &PlanContext<'_>, spec: &Value) -> Option<Note> {
+    spec["dhcpRanges"].as_array().filter(|list| !list.is_empty())?;
+    let find = |list: &str, key: &str, id: &str| {
+        let rows = cx.seen.index.lists.get(&query(list))?.as_ref().ok()?.as_array()?;
+        rows.iter().map(configured).find(|row| member(row, key) == id)
+    };
+    let zone = member(&find(VNETS, "vnet", &member(spec, "vnet"))?, "zone");
+    let row = find(ZONES, "zone", &zone)?;
+    member(&row, "dhcp").is_empty().then(|| {
+        Note::Toothless(format!(
+            "nobody hands out the addresses of `dhcpRanges`: give zone `{zone}` `dhcp: dnsmasq` and `ipam: pve`, and its nodes \
+             the package dnsmasq"
+        ))
+    })
 }
 
 /// What PVE takes as an id of either (`pve-sdn-zone-id`, `pve-sdn-vnet-id`).
@@ -198,7 +268,7 @@ pub fn zone(name: &str, spec: &Value) -> Vec<Problem> {
         problems.push(Problem::new(field, text).help(format!("write `{field}`, or another `type`")));
     }
     for peer in spec["peers"].as_array().into_iter().flatten().filter_map(Value::as_str) {
-        if peer.parse::<std::net::IpAddr>().is_err() {
+        if peer.parse::<IpAddr>().is_err() {
             problems.push(
                 Problem::new("peers", format!("`{peer}` is no address"))
                     .help("write the address of each node that is in the zone, such as 10.0.0.11"),

@@ -8,9 +8,8 @@
 
 use crate::kinds::objects::content::{self, member};
 use crate::kinds::objects::form::Form;
-use crate::kinds::objects::plan::plan;
 use crate::kinds::objects::row::{Holds, Mark, Row, query};
-use crate::kinds::objects::{sdn, table};
+use crate::kinds::objects::{followed, sdn, table};
 use crate::pve::request::Query;
 use crate::resource::index::Index;
 use crate::resource::kind::{DecodeError, Kind, Listed, PlanContext};
@@ -23,6 +22,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
+use std::borrow::Cow;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
@@ -67,9 +67,9 @@ fn find<'a>(row: &Row, list: &'a Value, id: &str) -> Option<&'a Value> {
     list.as_array().into_iter().flatten().find(|object| row.key(object) == id)
 }
 
-fn listed<'a>(row: &Row, index: &'a Index) -> Result<Option<&'a Value>, DecodeError> {
+fn listed<'a>(row: &Row, index: &'a Index) -> Result<Option<Cow<'a, Value>>, DecodeError> {
     match index.lists.get(&query(row.list)) {
-        Some(Ok(list)) => Ok(Some(list)),
+        Some(Ok(list)) => Ok(Some(row.nested.map_or(Cow::Borrowed(list), |nested| Cow::Owned(nested(list))))),
         Some(Err(message)) => Err(DecodeError { message: message.clone() }),
         None => Ok(None),
     }
@@ -123,6 +123,21 @@ impl<D: Described> Kind for Object<D> {
         }
     }
 
+    fn filters(_spec: &D::Spec) -> bool {
+        D::ROW.list.starts_with("/cluster/firewall") || D::ROW.kind == table::FIREWALL_OPTIONS.kind
+    }
+
+    fn guests(spec: &D::Spec) -> Vec<Reference> {
+        match D::ROW.holds {
+            Holds::Members => followed::guests(&spec_value(spec)).into_iter().map(followed::reference).collect(),
+            Holds::Rules | Holds::Nothing => Vec::new(),
+        }
+    }
+
+    fn files(spec: &D::Spec) -> Vec<String> {
+        (D::ROW.files)(&spec_value(spec))
+    }
+
     fn reads(identity: &Identity, _spec: Option<&D::Spec>, index: &Index) -> Vec<Query> {
         let row = D::ROW;
         let id = id_of(identity);
@@ -132,7 +147,7 @@ impl<D: Described> Kind for Object<D> {
         if row.waits {
             return sdn::looks(index);
         }
-        let is_there = listed(row, index).ok().flatten().is_some_and(|list| find(row, list, id).is_some());
+        let is_there = listed(row, index).ok().flatten().is_some_and(|list| find(row, &list, id).is_some());
         if is_there { row.held(id).into_iter().collect() } else { Vec::new() }
     }
 
@@ -147,12 +162,8 @@ impl<D: Described> Kind for Object<D> {
             return (alone.ids)(&seen.index).into_iter().map(one).collect();
         }
         let Ok(Some(list)) = listed(row, &seen.index) else { return Vec::new() };
-        let nested;
         let list = match row.within {
-            Some(within) => {
-                nested = sdn::inside(list, within, seen);
-                &nested
-            }
+            Some(within) => Cow::Owned(sdn::inside(&list, within, seen)),
             None => list,
         };
         let one = |object: &Value| {
@@ -201,13 +212,13 @@ impl<D: Described> Kind for Object<D> {
         }
         let Some(list) = listed(row, &seen.index)? else { return Ok(None) };
         let list = match row.within {
-            Some(within) => match sdn::listed_in(list, row.parts(id)[0], within, seen)? {
-                Some(list) => list,
+            Some(within) => match sdn::listed_in(&list, row.parts(id)[0], within, seen)? {
+                Some(list) => Cow::Borrowed(list),
                 None => return Ok(None),
             },
             None => list,
         };
-        let Some(object) = find(row, list, id) else { return Ok(None) };
+        let Some(object) = find(row, &list, id) else { return Ok(None) };
         let held = match row.held(id).map(|q| seen.answer(&q)) {
             None => Value::Null,
             Some(None) => return Err(DecodeError { message: "what it holds was not read".into() }),
@@ -228,8 +239,7 @@ impl<D: Described> Kind for Object<D> {
     }
 
     fn plan(cx: &PlanContext<'_>, desired: Option<&D::Spec>, observed: Option<&Seen>) -> Delta {
-        let plan = if D::ROW.waits { sdn::plan } else { plan };
-        plan(D::ROW, cx, desired.map(spec_value), observed)
+        (D::ROW.plan)(D::ROW, cx, desired.map(spec_value), observed)
     }
 }
 

@@ -5,7 +5,7 @@ use crate::kinds::objects::content::{self, member};
 use crate::kinds::objects::object::{Seen, current, default, id_of, wanted};
 use crate::kinds::objects::refuse::{dangling, fixed, not_ours, ownership, unseen};
 use crate::kinds::objects::row::{Field, Holds, Mark, Reset, Row, Verb};
-use crate::kinds::objects::{members, rules};
+use crate::kinds::objects::{followed, rules};
 use crate::pve::request::{Call, Method};
 use crate::resource::index::Index;
 use crate::resource::kind::PlanContext;
@@ -27,7 +27,7 @@ pub fn plan(row: &Row, cx: &PlanContext<'_>, desired: Option<Value>, observed: O
     };
     let held = observed.map_or(&Value::Null, |seen| &seen.held);
     let spec = match row.holds {
-        Holds::Members => members::with_names(spec, held, cx.seen, &mut delta.notes),
+        Holds::Members => followed::with_addresses(spec, held, cx, &mut delta.notes),
         Holds::Rules | Holds::Nothing => spec,
     };
     delta.problems.extend((row.check)(cx, id, &spec));
@@ -54,16 +54,7 @@ pub fn plan(row: &Row, cx: &PlanContext<'_>, desired: Option<Value>, observed: O
         return delta;
     }
     let fields = wanted(row, &spec);
-    let marker = Marker {
-        owner: cx.resource.clone(),
-        set: cx.set.to_owned(),
-        vmid: None,
-        retain: cx.retain,
-        member_of: None,
-        source: None,
-        version: None,
-        applied: fields.clone(),
-    };
+    let marker = cx.marker(fields.clone());
     let applied = observed.and_then(|o| o.marker.as_ref()).map(|m| m.applied.clone()).unwrap_or_default();
     let differences =
         merge(&fields, &applied, |p| observed.and_then(|seen| current(row, seen, p)), |p| default(row, p));
@@ -127,7 +118,7 @@ fn step(row: &Row, title: String, call: Call) -> Step {
 /// The option of a field, and its value as it is sent.
 fn set(row: &Row, call: Call, path: &str, value: &str) -> Call {
     match (row.fields.iter().find(|f| f.path == path), path.strip_prefix("options.")) {
-        (Some(Field { option, .. }), _) => call.with(option, value),
+        (Some(Field { option, form, .. }), _) => form.sent(value).into_iter().fold(call, |c, v| c.with(option, v)),
         (None, Some(option)) => call.with(option, value),
         (None, None) => call,
     }
@@ -194,7 +185,12 @@ fn update(
     }
     let mut unset = Vec::new();
     for difference in changed {
+        let field = row.fields.iter().find(|f| f.path == difference.path);
         match (&difference.to, row.reset) {
+            // An array without elements cannot be sent.
+            (Some(value), _) if field.is_some_and(|f| f.form.sent(value).is_empty()) => {
+                unset.extend(field.map(|f| f.option));
+            }
             (Some(value), _) => call = set(row, call, &difference.path, value),
             (None, Reset::Default) => {
                 call = set(row, call, &difference.path, &default(row, &difference.path).unwrap_or_default());

@@ -1,11 +1,12 @@
 //! What a row of the table says of a kind.
 
 use crate::kinds::objects::form::Form;
+use crate::kinds::objects::object::Seen;
 use crate::pve::request::{Call, Method, Query, segment};
 use crate::resource::index::{Index, text};
 use crate::resource::kind::PlanContext;
 use crate::resource::reference::Reference;
-use crate::resource::step::{Limit, Problem};
+use crate::resource::step::{Delta, Limit, Problem};
 use serde_json::{Map, Value};
 
 /// Everything that sets one kind apart from the others.
@@ -64,6 +65,12 @@ pub struct Row {
     pub alone: Option<Alone>,
     /// What an export says besides fields, from the id and PVE's row.
     pub export: fn(id: &str, object: &Value) -> Map<String, Value>,
+    /// Its objects where they stand within the rows of `list`.
+    pub nested: Option<fn(list: &Value) -> Value>,
+    /// Files of secrets that a spec names.
+    pub files: fn(spec: &Value) -> Vec<String>,
+    /// What is to be done about one.
+    pub plan: fn(row: &Row, cx: &PlanContext<'_>, desired: Option<Value>, observed: Option<&Seen>) -> Delta,
     /// Its changes wait in PVE until all of them are applied at once ([`crate::kinds::objects::sdn`]).
     pub waits: bool,
     /// What lists its objects within one of those that `list` lists, where they have no list of their own.
@@ -184,7 +191,10 @@ pub enum Holds {
 impl Row {
     /// The parts of an id.
     pub fn parts<'a>(&self, id: &'a str) -> Vec<&'a str> {
-        id.splitn(self.id.len().max(1), self.join).collect()
+        // From the right: of the parts, only the first may hold what joins them.
+        let mut parts: Vec<&str> = id.rsplitn(self.id.len().max(1), self.join).collect();
+        parts.reverse();
+        parts
     }
 
     /// A path with the parts of an id in their places.

@@ -1,14 +1,18 @@
 //! Software defined networks. What is written to them waits in PVE until all of it is applied at once, on every node. One run
 //! writes under PVE's lock (PVE 9) and applies once; what fails on the way is taken back.
 //!
+//! A run that was killed leaves the lock. The next one shows PVE the token of it, if it knows that.
+//!
 //! What waits is ours where it makes an object as its manifest says: a run that was killed left it, and the next one applies
 //! it. Everything else that waits is somebody's, and would be applied with ours: it is refused by name.
 
 use crate::kinds::objects::content::member;
+use crate::kinds::objects::network;
 use crate::kinds::objects::object::{Seen, current, default, wanted};
 use crate::kinds::objects::plan::plan as change;
 use crate::kinds::objects::row::{Row, query};
 use crate::kinds::objects::table::is_declared;
+use crate::pve::networks_lock::{LOCK, TOKEN};
 use crate::pve::request::{Call, Method, Query, segment};
 use crate::resource::index::Index;
 use crate::resource::kind::{DecodeError, PlanContext};
@@ -116,18 +120,21 @@ fn batch(cx: &PlanContext<'_>, resumes: bool) -> Batch {
     if !locks(&cx.seen.index.version) {
         let mut close = Step::new(title, apply, Impact::Live).settles(SETTLES);
         close.expect = Expect::Task;
-        return Batch { name: "sdn", open: None, close, resumes };
+        return Batch { name: "sdn", open: Vec::new(), close, resumes };
     }
-    let lock = Call::new(Method::Post, "/cluster/sdn/lock");
+    // What is shown the token of a lock lets go of that one and of no other, and of none where there is none.
+    let left = cx.left_lock.map(|token| Call::new(Method::Delete, LOCK).with(TOKEN, token));
+    let left = left.map(|call| Step::new("release the lock that a run of ours may have left", call, Impact::None));
+    let lock = Call::new(Method::Post, LOCK);
     let lock = if resumes { lock.with("allow-pending", "1") } else { lock };
     let mut open = Step::new("lock the networks", lock, Impact::None);
-    open.keeps = Some(Keeps { param: "lock-token", lost: LOST });
+    open.keeps = Some(Keeps { param: TOKEN, lost: LOST });
     let mut close = Step::new(title, apply.with("release-lock", "1"), Impact::Live).settles(SETTLES);
     close.expect = Expect::Task;
     // It may have been done: it is not taken back, and the lock is let go if it is still ours.
-    let release = Call::new(Method::Delete, "/cluster/sdn/lock");
+    let release = Call::new(Method::Delete, LOCK);
     close.undo = Some(Box::new(Step::new("release the lock of the networks", release, Impact::None)));
-    Batch { name: "sdn", open: Some(open), close, resumes }
+    Batch { name: "sdn", open: left.into_iter().chain([open]).collect(), close, resumes }
 }
 
 fn rollback() -> Step {
@@ -147,6 +154,9 @@ pub fn plan(row: &Row, cx: &PlanContext<'_>, desired: Option<Value>, observed: O
         // It is deleted already; that is all that is known of it.
         (None, Some(_)) if state == "deleted" => delta.action = Action::Delete,
         (_, _) => delta = change(row, cx, desired.clone(), observed),
+    }
+    if row.within.is_some() {
+        delta.notes.extend(desired.as_ref().and_then(|spec| network::without_dhcp(cx, spec)));
     }
     // PVE's id of a subnet is known where there is one.
     let subnet = observed.map(|seen| segment(&member(&seen.row, "subnet"))).unwrap_or_default();

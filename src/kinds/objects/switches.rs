@@ -5,15 +5,12 @@ use crate::pve::request::segment;
 use crate::resource::index::Index;
 use crate::resource::kind::PlanContext;
 use crate::resource::reference::Reference;
-use crate::resource::step::Problem;
+use crate::resource::step::{ALLOW_LOCKOUT, Problem};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-/// The annotation without which the datacenter's firewall is not switched on.
-pub const ALLOW_ENABLE: &str = "pvectl/allow-firewall-enable";
-
-/// Options of the firewall of one scope: `cluster: true`, `node` or `vmid`. Only the options that are named are managed. PVE
+/// Options of the firewall of one scope: `cluster: true`, `node`, `guest` or `vmid`. Only the options that are named are managed. PVE
 /// gives them no free text, so that they cannot carry a mark of their owner: one that somebody set to another value is changed
 /// only once it is adopted, or with the annotation `pvectl/take-over: "true"`. Options are not deleted: name their value.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -25,11 +22,14 @@ pub struct FirewallOptionsSpec {
     /// Those of this node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<String>,
-    /// Those of this guest.
+    /// Those of this guest, by the name of its manifest, which gives it a `vmid`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guest: Option<String>,
+    /// Those of this guest, by its number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vmid: Option<u32>,
     /// Whether the firewall is on. Of the datacenter it is switched on only with the annotation
-    /// `pvectl/allow-firewall-enable: "true"`: without a rule that lets you in, it shuts you out of every node.
+    /// `pvectl/allow-lockout: "true"`: without a rule that lets you in, it shuts you out of every node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enable: Option<bool>,
     /// What becomes of traffic that comes in and that no rule names (datacenter, guest).
@@ -125,11 +125,12 @@ pub fn scopes(index: &Index) -> Vec<String> {
 /// What is wrong with a spec.
 pub fn check(cx: &PlanContext<'_>, id: &str, spec: &Value) -> Vec<Problem> {
     let mut problems = Vec::new();
-    let named = [spec["cluster"] == true, !spec["node"].is_null(), !spec["vmid"].is_null()];
+    // A guest's name has become its number where that stands alone (`bind::masters`).
+    let named = [spec["cluster"] == true, !spec["node"].is_null(), !spec["guest"].is_null(), !spec["vmid"].is_null()];
     if named.iter().filter(|n| **n).count() != 1 {
         problems.push(
             Problem::new("", "it does not say whose firewall it is about")
-                .help("exactly one of `cluster: true`, `node` and `vmid`"),
+                .help("exactly one of `cluster: true`, `node`, `guest` and `vmid`"),
         );
     }
     let (fields, what): (&[&str], &str) = match id.split_once('/') {
@@ -138,7 +139,7 @@ pub fn check(cx: &PlanContext<'_>, id: &str, spec: &Value) -> Vec<Problem> {
         Some(_) => (&GUEST, "a guest"),
     };
     for key in spec.as_object().into_iter().flat_map(Map::keys) {
-        if !fields.contains(&key.as_str()) && !["cluster", "node", "vmid"].contains(&key.as_str()) {
+        if !fields.contains(&key.as_str()) && !["cluster", "node", "guest", "vmid"].contains(&key.as_str()) {
             problems.push(
                 Problem::new(key, format!("the firewall of {what} has no `{key}`"))
                     .help(format!("it has {}", fields.join(", "))),
@@ -160,12 +161,12 @@ pub fn check(cx: &PlanContext<'_>, id: &str, spec: &Value) -> Vec<Problem> {
 /// Why the datacenter's firewall is not switched on.
 pub fn shuts_out(cx: &PlanContext<'_>, id: &str, spec: &Value, now: &Value) -> Option<Problem> {
     let switches = id == "cluster" && spec["enable"] == true && member(now, "enable") != "1";
-    if !switches || cx.annotations.get(ALLOW_ENABLE).is_some_and(|v| v == "true") {
+    if !switches || cx.annotations.get(ALLOW_LOCKOUT).is_some_and(|v| v == "true") {
         return None;
     }
     Some(Problem::new("enable", "the firewall of the whole datacenter would be switched on").help(format!(
         "what no rule lets in is then dropped on every node, SSH and the web interface included, but for what the address set \
-         `management` names and the nodes' own network: see that you get in, and then write the annotation {ALLOW_ENABLE}: \"true\""
+         `management` names and the nodes' own network: see that you get in, and then write the annotation {ALLOW_LOCKOUT}: \"true\""
     )))
 }
 

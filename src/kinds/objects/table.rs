@@ -5,9 +5,11 @@ use crate::kinds::objects::access;
 use crate::kinds::objects::firewall as fw;
 use crate::kinds::objects::form::Form;
 use crate::kinds::objects::object::Described;
+use crate::kinds::objects::plan::plan;
 use crate::kinds::objects::row::{Alone, Field, Holds, Mark, Refer, Reset, Row, Verb, With};
 use crate::kinds::objects::storage;
 use crate::kinds::objects::switches;
+use crate::kinds::objects::token;
 use crate::kinds::objects::{network, sdn};
 use crate::pve::request::Method;
 use crate::resource::kind::PlanContext;
@@ -80,6 +82,9 @@ const PLAIN: Row = Row {
     settled: |_| false,
     alone: None,
     export: export_id,
+    nested: None,
+    files: |_| Vec::new(),
+    plan,
     waits: false,
     within: None,
     columns: &[],
@@ -139,7 +144,8 @@ const SDN_AUDIT: (&str, &str) = ("/sdn/zones", "SDN.Audit");
 /// What applies changes needs it there, and it reaches down.
 const SDN_MODIFY: (&str, &str) = ("/sdn", "SDN.Allocate");
 const SDN_HIDDEN: &[&str] = &["digest", "state", "pending"];
-const USERS: &str = "/access/users?full=1";
+/// All users with their tokens.
+pub const USERS: &str = "/access/users?full=1";
 
 /// Roles. A change names all privileges again.
 pub static ROLE: Row = Row {
@@ -205,6 +211,36 @@ pub static USER: Row = Row {
     check: |_, id, spec| access::user(id, spec),
     stays: &["root@pam"],
     columns: &[("GROUPS", "groups"), ("EMAIL", "email")],
+    ..PLAIN
+};
+
+/// Tokens, which stand in the list of users. PVE 8 knows no `delete` of their options.
+pub static API_TOKEN: Row = Row {
+    kind: "ApiToken",
+    word: "API token",
+    list: USERS,
+    id: &["userid", "tokenid"],
+    join: '!',
+    refers: &[Refer { path: "user", kind: "User", list: USERS, member: "userid" }],
+    create: verb(Method::Post, "/access/users/{0}/token/{1}", &[]),
+    update: verb(Method::Put, "/access/users/{0}/token/{1}", &[]),
+    delete: verb(Method::Delete, "/access/users/{0}/token/{1}", &[]),
+    reset: Reset::Default,
+    fields: &[
+        Field::new("expire", "expire", Form::Moment).default("0"),
+        Field::new("privsep", "privsep", Form::Flag).default("1"),
+    ],
+    mark: ENCODED,
+    limit: Limit::UserConfig,
+    audit: ("/access/groups", "User.Modify"),
+    modify: ("/access/groups", "User.Modify"),
+    claim: token::id,
+    check: |_, id, spec| token::check(id, spec),
+    nested: Some(token::of_users),
+    files: token::files,
+    plan: token::plan,
+    export: token::export,
+    columns: &[("PRIVSEP", "privsep"), ("EXPIRE", "expire")],
     ..PLAIN
 };
 
@@ -353,6 +389,7 @@ pub static SDN_ZONE: Row = Row {
     options: true,
     hidden: SDN_HIDDEN,
     waits: true,
+    plan: sdn::plan,
     columns: &[("TYPE", "type"), ("NODES", "nodes"), ("PENDING", "state")],
     ..PLAIN
 };
@@ -380,6 +417,7 @@ pub static SDN_VNET: Row = Row {
     modify: SDN_MODIFY,
     check: network::vnet,
     waits: true,
+    plan: sdn::plan,
     columns: &[("ZONE", "zone"), ("TAG", "tag"), ("ALIAS", "alias"), ("PENDING", "state")],
     ..PLAIN
 };
@@ -405,6 +443,7 @@ pub static SDN_SUBNET: Row = Row {
         Field::new("snat", "snat", Form::Flag).default("0"),
         Field::new("dnsZonePrefix", "dnszoneprefix", Form::Text),
         Field::new("dhcpDnsServer", "dhcp-dns-server", Form::Text),
+        Field::new("dhcpRanges", "dhcp-range", Form::Ranges).default(""),
     ],
     limit: Limit::Config("sdn"),
     audit: SDN_AUDIT,
@@ -413,6 +452,7 @@ pub static SDN_SUBNET: Row = Row {
     check: |_, id, spec| network::subnet(id, spec),
     export: network::export_subnet,
     waits: true,
+    plan: sdn::plan,
     within: Some(sdn::subnets),
     columns: &[("VNET", "vnet"), ("CIDR", "cidr"), ("GATEWAY", "gateway"), ("PENDING", "state")],
     ..PLAIN
@@ -464,6 +504,7 @@ described! {
     Role, access::RoleSpec, ROLE, "The kind `Role`.";
     Group, access::GroupSpec, GROUP, "The kind `Group`.";
     User, access::UserSpec, USER, "The kind `User`.";
+    ApiToken, token::ApiTokenSpec, API_TOKEN, "The kind `ApiToken`.";
     AclEntry, access::AclEntrySpec, ACL_ENTRY, "The kind `AclEntry`.";
     Storage, storage::StorageSpec, STORAGE, "The kind `Storage`.";
     BackupJob, storage::BackupJobSpec, BACKUP_JOB, "The kind `BackupJob`.";

@@ -130,7 +130,8 @@ pub(super) fn client_config(trust: &Trust) -> Result<ClientConfig, TlsError> {
     Ok(config)
 }
 
-fn system_roots() -> RootCertStore {
+/// The roots of the machine; what cannot be read of them is left out.
+pub fn system_roots() -> RootCertStore {
     let mut roots = RootCertStore::empty();
     let found = rustls_native_certs::load_native_certs();
     for error in &found.errors {

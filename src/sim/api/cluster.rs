@@ -160,8 +160,14 @@ fn log(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
         let text = format!("<{}> starting task {}", t.user, t.upid);
         (0, t.node.as_str(), t.pid, t.user.as_str(), t.start_ms / 1000, text)
     });
-    let mut rows: Vec<Value> = logins
-        .chain(tasks)
+    let messages = world.messages.iter().map(|m| {
+        let text = m.text.clone();
+        (0, m.node.as_str(), 0, m.user.as_str(), m.at_ms / 1000, text)
+    });
+    let mut all: Vec<_> = logins.chain(tasks).chain(messages).collect();
+    all.sort_by_key(|(_, _, _, _, time, _)| *time);
+    let mut rows: Vec<Value> = all
+        .into_iter()
         .enumerate()
         .map(|(i, (_, node, pid, user, time, text))| entry(i + 1, node, pid, user, time, text))
         .collect();

@@ -1,5 +1,6 @@
 //! Bodies as pveproxy reads them, its oddities included.
 
+use crate::sim::request::gathered;
 use crate::sim::serve::wire::RawRequest;
 use serde_json::Value;
 
@@ -46,18 +47,12 @@ pub(crate) fn is_upload(method: &str, path: &str) -> bool {
 /// `a=1&b=2`: a value ends at the next raw `=`; a key that comes twice has a list.
 pub(crate) fn urlencoded(text: &[u8]) -> Vec<(String, Value)> {
     let text = String::from_utf8_lossy(text);
-    let mut out: Vec<(String, Value)> = Vec::new();
-    for pair in text.split(['&', ';']).filter(|p| !p.is_empty()) {
+    let pairs = text.split(['&', ';']).filter(|p| !p.is_empty()).map(|pair| {
         let mut parts = pair.split('=');
         let key = form_text(parts.next().unwrap_or_default());
-        let value = form_text(parts.next().unwrap_or_default());
-        match out.iter_mut().find(|(k, _)| *k == key) {
-            Some((_, Value::Array(many))) => many.push(value.into()),
-            Some((_, one)) => *one = Value::Array(vec![one.take(), value.into()]),
-            None => out.push((key, value.into())),
-        }
-    }
-    out
+        (key, form_text(parts.next().unwrap_or_default()))
+    });
+    gathered(pairs)
 }
 
 fn form_text(text: &str) -> String {

@@ -123,6 +123,7 @@ impl Scene<'_> {
             member_of: None,
             adopt: false,
             root_ticket: false,
+            left_lock: None,
             annotations: &BTreeMap::new(),
         };
         require_any(&cx, delta, &[path.to_owned()], privileges);

@@ -14,6 +14,7 @@ use crate::sim::params::cluster::sdn as p;
 use crate::sim::request::{Args, Check, Refusal, Route};
 use crate::sim::task::Effect;
 use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
 
 const ZONES: &str = "cluster/sdn/zones";
 const VNETS: &str = "cluster/sdn/vnets";
@@ -104,15 +105,19 @@ fn digest(ctx: &Ctx<'_>, table: &str) -> String {
     digest_of([(&String::new(), &text)])
 }
 
+/// An option that is an array: its elements are kept as texts.
+const RANGES: &str = "dhcp-range";
+
 fn shown(object: &Object) -> Map<String, Value> {
     let mut out = super::objects::typed(object, NUMBERS);
-    if let Some(ranges) = object.get("dhcp-range") {
-        let split = |r: &str| -> Map<String, Value> {
-            crate::pve::property::PropertyString::parse(r, "").iter().map(|(k, v)| (k.to_owned(), v.into())).collect()
-        };
-        out.insert("dhcp-range".to_owned(), ranges.split('\0').map(|r| Value::Object(split(r))).collect());
-    }
+    super::objects::arrays(object, &[RANGES], &mut out);
     out
+}
+
+/// Whether an option means the same: of an array the order does not count (`PVE::Network::SDN::encode_value`).
+fn same(key: &str, a: Option<&String>, b: Option<&String>) -> bool {
+    let sorted = |text: &String| text.split('\0').map(str::to_owned).collect::<BTreeSet<_>>();
+    if key == RANGES { a.map(sorted) == b.map(sorted) } else { a == b }
 }
 
 /// An object as it is configured, as it runs, or with what is to change; `None` if it is not there in that view.
@@ -127,14 +132,15 @@ fn row(ctx: &Ctx<'_>, table: &str, key: &str, id: &str, args: &Args) -> Option<V
         let state = match (&config, &running) {
             (None, _) => Some("deleted"),
             (Some(_), None) => Some("new"),
-            (Some(_), Some(_)) if new != old => Some("changed"),
+            (Some(_), Some(_)) if new.keys().chain(old.keys()).any(|k| !same(k, new.get(k), old.get(k))) => {
+                Some("changed")
+            }
             (Some(_), Some(_)) => None,
         };
         if let Some(state) = state {
             out.insert("state".to_owned(), state.into());
-            let differs = |(k, v): &(&String, &Value)| {
-                !AT_THE_TOP.contains(&k.as_str()) && old.get(*k).map(|o| json!(o)) != Some((*v).clone())
-            };
+            let differs =
+                |(k, _): &(&String, &Value)| !AT_THE_TOP.contains(&k.as_str()) && !same(k, new.get(*k), old.get(*k));
             let mut pending: Map<String, Value> =
                 shown(&new).iter().filter(differs).map(|(k, v)| (k.clone(), v.clone())).collect();
             for gone in old.keys().filter(|k| config.is_some() && !new.contains_key(*k)) {

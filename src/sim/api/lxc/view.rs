@@ -109,12 +109,19 @@ pub fn interfaces(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
             Some("manual") | None => None,
             Some(fixed) => Some(fixed.to_owned()),
         };
-        if let Some((ip, prefix)) = address.as_deref().filter(|_| up).and_then(|a| a.split_once('/')) {
+        if let Some(own) = guest.own_addresses(key).filter(|_| up) {
+            let one = |(ip, prefix): &(&str, u8)| {
+                let family = if ip.contains(':') { "inet6" } else { "inet" };
+                json!({ "ip-address": ip, "ip-address-type": family, "prefix": prefix.to_string() })
+            };
+            row["ip-addresses"] = own.iter().map(one).collect();
+        } else if let Some((ip, prefix)) = address.as_deref().filter(|_| up).and_then(|a| a.split_once('/')) {
             row["inet"] = format!("{ip}/{prefix}").into();
             row["ip-addresses"] = json!([{ "ip-address": ip, "ip-address-type": "inet", "prefix": prefix }]);
         }
         rows.push(row);
     }
+    rows.extend(guest.own_cards().cloned());
     Ok(rows.into())
 }
 

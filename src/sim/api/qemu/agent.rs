@@ -49,12 +49,18 @@ pub(super) fn interfaces(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusa
     for card in 0..32 {
         let Some(net) = guest.config.get(&format!("net{card}")) else { continue };
         let mac = net.split(',').next().and_then(|m| m.split_once('=')).map_or("", |(_, m)| m).to_lowercase();
-        let (ip, prefix) = address(guest, vmid, card);
+        let fixed = address(guest, vmid, card);
+        let addresses = guest.own_addresses(&format!("net{card}")).unwrap_or_else(|| vec![(&fixed.0, fixed.1)]);
+        let one = |(ip, prefix): &(&str, u8)| {
+            let family = if ip.contains(':') { "ipv6" } else { "ipv4" };
+            json!({"ip-address": ip, "ip-address-type": family, "prefix": prefix})
+        };
         list.push(json!({
             "name": format!("eth{card}"), "hardware-address": mac,
-            "ip-addresses": [{"ip-address": ip, "ip-address-type": "ipv4", "prefix": prefix}],
+            "ip-addresses": addresses.iter().map(one).collect::<Vec<_>>(),
         }));
     }
+    list.extend(guest.own_cards().cloned());
     Ok(json!({"result": list}))
 }
 

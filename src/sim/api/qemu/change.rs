@@ -21,14 +21,19 @@ pub(super) fn update(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
 pub(super) fn update_async(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
     change(ctx, args)?;
     let node = args.text("node").to_owned();
+    let line = spoken(args);
+    Ok(ctx.start(NewTask::new(&node, "qmconfig", args.vmid()).takes_ms(200).says(line)))
+}
+
+/// A change in the words of PVE's logs.
+fn spoken(args: &Args) -> String {
     let sent: String = args
         .values
         .iter()
         .filter(|(k, _)| !matches!(k.as_str(), "node" | "vmid" | "digest"))
-        .map(|(k, v)| format!(" -{k} {v}"))
+        .map(|(k, v)| if k == "cipassword" { format!(" -{k} <hidden>") } else { format!(" -{k} {v}") })
         .collect();
-    let line = format!("update VM {}:{sent}", args.vmid());
-    Ok(ctx.start(NewTask::new(&node, "qmconfig", args.vmid()).takes_ms(200).says(line)))
+    format!("update VM {}:{sent}", args.vmid())
 }
 
 /// `PUT …/unlink`.
@@ -184,6 +189,8 @@ fn change(ctx: &mut Ctx<'_>, args: &Args) -> Result<(), Refusal> {
     for (key, value) in sets {
         set(ctx.world, &node, vmid, key, value)?;
     }
+    // Every change is told, also one without a task (`PVE::API2::Qemu`, `update_vm_api`).
+    ctx.tell(&node, spoken(args));
     Ok(())
 }
 

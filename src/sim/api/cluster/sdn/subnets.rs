@@ -1,10 +1,12 @@
 //! Subnets of virtual networks.
 
 use super::vnets::allowed;
-use super::{SUBNETS, VNETS, absent, change, configured, keep, list, lock, options, part, row, within};
+use super::{NESTED, Object, SUBNETS, VNETS, absent, change, configured, keep, list, lock, options, part, row, within};
+use crate::pve::property::PropertyString;
 use crate::sim::ctx::Ctx;
 use crate::sim::request::{Args, Refusal};
-use serde_json::{Value, json};
+use serde_json::Value;
+use std::net::IpAddr;
 
 pub(super) fn all(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
     let vnet = args.text("vnet");
@@ -31,9 +33,27 @@ fn complete(row: &mut Value) {
         row["network"] = network.into();
         row["mask"] = mask.into();
     }
-    if row["dhcp-range"].is_null() {
-        row["dhcp-range"] = json!([]);
+    // What waits keeps its texts; what is in force is taken apart (`get_dhcp_ranges`).
+    let texts = row["dhcp-range"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let ranges: Vec<Value> = texts.map(|text| PropertyString::parse(text, "").iter().collect::<Value>()).collect();
+    row["dhcp-range"] = ranges.into();
+}
+
+/// `validate_dhcp_ranges` of PVE's subnets, as far as it refuses.
+fn fits(object: &Object, cidr: &str, what: &str) -> Result<(), Refusal> {
+    let failed = || within(what, NESTED);
+    let net = cidr.parse::<ipnet::IpNet>().map_err(|_| failed())?;
+    let mut before: Vec<(IpAddr, IpAddr)> = Vec::new();
+    for text in object.get("dhcp-range").into_iter().flat_map(|ranges| ranges.split('\0')) {
+        let parts = PropertyString::parse(text, "");
+        let end = |key: &str| parts.get(key).and_then(|a| a.parse::<IpAddr>().ok()).filter(|a| net.contains(a));
+        let (Some(first), Some(last)) = (end("start-address"), end("end-address")) else { return Err(failed()) };
+        if first > last || before.iter().any(|(a, b)| first <= *b && *a <= last) {
+            return Err(failed());
+        }
+        before.push((first, last));
     }
+    Ok(())
 }
 
 pub(super) fn get(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
@@ -58,6 +78,7 @@ pub(super) fn create(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
     for (key, value) in [("vnet", vnet), ("type", "subnet")] {
         object.insert(key.to_owned(), value.to_owned());
     }
+    fits(&object, cidr, "create sdn subnet")?;
     keep(ctx, SUBNETS, &id, Some(&object));
     Ok(Value::Null)
 }
@@ -66,6 +87,8 @@ pub(super) fn update(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
     allowed(ctx, args.text("vnet"), "SDN.Allocate")?;
     lock::check_object(ctx, args, "update sdn subnet")?;
     let object = change(ctx, args, SUBNETS, args.text("subnet"), &["subnet"])?;
+    let cidr = args.text("subnet").splitn(2, '-').last().unwrap_or_default().replacen('-', "/", 1);
+    fits(&object, &cidr, "update sdn subnet")?;
     keep(ctx, SUBNETS, args.text("subnet"), Some(&object));
     Ok(Value::Null)
 }

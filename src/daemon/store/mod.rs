@@ -1,0 +1,27 @@
+//! History: drift, events and runs in one SQLite file, so that operators can ask it with `sqlite3` and lose it without harm.
+//! Nothing here decides what happens to the cluster; a file that is full, locked, gone or somebody else's costs lines of
+//! history and one Warning. Who may write: the keeper's thread alone. Readers open the file anew, read-only, each time.
+//!
+//! # The file
+//!
+//! Times are milliseconds since the epoch, UTC: `datetime(seen_ms / 1000, 'unixepoch')`. `PRAGMA user_version` is 1,
+//! `PRAGMA application_id` is `0x70766563`, "pvec".
+//!
+//! | table | a row is | columns |
+//! |---|---|---|
+//! | `drift` | one spell of drift of one object | `id`, `source`, `kind`, `name`, `identity`, `seen_ms`, `since_ms` (PVE's own time where it is known), `by_user`, `by_what`, `by_at_ms`, `healed_ms` (empty while it lasts), `healed_by` |
+//! | `drift_fields` | one field of a spell | `drift_id`, `position`, `path`, `cluster` (what it held), `manifest` (what it should), `cause`, `impact` |
+//! | `events` | a moment, the same in a row counted | `id`, `at_ms`, `source`, `kind`, `name`, `revision`, `level`, `reason`, `message`, `count` |
+//! | `runs` | one run of the engine | `id`, `source`, `revision`, `began_ms`, `ended_ms`, `steps`, `converged`, `doing` (JSON, while it runs) |
+//! | `run_objects` | an object of a run | `run_id`, `position` (empty: it failed without having been asked for), `kind`, `name`, `error` |
+
+pub mod schema;
+
+pub mod book;
+
+pub mod query;
+
+pub mod keeper;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,439 @@
+//! The daemon's loop on the simulator, on virtual time: what it does without being told, and what it leaves alone.
+
+use crate::world::{Lab, Shelf, bound};
+use futures::future::BoxFuture;
+use pvectl::base::clock::Clock;
+use pvectl::daemon::cache::Cache;
+use pvectl::daemon::config::{SourceConfig, WatchConfig};
+use pvectl::daemon::meter::{NoEar, NoMeter};
+use pvectl::daemon::record::{Mode, SourceRecord, State, Verdict};
+use pvectl::daemon::run::{End, Line, Setup, Signal, run};
+use pvectl::daemon::shared::{Shared, Wish};
+use pvectl::daemon::source::{Broken, Reading, Revision, Source};
+use pvectl::daemon::suspend::Suspensions;
+use pvectl::daemon::work::{Outside, Place};
+use pvectl::lockout::way::Way;
+use pvectl::pve::api::Api;
+use pvectl::pve::error::PveError;
+use pvectl::pve::request::{Call, Method, Query};
+use pvectl::sim::Sim;
+use pvectl::sim::front::SimApi;
+use serde_json::Value;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+/// Manifests that a test writes and changes.
+#[derive(Clone)]
+struct Written {
+    text: Arc<Mutex<String>>,
+    moved: Arc<Notify>,
+}
+
+impl Written {
+    fn new(text: &str) -> Written {
+        Written { text: Arc::new(Mutex::new(text.to_owned())), moved: Arc::new(Notify::new()) }
+    }
+
+    fn write(&self, text: &str) {
+        *self.text.lock().expect("no test panics with it") = text.to_owned();
+        self.moved.notify_one();
+    }
+}
+
+impl Source for Written {
+    fn origin(&self) -> String {
+        "a test".into()
+    }
+
+    fn follows(&self, _urls: &[String], _branch: &str) -> bool {
+        false
+    }
+
+    fn changed(&mut self) -> BoxFuture<'_, ()> {
+        Box::pin(async { self.moved.notified().await })
+    }
+
+    fn read(&mut self) -> BoxFuture<'_, Result<Reading, Broken>> {
+        let text = self.text.lock().expect("no test panics with it").clone();
+        Box::pin(async move {
+            let (loaded, desired) = bound(&text, "lab");
+            if pvectl::base::diagnostic::has_errors(&loaded.diagnostics) {
+                let diagnostics = loaded.diagnostics.iter().map(|d| d.message.clone()).collect();
+                return Err(Broken { revision: None, message: "errors in the manifests".into(), diagnostics });
+            }
+            let id = text.bytes().fold(7_u64, |h, b| h.wrapping_mul(31).wrapping_add(b.into()));
+            Ok(Reading { revision: Revision { id: format!("{id:x}"), subject: None }, loaded, desired })
+        })
+    }
+}
+
+/// Time that passes when everybody waits, for the daemon and the cluster alike.
+#[derive(Clone)]
+struct Time {
+    sim: Sim,
+    from_ms: u64,
+    from: Instant,
+}
+
+impl Time {
+    fn of(sim: &Sim) -> Time {
+        Time { sim: sim.clone(), from_ms: sim.with_world(|w| w.clock_ms), from: Instant::now() }
+    }
+
+    /// Brings the cluster's time up to ours.
+    fn tick(&self) -> u64 {
+        let now = self.from_ms + u64::try_from(self.from.elapsed().as_millis()).expect("a short test");
+        let behind = now.saturating_sub(self.sim.with_world(|w| w.clock_ms));
+        if behind > 0 {
+            self.sim.advance(Duration::from_millis(behind));
+        }
+        now
+    }
+}
+
+impl Clock for Time {
+    fn now_ms(&self) -> u64 {
+        self.tick()
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            tokio::time::sleep(duration).await;
+            self.tick();
+        })
+    }
+}
+
+/// The cluster, a few milliseconds away, counting what it is asked.
+struct Wire {
+    api: SimApi,
+    time: Time,
+    reads: Arc<AtomicUsize>,
+}
+
+impl Api for Wire {
+    fn get<'a>(&'a self, query: &'a Query) -> BoxFuture<'a, Result<Value, PveError>> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        Box::pin(async move {
+            self.time.sleep(Duration::from_millis(5)).await;
+            self.api.get(query).await
+        })
+    }
+
+    fn send<'a>(&'a self, call: &'a Call) -> BoxFuture<'a, Result<Value, PveError>> {
+        Box::pin(async move {
+            self.time.sleep(Duration::from_millis(5)).await;
+            self.api.send(call).await
+        })
+    }
+}
+
+/// Nothing is known of the way to the cluster.
+struct Nowhere;
+
+impl Outside for Nowhere {
+    fn ways(&self) -> Vec<Way> {
+        Vec::new()
+    }
+
+    fn left_lock(&self) -> Option<String> {
+        None
+    }
+}
+
+/// A daemon at work.
+struct Running {
+    reads: Arc<AtomicUsize>,
+    shared: Shared,
+    written: Written,
+    signal: watch::Sender<Signal>,
+    handle: tokio::task::JoinHandle<End>,
+}
+
+fn setup(lab: &Lab, text: &str, shape: impl FnOnce(&mut SourceConfig), once: bool) -> (Setup, Ends) {
+    let written = Written::new(text);
+    let mut config = SourceConfig::of_folder("lab", PathBuf::from("/nowhere"));
+    config.mode = Mode::Enforce;
+    shape(&mut config);
+    let time = Time::of(&lab.sim);
+    let reads = Arc::new(AtomicUsize::new(0));
+    let clock: Arc<dyn Clock> = Arc::new(time.clone());
+    let wire = Wire { api: lab.sim.api(), time, reads: Arc::clone(&reads) };
+    let cache = Cache::new("sim", Arc::new(wire), Arc::clone(&clock), Arc::new(NoMeter));
+    let place = Place {
+        name: "sim".into(),
+        cache: Arc::new(cache),
+        names: Arc::new(lab.sim.names()),
+        files: Arc::new(Shelf::default()),
+        outside: Arc::new(Nowhere),
+        root_ticket: true,
+    };
+    let (shared, asked) = Shared::new(State::default());
+    let (signal, receiver) = watch::channel(Signal::Go);
+    let setup = Setup {
+        clock,
+        places: vec![place],
+        lines: vec![Line { config, place: 0, source: Box::new(written.clone()) }],
+        watch: WatchConfig::default(),
+        shared: shared.clone(),
+        asked,
+        signal: receiver,
+        ear: Arc::new(NoEar),
+        meter: Arc::new(NoMeter),
+        open_drift: Vec::new(),
+        suspended: Suspensions::default(),
+        once,
+    };
+    (setup, (shared, written, signal, reads))
+}
+
+/// How a test reaches a daemon.
+type Ends = (Shared, Written, watch::Sender<Signal>, Arc<AtomicUsize>);
+
+impl Running {
+    fn start(lab: &Lab, text: &str, shape: impl FnOnce(&mut SourceConfig)) -> Running {
+        let (setup, (shared, written, signal, reads)) = setup(lab, text, shape, false);
+        Running { shared, written, signal, reads, handle: tokio::spawn(run(setup)) }
+    }
+
+    /// Lets virtual time pass until something holds; the test fails when it does not within `seconds`.
+    #[track_caller]
+    fn until(&self, seconds: u64, what: &str, holds: impl Fn(&State) -> bool) -> impl Future<Output = Duration> {
+        let caller = std::panic::Location::caller();
+        let (shared, what) = (self.shared.clone(), what.to_owned());
+        async move {
+            let began = Instant::now();
+            while !holds(&shared.state()) {
+                let state = shared.state().clone();
+                let late = began.elapsed() > Duration::from_secs(seconds);
+                assert!(!late, "{caller}: not within {seconds} s: {what}\n{state:#?}");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            began.elapsed()
+        }
+    }
+
+    async fn pass(&self, seconds: u64) {
+        tokio::time::sleep(Duration::from_secs(seconds)).await;
+    }
+
+    async fn stop(self) -> End {
+        self.signal.send(Signal::Stop).expect("it runs");
+        self.handle.await.expect("no panic")
+    }
+}
+
+fn on_virtual_time<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .expect("a runtime")
+        .block_on(future)
+}
+
+fn ready(state: &State, objects: usize) -> bool {
+    let all = |lab: &SourceRecord| lab.ready == objects && lab.objects == objects;
+    state.unready.is_none() && state.sources.get("lab").is_some_and(all)
+}
+
+const WEB: &str = "apiVersion: pvectl/v1alpha1\nkind: VirtualMachine\nmetadata: {name: web}\nspec: {vmid: 500, node: pve1, hardware: {cores: 2, memory: 1Gi}, power: Stopped}\n";
+const POOL: &str = "---\napiVersion: pvectl/v1alpha1\nkind: Pool\nmetadata: {name: team}\nspec: {comment: ours}\n";
+
+/// Somebody changes a machine by hand.
+fn by_hand(sim: &Sim, vmid: u32, key: &str, value: &str) {
+    let call = Call::new(Method::Put, format!("/nodes/pve1/qemu/{vmid}/config")).with(key, value);
+    crate::world::run(sim.api().send(&call)).expect("a change by hand");
+}
+
+#[test]
+fn it_makes_what_is_written_and_follows_what_is_written_next() {
+    on_virtual_time(async {
+        let lab = Lab::homelab();
+        let daemon = Running::start(&lab, WEB, |_| {});
+        daemon.until(60, "the machine is made", |s| ready(s, 1)).await;
+        daemon.written.write(&format!("{}{POOL}", WEB.replace("cores: 2", "cores: 4")));
+        daemon.until(60, "the change is made", |s| ready(s, 2)).await;
+        assert_eq!(lab.sim.with_world(|w| w.guests[&500].config["cores"].clone()), "4");
+        assert!(lab.sim.with_world(|w| w.pools.contains_key("team")));
+        let state = daemon.shared.state().clone();
+        assert!(state.drift.is_empty() && state.running.is_empty());
+        assert!(state.events.iter().any(|e| e.reason == "Applied" && e.object.as_deref() == Some("Pool/team")));
+        assert_eq!(daemon.stop().await, End::Asked(Signal::Stop, true));
+    });
+}
+
+#[test]
+fn a_change_by_hand_is_told_with_its_author_and_healed() {
+    on_virtual_time(async {
+        let lab = Lab::homelab();
+        let daemon = Running::start(&lab, WEB, |_| {});
+        daemon.until(60, "the machine is made", |s| ready(s, 1)).await;
+        daemon.pass(30).await;
+        by_hand(&lab.sim, 500, "cores", "8");
+        let took = daemon
+            .until(10, "it is told", |s| {
+                s.events.iter().any(|e| e.reason == "DriftSeen" && e.message.contains("cores"))
+            })
+            .await;
+        assert!(took < Duration::from_secs(4), "{took:?}");
+        daemon.until(30, "it is healed", |s| s.events.iter().any(|e| e.reason == "DriftHealed")).await;
+        assert_eq!(lab.sim.with_world(|w| w.guests[&500].config["cores"].clone()), "2");
+        let state = daemon.shared.state().clone();
+        let seen = state.events.iter().find(|e| e.reason == "DriftSeen").expect("told");
+        assert!(seen.message.contains("root@pam") && seen.message.contains("update VM 500"), "{}", seen.message);
+        daemon.stop().await;
+    });
+}
+
+#[test]
+fn what_may_only_be_watched_is_reported_and_left_alone() {
+    on_virtual_time(async {
+        let lab = Lab::homelab();
+        let first = Running::start(&lab, WEB, |_| {});
+        first.until(60, "the machine is made", |s| ready(s, 1)).await;
+        first.stop().await;
+        let daemon = Running::start(&lab, WEB, |c| c.mode = Mode::Observe);
+        daemon.until(60, "it has looked", |s| ready(s, 1)).await;
+        by_hand(&lab.sim, 500, "cores", "8");
+        daemon.until(20, "it drifts", |s| s.drift.len() == 1).await;
+        daemon.pass(900).await;
+        assert_eq!(lab.sim.with_world(|w| w.guests[&500].config["cores"].clone()), "8");
+        by_hand(&lab.sim, 500, "cores", "2");
+        daemon.until(20, "the hand that put it back is told", |s| s.drift.is_empty()).await;
+        let state = daemon.shared.state().clone();
+        assert!(state.events.iter().any(|e| e.reason == "DriftHealed" && e.message.contains("hand")));
+        assert!(state.runs.is_empty());
+        daemon.stop().await;
+    });
+}
+
+#[test]
+fn a_proposal_waits_is_approved_once_and_is_refused_when_stale() {
+    on_virtual_time(async {
+        let lab = Lab::homelab();
+        let daemon = Running::start(&lab, WEB, |c| c.mode = Mode::Propose);
+        let waiting = |s: &State| s.proposals.values().find(|p| p.verdict == Verdict::Waiting).map(|p| p.id.clone());
+        daemon.until(60, "a proposal", |s| waiting(s).is_some()).await;
+        daemon.pass(60).await;
+        assert!(!lab.sim.with_world(|w| w.guests.contains_key(&500)), "nobody agreed");
+        let id = waiting(&daemon.shared.state()).expect("it waits");
+        let approve = |id: &str| Wish::Approve { id: id.to_owned(), by: "anna".into() };
+        daemon.shared.ask(approve(&id)).await.expect("it is approved");
+        daemon.until(60, "it is done", |s| ready(s, 1)).await;
+        assert_eq!(daemon.shared.state().proposals[&id].verdict, Verdict::Done);
+        assert!(daemon.shared.ask(approve(&id)).await.is_err_and(|why| why.contains("is done")));
+        // A second plan is made, and then the machine moves under it.
+        daemon.written.write(&WEB.replace("cores: 2", "cores: 4"));
+        daemon.until(60, "another proposal", |s| waiting(s).is_some()).await;
+        let old = waiting(&daemon.shared.state()).expect("it waits");
+        by_hand(&lab.sim, 500, "description", "moved");
+        daemon.until(60, "the first is stale", |s| s.proposals[&old].verdict == Verdict::Stale).await;
+        assert!(daemon.shared.ask(approve(&old)).await.is_err_and(|why| why.contains("has changed")));
+        daemon.stop().await;
+    });
+}
+
+#[test]
+fn a_broken_revision_leaves_the_last_good_one_in_force() {
+    on_virtual_time(async {
+        let lab = Lab::homelab();
+        let daemon = Running::start(&lab, WEB, |c| c.prune = true);
+        daemon.until(60, "the machine is made", |s| ready(s, 1)).await;
+        daemon.written.write("kind: Nonsense\n");
+        daemon.until(20, "it is told", |s| s.events.iter().any(|e| e.reason == "SourceBroken")).await;
+        by_hand(&lab.sim, 500, "cores", "8");
+        daemon.until(60, "the good revision is healed", |s| s.events.iter().any(|e| e.reason == "DriftHealed")).await;
+        assert!(!daemon.shared.state().sources["lab"].diagnostics.is_empty());
+        daemon.written.write(WEB);
+        daemon.until(20, "it is mended", |s| s.events.iter().any(|e| e.reason == "SourceMended")).await;
+        assert!(lab.sim.with_world(|w| w.guests.contains_key(&500)));
+        daemon.stop().await;
+    });
+}
+
+#[test]
+fn what_is_suspended_is_watched_only_and_what_destroys_waits_for_a_person() {
+    on_virtual_time(async {
+        let lab = Lab::homelab();
+        let daemon = Running::start(&lab, &format!("{WEB}{POOL}"), |c| c.prune = true);
+        daemon.until(60, "all is made", |s| ready(s, 2)).await;
+        let suspend = Wish::Suspend { source: "lab".into(), by: "anna".into(), why: "a test".into() };
+        daemon.shared.ask(suspend).await.expect("suspended");
+        by_hand(&lab.sim, 500, "cores", "8");
+        daemon.until(20, "it drifts", |s| s.drift.len() == 1).await;
+        daemon.pass(300).await;
+        assert_eq!(lab.sim.with_world(|w| w.guests[&500].config["cores"].clone()), "8");
+        daemon.shared.ask(Wish::Resume { source: "lab".into(), by: "anna".into() }).await.expect("resumed");
+        daemon.until(60, "it is healed", |s| s.drift.is_empty()).await;
+        // The machine leaves the manifests: to prune it destroys data, and nobody agreed to that.
+        daemon.written.write(&POOL.replace("---\n", ""));
+        daemon
+            .until(60, "it waits for a person", |s| s.proposals.values().any(|p| p.verdict == Verdict::Waiting))
+            .await;
+        daemon.pass(300).await;
+        assert!(lab.sim.with_world(|w| w.guests.contains_key(&500)));
+        let id = daemon.shared.state().proposals.values().find(|p| p.verdict == Verdict::Waiting).map(|p| p.id.clone());
+        let id = id.expect("it waits");
+        daemon.shared.ask(Wish::Approve { id: id.clone(), by: "anna".into() }).await.expect("approved");
+        daemon.until(60, "it is gone", |s| s.proposals[&id].verdict == Verdict::Done && ready(s, 1)).await;
+        assert!(!lab.sim.with_world(|w| w.guests.contains_key(&500)));
+        daemon.stop().await;
+    });
+}
+
+#[test]
+fn once_ends_when_nothing_is_left() {
+    on_virtual_time(async {
+        let lab = Lab::homelab();
+        let (setup, (shared, ..)) = setup(&lab, &format!("{WEB}{POOL}"), |_| {}, true);
+        assert_eq!(run(setup).await, End::Done);
+        assert!(ready(&shared.state(), 2), "{:#?}", shared.state());
+    });
+}
+
+#[test]
+fn one_that_ends_sends_nothing_more() {
+    on_virtual_time(async {
+        let lab = Lab::homelab();
+        let many: String = (0..12)
+            .map(|n| format!("---\n{}", WEB.replace("web", &format!("w{n}")).replace("500", &format!("5{n:02}"))))
+            .collect();
+        let daemon = Running::start(&lab, &many, |_| {});
+        daemon.until(60, "it has begun", |s| s.running.values().any(|r| r.steps > 0)).await;
+        let sim = lab.sim.clone();
+        let shared = daemon.shared.clone();
+        assert_eq!(daemon.stop().await, End::Asked(Signal::Stop, true));
+        let made = sim.with_world(|w| w.guests.keys().filter(|v| **v >= 500).count());
+        tokio::task::yield_now().await;
+        assert_eq!(sim.with_world(|w| w.guests.keys().filter(|v| **v >= 500).count()), made);
+        assert!(!shared.state().events.iter().any(|e| e.reason == "ApplyFailed"), "an end is no failure");
+        // The next one goes on from what is there.
+        let next = Running::start(&lab, &many, |_| {});
+        next.until(120, "all are made", |s| ready(s, 12)).await;
+        next.stop().await;
+    });
+}
+
+#[test]
+fn a_quiet_hour_costs_few_requests_and_no_memory() {
+    on_virtual_time(async {
+        let lab = Lab::homelab();
+        let daemon = Running::start(&lab, &format!("{WEB}{POOL}"), |_| {});
+        daemon.until(60, "all is made", |s| ready(s, 2)).await;
+        let events = daemon.shared.state().events.len();
+        let before = daemon.reads.load(Ordering::Relaxed);
+        daemon.pass(3600).await;
+        let reads = daemon.reads.load(Ordering::Relaxed) - before;
+        // Three lists every two seconds, the machine once a minute, and a look every five.
+        assert!(reads < 3600 * 16 / 10, "{reads} requests in an hour");
+        let state = daemon.shared.state().clone();
+        assert_eq!(state.events.len(), events, "nothing happened: {:#?}", state.events.front());
+        assert!(ready(&state, 2));
+        daemon.stop().await;
+    });
+}
