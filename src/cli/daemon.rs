@@ -242,31 +242,39 @@ pub fn drift(address: &str, args: &args::Drift) -> Ended {
     // What was never compared has not drifted, and nobody should read that as: all is well.
     let sources: Vec<SourceRecord> = Remote::list(&remote.get(&["sources"], &[])?)?;
     let unseen: Vec<&str> = sources.iter().filter(|s| s.seen_ms == 0).map(|s| s.name.as_str()).collect();
-    let plain = match &args.output {
-        Some(DriftFormat::Plain(format)) => Some(FormatArgs { output: Some(format.clone()) }),
-        None => Some(FormatArgs { output: None }),
-        Some(DriftFormat::Markdown | DriftFormat::Junit) => None,
+    let format = match &args.output {
+        Some(DriftFormat::Plain(format)) => FormatArgs { output: Some(format.clone()) },
+        Some(DriftFormat::Markdown | DriftFormat::Junit) | None => FormatArgs::default(),
     };
-    if let Some(format) = plain {
-        if shown(&format, &found, || spells.iter().map(|d| format!("{}/{}", d.kind, d.name)).collect())?.is_some() {
-            spells.iter().for_each(|d| print(&spell(d, WallClock.now_ms())));
-            let fields: usize = spells.iter().map(|d| d.fields.len()).sum();
-            print(&format!("{} drifted, in {}\n", counted(spells.len(), "object"), counted(fields, "field")));
+    let now = WallClock.now_ms();
+    match &args.output {
+        Some(DriftFormat::Markdown) => print(&markdown::write(&findings(&spells, &compared(&remote)?, now))),
+        Some(DriftFormat::Junit) => print(&junit::write(&findings(&spells, &compared(&remote)?, now))),
+        Some(DriftFormat::Plain(_)) | None => {
+            let names = || spells.iter().map(|d| format!("{}/{}", d.kind, d.name)).collect();
+            if shown(&format, &found, names)?.is_some() {
+                spells.iter().for_each(|d| print(&spell(d, now)));
+                let fields: usize = spells.iter().map(|d| d.fields.len()).sum();
+                let (objects, fields) = (counted(spells.len(), "object"), counted(fields, "field"));
+                print(&format!("{objects} drifted, in {fields}\n"));
+            }
         }
-    } else {
-        let objects: Vec<ObjectRecord> = Remote::list(&remote.get(&["objects"], &[])?)?;
-        let looked: Vec<Compared> = objects.iter().map(Compared::of).collect();
-        let findings = Findings { drift: &spells, compared: &looked, times: Times::Until(WallClock.now_ms()) };
-        print(&match &args.output {
-            Some(DriftFormat::Junit) => junit::write(&findings),
-            Some(DriftFormat::Markdown | DriftFormat::Plain(_)) | None => markdown::write(&findings),
-        });
     }
     if !unseen.is_empty() {
         let message = format!("the daemon has not compared {} yet", unseen.join(", "));
         return Err(Failure::new(exit::NOT_COMPARED, message).hint("pvectl status says why"));
     }
     Ok(if spells.is_empty() { exit::DONE } else { exit::DIFFERENCES })
+}
+
+/// Every object that the daemon compares.
+fn compared(remote: &Remote) -> Result<Vec<Compared>, Failure> {
+    let objects: Vec<ObjectRecord> = Remote::list(&remote.get(&["objects"], &[])?)?;
+    Ok(objects.iter().map(Compared::of).collect())
+}
+
+fn findings<'a>(drift: &'a [DriftRecord], compared: &'a [Compared], now_ms: u64) -> Findings<'a> {
+    Findings { drift, compared, times: Times::Until(now_ms) }
 }
 
 /// What the daemon of `PVECTL_DAEMON` says of the objects of a kind, by name; nothing where none is set. For verbs that look

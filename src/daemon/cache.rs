@@ -137,7 +137,7 @@ impl Cache {
             }
         };
         match self.fresh(&query).await {
-            Ok(value) if value.to_string() == *before => Scanned::Same,
+            Ok(value) if value.to_string().as_str() == &*before => Scanned::Same,
             Ok(_) => Scanned::Moved(guest_of(&query.path)),
             // Gone, or not to be had: the next look will ask itself.
             Err(_) => {

@@ -2,6 +2,7 @@
 //! of the daemon's work depends on it.
 
 use crate::daemon::record::{DriftRecord, EventRecord, RunRecord};
+use crate::daemon::store::query;
 
 /// Records of one answer at most, where nothing else is said.
 pub const LIMIT: usize = 200;
@@ -35,7 +36,25 @@ pub trait History: Send + Sync {
     fn runs(&self, past: &Past) -> Result<Vec<RunRecord>, String>;
 }
 
+/// The SQLite file, each time through a connection of its own that cannot write.
+impl History for query::History {
+    fn drift(&self, past: &Past) -> Result<Vec<DriftRecord>, String> {
+        query::History::drift(self, &past.filter()).map_err(|e| e.in_full())
+    }
+    fn events(&self, past: &Past) -> Result<Vec<EventRecord>, String> {
+        query::History::events(self, &past.filter()).map_err(|e| e.in_full())
+    }
+    fn runs(&self, past: &Past) -> Result<Vec<RunRecord>, String> {
+        query::History::runs(self, &past.filter()).map_err(|e| e.in_full())
+    }
+}
+
 impl Past {
+    fn filter(&self) -> query::Filter {
+        let Past { source, kind, name, since_ms, until_ms, limit } = self.clone();
+        query::Filter { source, kind, name, since_ms, until_ms, limit }
+    }
+
     /// Whether an object `Kind/name` is meant.
     pub fn is_about(&self, object: &str) -> bool {
         let (kind, name) = object.split_once('/').unwrap_or((object, ""));

@@ -63,7 +63,7 @@ pub enum Moment {
         /// The source, to be asked again.
         tap: Tap,
         /// What it holds.
-        read: Result<Reading, Broken>,
+        read: Box<Result<Reading, Broken>>,
     },
     /// A cluster was polled.
     Polled {
@@ -80,20 +80,23 @@ pub enum Moment {
         moved: BTreeSet<VmId>,
     },
     /// Everything of a source was compared.
-    Looked {
-        /// Which line.
-        line: usize,
-        /// When it began.
-        began_ms: u64,
-        /// After how many moments of the loop it began.
-        after: u64,
-        /// With which manifests.
-        reading: Arc<Reading>,
-        /// The plan of everything.
-        plan: Result<Plan, String>,
-    },
+    Looked(Box<Looked>),
     /// A run has ended.
     Ran(Box<Ran>),
+}
+
+/// A look that has ended.
+pub struct Looked {
+    /// Which line.
+    pub line: usize,
+    /// When it began.
+    pub began_ms: u64,
+    /// After how many moments of the loop it began.
+    pub after: u64,
+    /// With which manifests.
+    pub reading: Arc<Reading>,
+    /// The plan of everything.
+    pub plan: Result<Plan, String>,
 }
 
 /// A run that has ended.
@@ -137,7 +140,10 @@ pub struct Tap {
 /// Waits until a source may have moved, and reads it; at once if `now`.
 pub fn read(line: usize, mut tap: Tap, now: bool) -> Work {
     Box::pin(async move {
-        while !now {
+        loop {
+            if now {
+                break;
+            }
             let Tap { source, pokes } = &mut tap;
             let poke = tokio::select! {
                 () = source.changed() => break,
@@ -150,7 +156,7 @@ pub fn read(line: usize, mut tap: Tap, now: bool) -> Work {
                 None => futures::future::pending().await,
             }
         }
-        let read = tap.source.read().await;
+        let read = Box::new(tap.source.read().await);
         Moment::Read { line, tap, read }
     })
 }
@@ -207,7 +213,7 @@ pub fn look(
             Ok(plan) => plan.map_err(|error| error.to_string()),
             Err(bug) => Err(format!("a bug of pvectl: {bug}")),
         };
-        Moment::Looked { line, began_ms, after, reading, plan }
+        Moment::Looked(Box::new(Looked { line, began_ms, after, reading, plan }))
     })
 }
 

@@ -43,6 +43,8 @@ fn what_a_daemon_shows() {
     assert_eq!(found["items"][0]["by"]["user"], "root@pam");
     let found: Value = serde_json::from_str(&run(&served, "history -o json").code(0).out).expect("JSON");
     assert!(found["runs"].as_array().is_some_and(|r| r.len() == 2) && found["drift"].is_array(), "{found}");
+    run(&served, "drift -o markdown").code(1).says("web-02");
+    run(&served, "drift -o junit").code(1).says("<testsuites").says("name=\"VirtualMachine/web-01\"");
     run(&served, "status -o jsonpath={.items[*].name}").code(0).says("homelab lab");
     run(&served, "proposals 7f3a2c -o yaml").code(0).says("verdict: Waiting");
 }

@@ -6,6 +6,8 @@ use pvectl::daemon::http::listen::Tls;
 use pvectl::daemon::metrics::CONTENT_TYPE;
 use pvectl::daemon::record::{DriftRecord, EventRecord, RunRecord, State};
 use pvectl::daemon::shared::Wish;
+use pvectl::daemon::store::book::{Book, Bounds, Record};
+use pvectl::daemon::store::query;
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::sync::Arc;
@@ -174,6 +176,36 @@ fn the_history_is_asked_and_may_fail() {
     assert!(found["note"].as_str().is_some_and(|n| n.contains("database is locked")), "{found}");
     assert_eq!(names(&found, "name"), ["web-02"], "what lasts is known all the same");
     assert_eq!(names(&broken.json("/api/v1/runs"), "id"), ["r-8", "r-7"]);
+}
+
+#[test]
+fn the_sqlite_file_is_a_history() {
+    let folder = tempfile::TempDir::new().expect("a folder");
+    let path = folder.path().join("history.db");
+    let history = Arc::new(query::History::new(&path));
+    let served = Served::with(state(), Wanted { history: Some(history), ..Wanted::default() });
+    let known = state();
+    let run = known.runs.front().expect("one ended").clone();
+    let event = known.events.front().expect("one was told").clone();
+    let mut book = Book::open(&path, &Bounds::default()).expect("a new file");
+    let told = EventRecord { reason: "OnlyInTheFile".into(), ..event };
+    book.keep(&[Record::Drift(spell(true)), Record::Event(told), Record::Run(run)]).expect("it is kept");
+    let found = served.json("/api/v1/drift/history?kind=VirtualMachine&since=6m");
+    assert_eq!((names(&found, "healedBy"), &found["note"]), (vec!["Pvectl".to_owned()], &Value::Null));
+    assert_eq!(names(&served.json("/api/v1/drift/history?since=4m"), "name"), [""; 0], "it was over by then");
+    assert_eq!(names(&served.json("/api/v1/events?object=VirtualMachine/web-02"), "reason"), ["OnlyInTheFile"]);
+    assert_eq!(names(&served.json("/api/v1/runs?object=VirtualMachine/web-01"), "id"), ["r-8", "r-7"]);
+    assert!(served.get("/events").text.contains("OnlyInTheFile"));
+    // A file that is no database: what the daemon remembers is shown, with the reason.
+    drop(book);
+    for end in ["", "-wal", "-shm"] {
+        // Not all of them need be there.
+        let _ = std::fs::remove_file(folder.path().join(format!("history.db{end}")));
+    }
+    std::fs::write(&path, "this is no database, but a text that is long enough to be looked at").expect("written");
+    let found = served.json("/api/v1/events");
+    assert!(found["note"].as_str().is_some_and(|note| note.contains("no SQLite file")), "{found}");
+    assert_eq!(names(&found, "reason"), ["DriftSeen", "Applied"]);
 }
 
 #[test]

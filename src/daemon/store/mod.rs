@@ -25,5 +25,3 @@ pub mod keeper;
 
 #[cfg(test)]
 mod tests;
-
-pub mod past;
