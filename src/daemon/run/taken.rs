@@ -106,7 +106,8 @@ impl Daemon {
         let value = |answer: &Result<Value, PveError>| answer.as_ref().ok().cloned();
         let values = [value(resources), value(tasks), value(log)];
         let cluster = self.places[place].name.clone();
-        let News { guests, running, ended } = self.signs[place].read(&cluster, values.each_ref().map(Option::as_ref));
+        let News { guests, running, ended } =
+            self.signs[place].read(&cluster, now, values.each_ref().map(Option::as_ref));
         for (worker, well, seconds) in ended {
             self.meter.task(&cluster, &worker, well, seconds);
         }
