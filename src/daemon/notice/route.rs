@@ -123,6 +123,7 @@ fn ends(reason: &str, trouble: &str) -> bool {
     match reason {
         "Applied" => return trouble == "ApplyFailed",
         "ClusterAnswers" => return trouble == "ClusterUnreadable",
+        "ComparedAgain" => return trouble == "NotCompared",
         _ => {}
     }
     let stem = ["Mended", "Healed"].iter().find_map(|end| reason.strip_suffix(end));

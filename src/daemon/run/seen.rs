@@ -31,7 +31,10 @@ impl Daemon {
                 thread.failures += 1;
                 let wait = (LOOK_AGAIN_MS << thread.failures.min(10)).min(LOOK_AGAIN_MAX_MS);
                 thread.look_ms = Some(now + wait);
-                self.source_is(line, Some(why), "ClusterUnreadable", now);
+                // That the cluster does not answer is told once: by whoever polls it.
+                if self.poll_failures[self.threads[line].place] == 0 {
+                    self.source_is(line, Some(why), "NotCompared", now);
+                }
                 return;
             }
         };
@@ -52,7 +55,7 @@ impl Daemon {
         thread.known = plan.deltas.iter().map(|d| (d.resource.clone(), look::guests([d]))).collect();
         thread.unbound = plan.deltas.iter().any(|d| d.identity.is_none());
         let config = thread.config.clone();
-        self.source_is(line, None, "ClusterUnreadable", now);
+        self.source_is(line, None, "NotCompared", now);
         let consent = look::consent(config.allow_data_loss, config.max_deletes, None);
         let verdict = look::weigh(&plan, &reading.desired, config.mode, &consent);
         // What is in a run, or was while this look was made, is known better by the run.

@@ -62,7 +62,11 @@ impl Daemon {
             (None, None) => None,
             (Some(at), None) => {
                 record.conditions.remove(at);
-                let mended = if reason == "SourceBroken" { "SourceMended" } else { "ClusterAnswers" };
+                let mended = match reason {
+                    "SourceBroken" => "SourceMended",
+                    "NotCompared" => "ComparedAgain",
+                    _ => "ClusterAnswers",
+                };
                 Some((Level::Normal, mended, "it is well again".to_owned()))
             }
             (old, Some(why)) => {
