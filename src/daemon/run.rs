@@ -276,6 +276,8 @@ impl Daemon {
         let names: BTreeSet<&String> = self.threads.iter().map(|t| &t.config.name).collect();
         state.sources.retain(|name, _| names.contains(name));
         state.objects.retain(|(source, ..), _| names.contains(source));
+        drop(state);
+        (0..self.threads.len()).for_each(|line| self.show_suspended(line));
     }
 
     fn scan(&self, place: usize) -> Work {
