@@ -15,6 +15,8 @@ pub trait Meter: Send + Sync {
     fn waited(&self, waited_ms: u64);
     /// The queue as it is: what waits, and what came and was retried ever.
     fn queue(&self, depth: usize, added: u64, retried: u64);
+    /// So many entries of one sort are held in memory: `keys` of the queue, `answers` of the clusters, `events`, `runs`.
+    fn memory(&self, sort: &'static str, entries: usize);
     /// Drift was seen, or set right.
     fn drift(&self, source: &str, healed: Option<Healer>);
 }
@@ -28,6 +30,7 @@ impl Meter for NoMeter {
     fn run(&self, _source: &str, _result: &str, _took_ms: u64) {}
     fn waited(&self, _waited_ms: u64) {}
     fn queue(&self, _depth: usize, _added: u64, _retried: u64) {}
+    fn memory(&self, _sort: &'static str, _entries: usize) {}
     fn drift(&self, _source: &str, _healed: Option<Healer>) {}
 }
 

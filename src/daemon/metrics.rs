@@ -109,6 +109,7 @@ pub struct Metrics {
     queue_duration: Histograms,
     work_duration: Histograms,
     retries: Counters,
+    memory: Gauges,
     turned: Gauge<f64, AtomicU64>,
     requests: Counters,
     request_duration: Histograms,
@@ -148,6 +149,7 @@ impl Metrics {
             queue_duration: Family::new_with_constructor(RUN),
             work_duration: Family::new_with_constructor(RUN),
             retries: Family::default(),
+            memory: Family::default(),
             turned: Gauge::default(),
             requests: Family::default(),
             request_duration: Family::new_with_constructor(REQUEST),
@@ -186,6 +188,7 @@ impl Metrics {
                 "pvectl_workqueue_queue_duration_seconds" => registry.register(bare, help, self.queue_duration.clone()),
                 "pvectl_workqueue_work_duration_seconds" => registry.register(bare, help, self.work_duration.clone()),
                 "pvectl_workqueue_retries_total" => registry.register(bare, help, self.retries.clone()),
+                "pvectl_memory_entries" => registry.register(bare, help, self.memory.clone()),
                 "pvectl_loop_last_turn_timestamp_seconds" => registry.register(bare, help, self.turned.clone()),
                 "pvectl_pve_requests_total" => registry.register(bare, help, self.requests.clone()),
                 "pvectl_pve_request_duration_seconds" => registry.register(bare, help, self.request_duration.clone()),
@@ -261,6 +264,12 @@ impl Metrics {
     /// An object's run is over.
     pub fn queue_worked(&self, cluster: &str, took: Duration) {
         self.work_duration.get_or_create(&self.of("cluster", cluster)).observe(took.as_secs_f64());
+    }
+
+    /// So many entries of one sort are held in memory.
+    pub fn remembered(&self, sort: &'static str, entries: usize) {
+        #[expect(clippy::cast_precision_loss, reason = "no memory is that large")]
+        self.memory.get_or_create(&self.of("sort", sort)).set(entries as f64);
     }
 
     /// A request to PVE; `status`: of the answer, if there was one.

@@ -332,6 +332,8 @@ impl Daemon {
         self.queue.sweep(now);
         let (added, retried) = self.queue.totals();
         self.meter.queue(self.queue.depth(), added, retried);
+        self.meter.memory("keys", self.queue.len());
+        self.meter.memory("answers", self.places.iter().map(|place| place.cache.len()).sum());
         let expired = proposal::expire(&mut self.shared.write().proposals, now);
         for old in expired {
             let text = format!("proposal {} was not approved in time", old.id);
@@ -340,6 +342,8 @@ impl Daemon {
         }
         let mut state = self.shared.write();
         state.turned_ms = now;
+        self.meter.memory("events", state.events.len());
+        self.meter.memory("runs", state.runs.len());
         for (key, object) in &mut state.objects {
             let key = Key { source: key.0.clone(), object: ResourceRef::new(&key.1, &key.2) };
             (object.failures, object.next_ms) = self.queue.prospects(&key);

@@ -19,6 +19,7 @@ fn busy() -> (Metrics, State) {
     metrics.queue_totals("home", 4, 1);
     metrics.queue_waited("home", second);
     metrics.queue_worked("home", second);
+    metrics.remembered("keys", 3);
     metrics.request("home", "GET", Some(200), second);
     metrics.request("home", "POST", None, second);
     metrics.task("home", "qmclone", "WARNINGS: 1", second);

@@ -42,6 +42,10 @@ impl Meter for Metrics {
         self.queue_totals(ALL, added, retried);
     }
 
+    fn memory(&self, sort: &'static str, entries: usize) {
+        self.remembered(sort, entries);
+    }
+
     fn drift(&self, source: &str, healed: Option<Healer>) {
         match healed {
             None => self.drift_seen(source),

@@ -25,6 +25,7 @@ pub const METRICS: &[Described] = &[
     told("pvectl_workqueue_queue_duration_seconds", "histogram", "cluster", "How long objects waited in the queue"),
     told("pvectl_workqueue_work_duration_seconds", "histogram", "cluster", "How long objects were in a run"),
     told("pvectl_workqueue_retries_total", "counter", "cluster", "Objects that were tried again"),
+    told("pvectl_memory_entries", "gauge", "sort", "Entries held in memory: keys of the queue, answers of clusters, events, runs"),
     told("pvectl_loop_last_turn_timestamp_seconds", "gauge", "", "When the loop last turned; an old one means that it hangs"),
     told("pvectl_pve_requests_total", "counter", "cluster,method,status", "Requests to Proxmox VE; status none: there was no answer"),
     told("pvectl_pve_request_duration_seconds", "histogram", "cluster,method", "How long Proxmox VE took to answer"),
