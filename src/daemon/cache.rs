@@ -115,7 +115,8 @@ impl Cache {
             _ if is_configuration(query) => u64::MAX,
             _ => OTHER_MS,
         };
-        if now.saturating_sub(known.read_ms) > limit {
+        // A clock that was set back is no reason to believe for longer.
+        if now.abs_diff(known.read_ms) > limit {
             return None;
         }
         known.used_ms = now;
@@ -128,9 +129,8 @@ impl Cache {
         let now = self.clock.now_ms();
         let (query, before) = {
             let mut memory = self.memory();
-            memory.known.retain(|_, known| now.saturating_sub(known.used_ms) < UNUSED_MS);
-            let old =
-                memory.known.iter().filter(|(q, k)| is_configuration(q) && now.saturating_sub(k.read_ms) >= scan_ms);
+            memory.known.retain(|_, known| now.abs_diff(known.used_ms) < UNUSED_MS);
+            let old = memory.known.iter().filter(|(q, k)| is_configuration(q) && now.abs_diff(k.read_ms) >= scan_ms);
             match old.min_by_key(|(_, k)| k.read_ms) {
                 Some((query, known)) => (query.clone(), known.text.clone()),
                 None => return Scanned::Nothing,

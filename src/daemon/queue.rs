@@ -228,6 +228,20 @@ impl Queue {
         self.entries.retain(|_, entry| !old(entry));
     }
 
+    /// The clock was set back: what waits does not wait for longer, and what is remembered is as old as it was.
+    pub fn set_back(&mut self, by_ms: u64) {
+        for entry in self.entries.values_mut() {
+            match &mut entry.stand {
+                Stand::Waiting { due_ms, since_ms } => {
+                    (*due_ms, *since_ms) = (due_ms.saturating_sub(by_ms), since_ms.saturating_sub(by_ms));
+                }
+                Stand::Idle { since_ms } => *since_ms = since_ms.saturating_sub(by_ms),
+                Stand::Running { .. } => {}
+            }
+            entry.well_ms = entry.well_ms.map(|well| well.saturating_sub(by_ms));
+        }
+    }
+
     /// Failures in a row of a key, and when it is tried again.
     pub fn prospects(&self, key: &Key) -> (u32, Option<u64>) {
         let Some(entry) = self.entries.get(key) else { return (0, None) };
@@ -375,6 +389,25 @@ mod tests {
         }
         assert!(queue.is_quarrel(&k));
         assert!((20..60).contains(&runs), "{runs} runs in an hour, not 1,800");
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_makes_nothing_wait_for_longer() {
+        let (mut queue, hour) = (Queue::default(), 3_600_000);
+        let (waits, well) = (key("a", "waits"), key("a", "well"));
+        let mut now = 2 * hour;
+        for k in [&waits, &well] {
+            queue.add(k.clone(), Why::Seen, now);
+        }
+        queue.next(now, all).expect("due");
+        queue.done(&waits, Ended::Failed, now);
+        queue.done(&well, Ended::Well, now);
+        let due = queue.wake_ms(all).expect("it is tried again") - now;
+        now -= hour;
+        queue.set_back(hour);
+        assert_eq!(queue.wake_ms(all), Some(now + due));
+        queue.add(well.clone(), Why::Seen, now + QUARREL_MS);
+        assert_eq!(queue.entries[&well].quarrels, 0, "its success is as old as it was");
     }
 
     proptest! {

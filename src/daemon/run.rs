@@ -18,6 +18,7 @@ use crate::daemon::work::{self, Errand, Looked, Moment, Place, Poke, Tap, Work};
 use crate::plan::assemble::Settings;
 use crate::resource::reference::ResourceRef;
 use futures::StreamExt;
+use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -36,6 +37,8 @@ mod asked;
 const TURN_MAX: Duration = Duration::from_secs(5);
 /// The least time between two looks of one source that nobody waits for.
 const LOOK_GAP_MS: u64 = 500;
+/// And the longest: a clock that is set forward makes a look seem long.
+const LOOK_GAP_MAX_MS: u64 = 60_000;
 /// A look may take this share of the time: one in so many.
 const LOOK_SHARE: u64 = 5;
 /// A source with names of DNS is looked at this often: their addresses live about as long.
@@ -153,6 +156,8 @@ struct Daemon {
     runs: u64,
     /// What ended so far, counted: tells before from after within one millisecond.
     moments: u64,
+    /// The last time that the clock showed.
+    last_ms: u64,
     once: bool,
     ending: bool,
 }
@@ -177,36 +182,36 @@ pub async fn run(setup: Setup) -> End {
         work: FuturesUnordered::new(),
         runs: 0,
         moments: 0,
+        last_ms: 0,
         once: setup.once,
         ending: false,
     };
     daemon.begin(setup.lines);
-    let mut ends_ms = None;
+    let clock = Arc::clone(&daemon.clock);
+    let mut ends: Option<(Signal, BoxFuture<'_, ()>)> = None;
     loop {
-        let now = daemon.clock.now_ms();
+        let now = daemon.now();
         daemon.turn(now);
-        if let Some((why, by)) = ends_ms {
-            let idle = daemon.running.iter().all(|n| *n == 0);
-            if idle || now >= by {
-                return End::Asked(why, idle);
-            }
+        if let Some((why, _)) = &ends
+            && daemon.running.iter().all(|n| *n == 0)
+        {
+            return End::Asked(*why, true);
         }
         if daemon.once && daemon.is_done() {
             return End::Done;
         }
         let wait = daemon.wake_ms(now).saturating_sub(now);
         let wait = Duration::from_millis(wait).min(TURN_MAX);
-        let clock = Arc::clone(&daemon.clock);
         tokio::select! {
             biased;
-            Ok(()) = signal.changed(), if ends_ms.is_none() => {
+            Ok(()) = signal.changed(), if ends.is_none() => {
                 let why = *signal.borrow_and_update();
                 if why != Signal::Go {
                     daemon.end();
-                    let bound = u64::try_from(ENDING.as_millis()).unwrap_or(u64::MAX);
-                    ends_ms = Some((why, daemon.clock.now_ms() + bound));
+                    ends = Some((why, clock.sleep(ENDING)));
                 }
             }
+            why = over(&mut ends) => return End::Asked(why, false),
             Some(moment) = daemon.work.next(), if !daemon.work.is_empty() => daemon.take(moment),
             Some(ask) = asks.recv() => daemon.answer(ask),
             () = clock.sleep(wait) => {}
@@ -214,7 +219,33 @@ pub async fn run(setup: Setup) -> End {
     }
 }
 
+/// Waits until the time is over that an end may take; for ever where none was asked for.
+async fn over(ends: &mut Option<(Signal, BoxFuture<'_, ()>)>) -> Signal {
+    match ends {
+        Some((why, late)) => {
+            late.await;
+            *why
+        }
+        None => futures::future::pending().await,
+    }
+}
+
 impl Daemon {
+    /// The time. Where the clock was set back, everything that was planned by it goes back with it: nothing waits for longer.
+    fn now(&mut self) -> u64 {
+        let now = self.clock.now_ms();
+        let back = self.last_ms.saturating_sub(now);
+        if back > 0 {
+            self.queue.set_back(back);
+            for thread in &mut self.threads {
+                thread.look_ms = thread.look_ms.map(|at| at.saturating_sub(back));
+                thread.last_look_ms = thread.last_look_ms.saturating_sub(back);
+            }
+        }
+        self.last_ms = now;
+        now
+    }
+
     fn begin(&mut self, lines: Vec<Line>) {
         for (place, cluster) in self.places.iter().enumerate() {
             let Place { cache, .. } = cluster;
@@ -430,14 +461,14 @@ impl Daemon {
     /// A look that nobody waits for: not too soon after the last one, and not too often if it is long.
     fn look_later(&mut self, line: usize, now: u64) {
         let thread = &mut self.threads[line];
-        let gap = LOOK_GAP_MS.max(thread.look_took_ms * LOOK_SHARE);
+        let gap = (thread.look_took_ms * LOOK_SHARE).clamp(LOOK_GAP_MS, LOOK_GAP_MAX_MS);
         let at = now.max(thread.last_look_ms + gap);
         thread.look_ms = Some(thread.look_ms.map_or(at, |due| due.min(at)));
     }
 
     /// Something has ended.
     fn take(&mut self, moment: Moment) {
-        let now = self.clock.now_ms();
+        let now = self.now();
         self.moments += 1;
         match moment {
             Moment::Read { line, tap, read } => {

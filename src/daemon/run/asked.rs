@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 impl Daemon {
     pub(super) fn answer(&mut self, ask: Ask) {
         let Ask { what, answer } = ask;
-        let now = self.clock.now_ms();
+        let now = self.now();
         let said = self.wish(what, now);
         // Whoever asked may have gone.
         drop(answer.send(said));
