@@ -20,7 +20,7 @@ use pvectl::sim::Sim;
 use pvectl::sim::front::SimApi;
 use serde_json::Value;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
@@ -28,7 +28,7 @@ use tokio::time::Instant;
 
 /// Manifests that a test writes and changes.
 #[derive(Clone)]
-struct Written {
+pub(crate) struct Written {
     text: Arc<Mutex<String>>,
     moved: Arc<Notify>,
 }
@@ -38,7 +38,7 @@ impl Written {
         Written { text: Arc::new(Mutex::new(text.to_owned())), moved: Arc::new(Notify::new()) }
     }
 
-    fn write(&self, text: &str) {
+    pub(crate) fn write(&self, text: &str) {
         *self.text.lock().expect("no test panics with it") = text.to_owned();
         self.moved.notify_one();
     }
@@ -71,17 +71,24 @@ impl Source for Written {
     }
 }
 
-/// Time that passes when everybody waits, for the daemon and the cluster alike.
+/// Time that passes when everybody waits, for the daemon and the cluster alike; the daemon's clock may be set.
 #[derive(Clone)]
-struct Time {
+pub(crate) struct Time {
     sim: Sim,
     from_ms: u64,
     from: Instant,
+    set_ms: Arc<AtomicI64>,
 }
 
 impl Time {
     fn of(sim: &Sim) -> Time {
-        Time { sim: sim.clone(), from_ms: sim.with_world(|w| w.clock_ms), from: Instant::now() }
+        let from_ms = sim.with_world(|w| w.clock_ms);
+        Time { sim: sim.clone(), from_ms, from: Instant::now(), set_ms: Arc::default() }
+    }
+
+    /// Sets the daemon's clock, forward or back.
+    pub(crate) fn set(&self, by_ms: i64) {
+        self.set_ms.fetch_add(by_ms, Ordering::Relaxed);
     }
 
     /// Brings the cluster's time up to ours.
@@ -91,7 +98,7 @@ impl Time {
         if behind > 0 {
             self.sim.advance(Duration::from_millis(behind));
         }
-        now
+        now.saturating_add_signed(self.set_ms.load(Ordering::Relaxed))
     }
 }
 
@@ -108,11 +115,38 @@ impl Clock for Time {
     }
 }
 
+/// What the way to the cluster is like.
+#[derive(Default)]
+pub(crate) struct Weather {
+    /// Nothing gets through.
+    pub(crate) down: AtomicBool,
+    /// One answer in so many is lost; 0: none.
+    pub(crate) loses: AtomicU64,
+    /// Requests so far.
+    count: AtomicU64,
+}
+
+impl Weather {
+    fn passes(&self, request: &impl ToString) -> Result<(), PveError> {
+        let (request, cause) = (request.to_string(), "no route to host".to_owned());
+        if self.down.load(Ordering::Relaxed) { Err(PveError::Unsent { request, cause, hint: None }) } else { Ok(()) }
+    }
+
+    /// What becomes of an answer on its way back.
+    fn back(&self, request: &impl ToString, answer: Result<Value, PveError>) -> Result<Value, PveError> {
+        let (count, loses) = (self.count.fetch_add(1, Ordering::Relaxed), self.loses.load(Ordering::Relaxed));
+        // Not each n-th: what is asked in a fixed order would always meet the same request.
+        let lost = loses > 0 && (count.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33).is_multiple_of(loses);
+        if lost { Err(PveError::Lost { request: request.to_string(), cause: "reset".into() }) } else { answer }
+    }
+}
+
 /// The cluster, a few milliseconds away, counting what it is asked.
 struct Wire {
     api: SimApi,
     time: Time,
     reads: Arc<AtomicUsize>,
+    weather: Arc<Weather>,
 }
 
 impl Api for Wire {
@@ -120,14 +154,16 @@ impl Api for Wire {
         self.reads.fetch_add(1, Ordering::Relaxed);
         Box::pin(async move {
             self.time.sleep(Duration::from_millis(5)).await;
-            self.api.get(query).await
+            self.weather.passes(query)?;
+            self.weather.back(query, self.api.get(query).await)
         })
     }
 
     fn send<'a>(&'a self, call: &'a Call) -> BoxFuture<'a, Result<Value, PveError>> {
         Box::pin(async move {
             self.time.sleep(Duration::from_millis(5)).await;
-            self.api.send(call).await
+            self.weather.passes(call)?;
+            self.weather.back(call, self.api.send(call).await)
         })
     }
 }
@@ -146,11 +182,13 @@ impl Outside for Nowhere {
 }
 
 /// A daemon at work.
-struct Running {
+pub(crate) struct Running {
     reads: Arc<AtomicUsize>,
-    shared: Shared,
-    written: Written,
+    pub(crate) shared: Shared,
+    pub(crate) written: Written,
     signal: watch::Sender<Signal>,
+    pub(crate) time: Time,
+    pub(crate) weather: Arc<Weather>,
     handle: tokio::task::JoinHandle<End>,
 }
 
@@ -162,7 +200,9 @@ fn setup(lab: &Lab, text: &str, shape: impl FnOnce(&mut SourceConfig), once: boo
     let time = Time::of(&lab.sim);
     let reads = Arc::new(AtomicUsize::new(0));
     let clock: Arc<dyn Clock> = Arc::new(time.clone());
-    let wire = Wire { api: lab.sim.api(), time, reads: Arc::clone(&reads) };
+    let weather = Arc::new(Weather::default());
+    let wire =
+        Wire { api: lab.sim.api(), time: time.clone(), reads: Arc::clone(&reads), weather: Arc::clone(&weather) };
     let cache = Cache::new("sim", Arc::new(wire), Arc::clone(&clock), Arc::new(NoMeter));
     let place = Place {
         name: "sim".into(),
@@ -188,21 +228,44 @@ fn setup(lab: &Lab, text: &str, shape: impl FnOnce(&mut SourceConfig), once: boo
         suspended: Suspensions::default(),
         once,
     };
-    (setup, (shared, written, signal, reads))
+    (setup, Ends { shared, written, signal, reads, time, weather })
 }
 
 /// How a test reaches a daemon.
-type Ends = (Shared, Written, watch::Sender<Signal>, Arc<AtomicUsize>);
+struct Ends {
+    shared: Shared,
+    written: Written,
+    signal: watch::Sender<Signal>,
+    reads: Arc<AtomicUsize>,
+    time: Time,
+    weather: Arc<Weather>,
+}
 
 impl Running {
     fn start(lab: &Lab, text: &str, shape: impl FnOnce(&mut SourceConfig)) -> Running {
-        let (setup, (shared, written, signal, reads)) = setup(lab, text, shape, false);
-        Running { shared, written, signal, reads, handle: tokio::spawn(run(setup)) }
+        Running::shaped(lab, text, shape, |_| {})
+    }
+
+    /// The same, with something else about it.
+    pub(crate) fn shaped(
+        lab: &Lab,
+        text: &str,
+        shape: impl FnOnce(&mut SourceConfig),
+        more: impl FnOnce(&mut Setup),
+    ) -> Running {
+        let (mut setup, Ends { shared, written, signal, reads, time, weather }) = setup(lab, text, shape, false);
+        more(&mut setup);
+        Running { shared, written, signal, reads, time, weather, handle: tokio::spawn(run(setup)) }
     }
 
     /// Lets virtual time pass until something holds; the test fails when it does not within `seconds`.
     #[track_caller]
-    fn until(&self, seconds: u64, what: &str, holds: impl Fn(&State) -> bool) -> impl Future<Output = Duration> {
+    pub(crate) fn until(
+        &self,
+        seconds: u64,
+        what: &str,
+        holds: impl Fn(&State) -> bool,
+    ) -> impl Future<Output = Duration> {
         let caller = std::panic::Location::caller();
         let (shared, what) = (self.shared.clone(), what.to_owned());
         async move {
@@ -217,17 +280,17 @@ impl Running {
         }
     }
 
-    async fn pass(&self, seconds: u64) {
+    pub(crate) async fn pass(&self, seconds: u64) {
         tokio::time::sleep(Duration::from_secs(seconds)).await;
     }
 
-    async fn stop(self) -> End {
+    pub(crate) async fn stop(self) -> End {
         self.signal.send(Signal::Stop).expect("it runs");
         self.handle.await.expect("no panic")
     }
 }
 
-fn on_virtual_time<T>(future: impl Future<Output = T>) -> T {
+pub(crate) fn on_virtual_time<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
@@ -236,7 +299,7 @@ fn on_virtual_time<T>(future: impl Future<Output = T>) -> T {
         .block_on(future)
 }
 
-fn ready(state: &State, objects: usize) -> bool {
+pub(crate) fn ready(state: &State, objects: usize) -> bool {
     let all = |lab: &SourceRecord| lab.ready == objects && lab.objects == objects;
     state.unready.is_none() && state.sources.get("lab").is_some_and(all)
 }
@@ -245,7 +308,7 @@ const WEB: &str = "apiVersion: pvectl/v1alpha1\nkind: VirtualMachine\nmetadata: 
 const POOL: &str = "---\napiVersion: pvectl/v1alpha1\nkind: Pool\nmetadata: {name: team}\nspec: {comment: ours}\n";
 
 /// Somebody changes a machine by hand.
-fn by_hand(sim: &Sim, vmid: u32, key: &str, value: &str) {
+pub(crate) fn by_hand(sim: &Sim, vmid: u32, key: &str, value: &str) {
     let call = Call::new(Method::Put, format!("/nodes/pve1/qemu/{vmid}/config")).with(key, value);
     crate::world::run(sim.api().send(&call)).expect("a change by hand");
 }
@@ -390,7 +453,7 @@ fn what_is_suspended_is_watched_only_and_what_destroys_waits_for_a_person() {
 fn once_ends_when_nothing_is_left() {
     on_virtual_time(async {
         let lab = Lab::homelab();
-        let (setup, (shared, ..)) = setup(&lab, &format!("{WEB}{POOL}"), |_| {}, true);
+        let (setup, Ends { shared, .. }) = setup(&lab, &format!("{WEB}{POOL}"), |_| {}, true);
         assert_eq!(run(setup).await, End::Done);
         assert!(ready(&shared.state(), 2), "{:#?}", shared.state());
     });

@@ -59,3 +59,8 @@ mod http;
 mod metrics;
 mod pages;
 mod site;
+
+mod flapping;
+mod keep;
+mod kills;
+mod process;

@@ -25,13 +25,13 @@ const POOL: &str = "apiVersion: pvectl/v1alpha1\nkind: Pool\nmetadata: {name: la
 // ---- servers ---------------------------------------------------------------------------------------------------------
 
 /// `pvectl sim serve`, as a process of its own, whose state is kept.
-struct Server {
+pub(crate) struct Server {
     child: Child,
-    ready: Ready,
+    pub(crate) ready: Ready,
 }
 
 impl Server {
-    fn start(state: &Path, speed: &str) -> Server {
+    pub(crate) fn start(state: &Path, speed: &str) -> Server {
         let mut child = Command::new(PROGRAM)
             .args(["sim", "serve", "--listen", "127.0.0.1:0", "--speed", speed, "--state"])
             .arg(state)
@@ -50,7 +50,7 @@ impl Server {
     }
 
     /// Ends it in order; it writes its state.
-    fn stop(mut self) {
+    pub(crate) fn stop(mut self) {
         let id = self.child.id().to_string();
         Command::new("kill").args(["-TERM", &id]).status().expect("a signal can be sent");
         assert!(self.child.wait().expect("it ends").success(), "it ends in order");
@@ -153,7 +153,7 @@ impl Impostor {
 }
 
 /// A port that nobody listens on.
-fn dead_port() -> u16 {
+pub(crate) fn dead_port() -> u16 {
     TcpListener::bind(ANY_PORT).expect("a free port").local_addr().expect("it has an address").port()
 }
 
