@@ -381,6 +381,34 @@ mod tests {
         assert!(cache.is_empty(), "what nobody asks for is forgotten");
     }
 
+    /// A clock that is set.
+    struct Set(std::sync::atomic::AtomicU64);
+
+    impl Clock for Set {
+        fn now_ms(&self) -> u64 {
+            self.0.load(Ordering::Relaxed)
+        }
+
+        fn sleep(&self, _: std::time::Duration) -> BoxFuture<'_, ()> {
+            Box::pin(std::future::ready(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_is_set_back_makes_nothing_believed_for_longer() {
+        let (api, clock) = (Arc::new(Counting::default()), Arc::new(Set(7_200_000.into())));
+        let cache = Arc::new(Cache::new("c", Arc::clone(&api) as _, Arc::clone(&clock) as _, Arc::new(NoMeter)));
+        let (look, pools) = (Look(Arc::clone(&cache)), Query::new("/pools"));
+        for query in [&config(100), &pools, &pools] {
+            look.get(query).await.expect("an answer");
+        }
+        assert_eq!((api.reads.load(Ordering::Relaxed), cache.scan(60_000).await), (2, Scanned::Nothing));
+        clock.0.store(7_200_000 - 600_000, Ordering::Relaxed);
+        look.get(&pools).await.expect("an answer");
+        assert_eq!(api.reads.load(Ordering::Relaxed), 3, "it is older than it seems");
+        assert_eq!(cache.scan(60_000).await, Scanned::Same, "it is read in turn");
+    }
+
     #[tokio::test]
     async fn a_closed_door_sends_nothing_and_a_look_never_does() {
         let (api, cache, _) = setup();
