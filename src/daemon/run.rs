@@ -5,7 +5,7 @@ use crate::base::clock::Clock;
 use crate::base::id::VmId;
 use crate::daemon::config::{SourceConfig, WatchConfig};
 use crate::daemon::drift::Ledger;
-use crate::daemon::look::{self};
+use crate::daemon::look::{self, Known};
 use crate::daemon::meter::{Ear, Meter};
 use crate::daemon::proposal;
 use crate::daemon::queue::{Batch, Key, Queue};
@@ -127,7 +127,7 @@ struct Thread {
     last_look_ms: u64,
     look_took_ms: u64,
     /// The guests of its objects, those too that steps for them are about.
-    known: BTreeMap<ResourceRef, BTreeSet<VmId>>,
+    known: BTreeMap<ResourceRef, Known>,
     /// Some object is none of the cluster yet: a guest that comes may be it, or in its way.
     unbound: bool,
     /// After how many moments each object's last run ended, as long as a look may be older than that.
@@ -324,7 +324,12 @@ impl Daemon {
                 let may: BTreeSet<String> = sources.filter(|source| self.may_run(source)).collect();
                 let Some(batch) = self.queue.next(now, |source| may.contains(source)) else { break };
                 batch.objects.values().for_each(|waited| self.meter.waited(*waited));
-                self.start(batch, None, now);
+                let Batch { source, objects } = batch;
+                let thread = self.threads.iter().find(|t| t.config.name == source);
+                let parts = thread.map(|t| look::part(objects, &t.known)).unwrap_or_default();
+                for objects in parts {
+                    self.start(Batch { source: source.clone(), objects }, None, now);
+                }
             }
         }
         self.queue.sweep(now);
@@ -412,7 +417,7 @@ impl Daemon {
     /// The guests of some objects, as far as the last look knows them.
     fn guests_of(&self, source: &str, objects: &BTreeSet<ResourceRef>) -> BTreeSet<VmId> {
         let Some(thread) = self.threads.iter().find(|t| t.config.name == source) else { return BTreeSet::new() };
-        objects.iter().filter_map(|object| thread.known.get(object)).flatten().copied().collect()
+        objects.iter().filter_map(|object| thread.known.get(object)).flat_map(|k| &k.guests).copied().collect()
     }
 
     fn look_soon(&mut self, source: &str, at: u64) {

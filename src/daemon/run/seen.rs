@@ -2,7 +2,7 @@
 
 use super::{Daemon, LOOK_AGAIN_MAX_MS, LOOK_AGAIN_MS, NAMES_MS};
 use crate::daemon::drift::drifted;
-use crate::daemon::look::{self, Verdict};
+use crate::daemon::look::{self, Known, Verdict};
 
 use crate::daemon::proposal;
 use crate::daemon::queue::{Key, Why};
@@ -49,7 +49,7 @@ impl Daemon {
         let again = now + rest - rest / 8 + spread;
         thread.look_ms = Some(thread.look_ms.map_or(again, |due| due.min(again)));
         let why = if std::mem::take(&mut thread.moved) { Why::Anew } else { Why::Seen };
-        thread.known = plan.deltas.iter().map(|d| (d.resource.clone(), look::guests([d]))).collect();
+        thread.known = plan.deltas.iter().map(|d| (d.resource.clone(), Known::of(d))).collect();
         thread.unbound = plan.deltas.iter().any(|d| d.identity.is_none());
         let config = thread.config.clone();
         self.source_is(line, None, "ClusterUnreadable", now);

@@ -140,7 +140,8 @@ impl Daemon {
         self.places[place].cache.forget(guests);
         for line in 0..self.threads.len() {
             let thread = &self.threads[line];
-            let concerns = thread.unbound || thread.known.values().flatten().any(|guest| guests.contains(guest));
+            let concerns =
+                thread.unbound || thread.known.values().flat_map(|k| &k.guests).any(|guest| guests.contains(guest));
             if thread.place == place && concerns {
                 self.look_later(line, now);
             }
