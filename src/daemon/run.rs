@@ -199,13 +199,17 @@ pub async fn run(setup: Setup) -> End {
         let clock = Arc::clone(&daemon.clock);
         tokio::select! {
             biased;
-            Ok(()) = signal.changed(), if ends_ms.is_none() => {
-                let why = *signal.borrow_and_update();
-                if why != Signal::Go {
-                    daemon.end();
-                    let bound = u64::try_from(ENDING.as_millis()).unwrap_or(u64::MAX);
-                    ends_ms = Some((why, daemon.clock.now_ms() + bound));
-                }
+            Ok(()) = signal.changed() => {
+                let bound = u64::try_from(ENDING.as_millis()).unwrap_or(u64::MAX);
+                ends_ms = match (*signal.borrow_and_update(), ends_ms) {
+                    (Signal::Go, ends) => ends,
+                    // Whoever ends to begin anew may still be asked to end for good; not the other way round.
+                    (why, Some((before, by))) => Some((if before == Signal::Stop { before } else { why }, by)),
+                    (why, None) => {
+                        daemon.end();
+                        Some((why, daemon.clock.now_ms() + bound))
+                    }
+                };
             }
             Some(moment) = daemon.work.next(), if !daemon.work.is_empty() => daemon.take(moment),
             Some(ask) = asks.recv() => daemon.answer(ask),

@@ -420,6 +420,19 @@ fn one_that_ends_sends_nothing_more() {
 }
 
 #[test]
+fn one_that_is_about_to_begin_anew_can_be_stopped_for_good() {
+    on_virtual_time(async {
+        let lab = Lab::homelab();
+        let daemon = Running::start(&lab, WEB, |_| {});
+        daemon.until(60, "it has begun", |s| s.running.values().any(|r| !r.doing.is_empty())).await;
+        daemon.signal.send(Signal::Reload).expect("it runs");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        daemon.signal.send(Signal::Stop).expect("it runs");
+        assert_eq!(daemon.handle.await.expect("no panic"), End::Asked(Signal::Stop, true));
+    });
+}
+
+#[test]
 fn a_quiet_hour_costs_few_requests_and_no_memory() {
     on_virtual_time(async {
         let lab = Lab::homelab();
