@@ -45,6 +45,8 @@ const LOOK_AGAIN_MS: u64 = 2_000;
 const LOOK_AGAIN_MAX_MS: u64 = 60_000;
 /// Pokes of one source that wait; more of them say nothing new.
 const POKES_MAX: usize = 8;
+/// How often a cluster's clock is compared with ours.
+const COMPARE_MS: u64 = 600_000;
 /// How long the steps in progress may go on when the daemon ends.
 pub const ENDING: Duration = Duration::from_secs(60);
 
@@ -139,6 +141,8 @@ struct Daemon {
     places: Vec<Place>,
     signs: Vec<Signs>,
     poll_failures: Vec<u32>,
+    /// When each cluster's clock was last compared with ours.
+    compared_ms: Vec<Option<u64>>,
     threads: Vec<Thread>,
     watch: WatchConfig,
     shared: Shared,
@@ -164,6 +168,7 @@ pub async fn run(setup: Setup) -> End {
         running: vec![0; setup.places.len()],
         signs: vec![Signs::default(); setup.places.len()],
         poll_failures: vec![0; setup.places.len()],
+        compared_ms: vec![None; setup.places.len()],
         clock: setup.clock,
         places: setup.places,
         threads: Vec::new(),
@@ -223,7 +228,14 @@ impl Daemon {
         for (place, cluster) in self.places.iter().enumerate() {
             let Place { cache, .. } = cluster;
             if !self.once {
-                self.work.push(work::poll(place, Arc::clone(cache), Arc::clone(&self.clock), self.watch.every.0, 0));
+                self.work.push(work::poll(
+                    place,
+                    Arc::clone(cache),
+                    Arc::clone(&self.clock),
+                    self.watch.every.0,
+                    0,
+                    None,
+                ));
                 self.work.push(self.scan(place));
             }
         }
@@ -449,7 +461,13 @@ impl Daemon {
                     self.work.push(work::read(line, tap, false));
                 }
             }
-            Moment::Polled { place, answers } => self.polled(place, answers, now),
+            Moment::Polled { place, answers, ahead_ms } => {
+                if let Some(ahead_ms) = ahead_ms {
+                    self.signs[place].compared(ahead_ms);
+                    self.compared_ms[place] = Some(now);
+                }
+                self.polled(place, answers, now);
+            }
             Moment::Scanned { place, moved } => {
                 self.news(place, &moved, now);
                 if !self.ending {

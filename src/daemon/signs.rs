@@ -45,6 +45,10 @@ pub struct Signs {
     messages: Option<BTreeSet<(String, u64)>>,
     tasks: Option<BTreeSet<(String, bool)>>,
     actors: BTreeMap<VmId, VecDeque<Actor>>,
+    /// A node that answers, to be asked for the time.
+    node: Option<String>,
+    /// How far the cluster's clock is ahead of ours.
+    ahead_ms: i64,
 }
 
 impl Signs {
@@ -68,6 +72,8 @@ impl Signs {
     }
 
     fn rows(&mut self, list: &[Value], news: &mut News) {
+        let online = |row: &&Value| row["type"] == "node" && row["status"] == "online";
+        self.node = list.iter().find(online).and_then(|row| text(&row["node"]));
         let guest = |row: &Value| matches!(row["type"].as_str(), Some("qemu" | "lxc"));
         let line = |row: &Value| ROW.iter().map(|key| text(&row[*key]).unwrap_or_default()).collect();
         let rows: BTreeMap<VmId, Vec<String>> =
@@ -150,13 +156,30 @@ impl Signs {
         }
     }
 
+    /// A node to ask for the time.
+    pub fn node(&self) -> Option<String> {
+        self.node.clone()
+    }
+
+    /// The cluster's clock was compared with ours. A second or two is what whole seconds and the way there make.
+    pub fn compared(&mut self, ahead_ms: i64) {
+        self.ahead_ms = if ahead_ms.abs() > 2_000 { ahead_ms } else { 0 };
+    }
+
+    /// A moment of the cluster's clock by ours.
+    fn ours(&self, at_ms: u64) -> u64 {
+        at_ms.saturating_add_signed(self.ahead_ms.saturating_neg())
+    }
+
     /// Who changed a guest last, other than we: `ours` are the times of our own requests for it.
     pub fn actor(&self, guest: VmId, ours: &[u64]) -> Option<Actor> {
         // PVE's log has whole seconds.
         let by_us = |at: u64| ours.iter().any(|sent| at / 1000 * 1000 + OURS_MS > *sent && at < sent + OURS_MS);
         // A message about the configuration tells more than a task that only went by.
-        let others = || self.actors.get(&guest).into_iter().flatten().rev().filter(|a| !by_us(a.at_ms));
-        others().find(|a| a.what.starts_with("update ")).or_else(|| others().next()).cloned()
+        let actors = self.actors.get(&guest).into_iter().flatten().rev();
+        let others: Vec<Actor> =
+            actors.map(|a| Actor { at_ms: self.ours(a.at_ms), ..a.clone() }).filter(|a| !by_us(a.at_ms)).collect();
+        others.iter().find(|a| a.what.starts_with("update ")).or_else(|| others.first()).cloned()
     }
 }
 
@@ -229,6 +252,9 @@ mod tests {
         assert_eq!((actor.user.as_str(), actor.what.as_str()), ("otto@pam", "update VM 101: -cores 8"));
         assert_eq!(signs.actor(id(101), &[100_400]).map(|a| a.user), Some("anna@pve".into()), "that was us");
         assert_eq!(signs.actor(id(102), &[]), None);
+        // A cluster whose clock is an hour ahead.
+        signs.compared(3_600_000);
+        assert_eq!(signs.actor(id(101), &[]).map(|a| a.at_ms), Some(0), "by our clock");
     }
 
     #[test]

@@ -16,7 +16,9 @@ use crate::lockout::way::Way;
 use crate::plan::assemble::{Plan, Settings};
 use crate::plan::gate::Consent;
 use crate::pve::error::PveError;
+use crate::pve::request::Query;
 use crate::report::event::{Event, Watch};
+use crate::resource::index::number;
 use crate::resource::reference::ResourceRef;
 use futures::future::BoxFuture;
 use serde_json::Value;
@@ -71,6 +73,8 @@ pub enum Moment {
         place: usize,
         /// Answers to [`signs::queries`].
         answers: Vec<Result<Value, PveError>>,
+        /// How far the cluster's clock is ahead of ours, in milliseconds, if it was asked.
+        ahead_ms: Option<i64>,
     },
     /// Some guests were read in turn.
     Scanned {
@@ -161,13 +165,35 @@ pub fn read(line: usize, mut tap: Tap, now: bool) -> Work {
     })
 }
 
-/// Asks a cluster for signs of change, a little later; later still when it did not answer before.
-pub fn poll(place: usize, cache: Arc<Cache>, clock: Arc<dyn Clock>, every: Duration, failures: u32) -> Work {
+/// How far a node's clock is ahead of ours: `/nodes/NODE/time`, which has whole seconds. Half of what the question took is
+/// the way there.
+async fn ahead(cache: &Cache, clock: &dyn Clock, node: &str) -> Option<i64> {
+    let began = clock.now_ms();
+    let answer = cache.fresh(&Query::new(format!("/nodes/{node}/time"))).await.ok()?;
+    let ours = began.midpoint(clock.now_ms());
+    let theirs = number(&answer["time"])?.saturating_mul(1000);
+    Some(i64::try_from(theirs).ok()? - i64::try_from(ours).ok()?)
+}
+
+/// Asks a cluster for signs of change, a little later; later still when it did not answer before. Also for the time of a
+/// node, if one is named.
+pub fn poll(
+    place: usize,
+    cache: Arc<Cache>,
+    clock: Arc<dyn Clock>,
+    every: Duration,
+    failures: u32,
+    node: Option<String>,
+) -> Work {
     Box::pin(async move {
         clock.sleep(every.saturating_mul(1 << failures.min(5)).min(POLL_MAX.max(every))).await;
         let queries = signs::queries();
         let answers = futures::future::join_all(queries.iter().map(|query| cache.fresh(query))).await;
-        Moment::Polled { place, answers }
+        let ahead_ms = match node {
+            Some(node) => ahead(&cache, &*clock, &node).await,
+            None => None,
+        };
+        Moment::Polled { place, answers, ahead_ms }
     })
 }
 

@@ -6,7 +6,7 @@ use crate::daemon::look::{self, Known, Verdict};
 
 use crate::daemon::proposal;
 use crate::daemon::queue::{Key, Why};
-use crate::daemon::record::{DriftRecord, Healer, Level, Mode};
+use crate::daemon::record::{Actor, DriftRecord, Healer, Level, Mode};
 use crate::daemon::source::Reading;
 use crate::plan::assemble::Plan;
 use crate::resource::reference::{Identity, ResourceRef};
@@ -86,6 +86,7 @@ impl Daemon {
         let mut state = self.shared.write();
         let before = state.objects.get(&at);
         let moved = before.is_none_or(|b| b.revision != revision);
+        let well_ms = before.map(|b| b.seen_ms);
         let record = look::record(source, revision, mode, delta, before, now);
         state.objects.insert(at, record);
         drop(state);
@@ -110,8 +111,11 @@ impl Daemon {
             }
             Some(Identity::Pool(_) | Identity::Object { .. }) | None => None,
         };
-        let identity = delta.identity.as_ref().map(ToString::to_string);
         let lasted = self.ledger.lasts(&key);
+        // Whatever clocks say: it was not there yet when it was last looked at, and it is there now.
+        let at = |at_ms: u64| at_ms.max(well_ms.filter(|_| !lasted).unwrap_or(0)).min(now);
+        let by = by.map(|by| Actor { at_ms: at(by.at_ms), ..by });
+        let identity = delta.identity.as_ref().map(ToString::to_string);
         let Some(spell) = self.ledger.seen(&key, identity, fields, by, now) else { return };
         self.ear.drift(&spell);
         if !lasted {

@@ -1,6 +1,6 @@
 //! What comes in: manifests that were read, signs of a cluster.
 
-use super::Daemon;
+use super::{COMPARE_MS, Daemon};
 use crate::base::id::VmId;
 
 use crate::daemon::record::{ConditionRecord, Level};
@@ -128,7 +128,9 @@ impl Daemon {
         if !self.ending {
             let Place { cache, .. } = &self.places[place];
             let (cache, clock) = (Arc::clone(cache), Arc::clone(&self.clock));
-            self.work.push(work::poll(place, cache, clock, self.watch.every.0, failures));
+            let due = self.compared_ms[place].is_none_or(|at| now.abs_diff(at) >= COMPARE_MS);
+            let node = if due { self.signs[place].node() } else { None };
+            self.work.push(work::poll(place, cache, clock, self.watch.every.0, failures, node));
         }
     }
 
