@@ -188,7 +188,7 @@ fn context(source: &SourceConfig) -> Option<String> {
 }
 
 /// Everybody who is told, and the drift that lasted when the history was last written.
-fn ears(config: &DaemonConfig, own: &Own) -> Result<(Ears, Vec<DriftRecord>), Failure> {
+fn ears(config: &DaemonConfig, own: &Own, metrics: &Arc<Metrics>) -> Result<(Ears, Vec<DriftRecord>), Failure> {
     let clock = || Arc::new(WallClock) as Arc<dyn Clock>;
     let (keeper, open_drift) = match &config.store {
         None => (None, Vec::new()),
@@ -213,7 +213,8 @@ fn ears(config: &DaemonConfig, own: &Own) -> Result<(Ears, Vec<DriftRecord>), Fa
         let own = own.clone();
         Writer::start(folder, clock(), Box::new(move |event| own.leave(event)))
     });
-    Ok((Ears { keeper, notices, reports, own: own.clone(), ..Ears::default() }, open_drift))
+    let metrics = Some(Arc::clone(metrics));
+    Ok((Ears { keeper, notices, reports, own: own.clone(), metrics, ..Ears::default() }, open_drift))
 }
 
 /// What is served over HTTP, and where; `None`: nothing.
@@ -254,7 +255,7 @@ async fn life(global: &Global, args: &Run, config: DaemonConfig, state: State) -
     let metrics = Arc::new(Metrics::new());
     let own = Own::default();
     let carried = state.drift.clone();
-    let (ears, open_drift) = ears(&config, &own)?;
+    let (ears, open_drift) = ears(&config, &own, &metrics)?;
     let open_drift = if carried.is_empty() { open_drift } else { carried };
     let history = ears.keeper.as_ref().map(|keeper| Arc::new(keeper.history()) as Arc<dyn History>);
     let ears = Arc::new(Pulse::new(ears));
