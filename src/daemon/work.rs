@@ -22,8 +22,8 @@ use crate::resource::index::number;
 use crate::resource::reference::ResourceRef;
 use futures::future::BoxFuture;
 use serde_json::Value;
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -117,6 +117,8 @@ pub struct Ran {
     pub guests: BTreeSet<VmId>,
     /// When it began.
     pub began_ms: u64,
+    /// The steps that ended well, of each object.
+    pub did: BTreeMap<ResourceRef, Vec<String>>,
     /// How it ended; the text tells of a bug.
     pub ended: Result<Result<Report, Halt>, String>,
 }
@@ -271,9 +273,11 @@ pub fn run(errand: Errand, reading: Arc<Reading>, place: &Place, clock: Arc<dyn 
     let began_ms = clock.now_ms();
     let source = batch.source.clone();
     let (door, wanted, run) = (Arc::clone(&api), proposal.clone(), id.clone());
+    let did = Arc::new(Mutex::default());
+    let steps = Arc::clone(&did);
     let task = tokio::spawn(async move {
         let cluster = Cluster { api: &*door, clock: &*clock, kinds: &KINDS, names: &*names, files: &*files };
-        let watch = Doing { shared: &shared, run: &run };
+        let watch = Doing { shared: &shared, run: &run, did: &steps };
         let agree = |plan: &Plan| {
             let same = |id: &String| crate::daemon::proposal::propose(&source, &revision, plan, 0, 0).id == *id;
             wanted.as_ref().is_none_or(same)
@@ -282,7 +286,8 @@ pub fn run(errand: Errand, reading: Arc<Reading>, place: &Place, clock: Arc<dyn 
     });
     Box::pin(async move {
         let ended = task.await.map_err(|bug| format!("a bug of pvectl: {bug}"));
-        Moment::Ran(Box::new(Ran { id, line, batch, proposal, guests: api.guests(), began_ms, ended }))
+        let did = std::mem::take(&mut *did.lock().unwrap_or_else(PoisonError::into_inner));
+        Moment::Ran(Box::new(Ran { id, line, batch, proposal, guests: api.guests(), began_ms, did, ended }))
     })
 }
 
@@ -290,6 +295,7 @@ pub fn run(errand: Errand, reading: Arc<Reading>, place: &Place, clock: Arc<dyn 
 struct Doing<'a> {
     shared: &'a Shared,
     run: &'a str,
+    did: &'a Mutex<BTreeMap<ResourceRef, Vec<String>>>,
 }
 
 impl Doing<'_> {
@@ -319,6 +325,10 @@ impl Watch for Doing<'_> {
                 let well =
                     matches!(outcome, crate::report::event::Outcome::Done | crate::report::event::Outcome::Warned(_));
                 tracing::debug!(run = self.run, "{resource}: {} ended after {took_ms} ms: {outcome:?}", step.title);
+                if well {
+                    let mut did = self.did.lock().unwrap_or_else(PoisonError::into_inner);
+                    did.entry(resource.clone()).or_default().push(step.title.clone());
+                }
                 self.set(resource, None, usize::from(well));
             }
         }
