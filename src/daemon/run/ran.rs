@@ -6,7 +6,6 @@ use crate::daemon::queue::{Ended, Key};
 use crate::daemon::record::Level;
 use crate::daemon::work::Ran;
 use crate::engine::reconcile::Halt;
-use crate::resource::reference::ResourceRef;
 use std::collections::{BTreeMap, BTreeSet};
 
 impl Daemon {
