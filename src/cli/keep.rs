@@ -46,6 +46,8 @@ use tokio::sync::{Notify, watch};
 
 /// How long messages and history may take when the daemon ends.
 const CLOSING: Duration = Duration::from_secs(5);
+/// How fast the simulator goes when nobody stays to watch.
+const HURRY: f64 = 50.0;
 /// How long our own address is believed: to ask for it may take a question to DNS.
 const WAYS: Duration = Duration::from_secs(60);
 
@@ -144,7 +146,7 @@ struct Clusters {
     of: Vec<usize>,
 }
 
-fn clusters(global: &Global, config: &DaemonConfig, meter: &Arc<Metrics>) -> Result<Clusters, Failure> {
+fn clusters(global: &Global, config: &DaemonConfig, once: bool, meter: &Arc<Metrics>) -> Result<Clusters, Failure> {
     let mut out = Clusters { sessions: Vec::new(), places: Vec::new(), of: Vec::new() };
     let mut known: BTreeMap<Option<String>, usize> = BTreeMap::new();
     for source in &config.sources {
@@ -154,7 +156,7 @@ fn clusters(global: &Global, config: &DaemonConfig, meter: &Arc<Metrics>) -> Res
             continue;
         }
         let session = Arc::new(Session::open(global, context.as_deref())?);
-        session.keep_time();
+        session.keep_time(if once { HURRY } else { 1.0 });
         let name = match (&context, global.sim) {
             (_, true) => "sim".to_owned(),
             (Some(name), false) => name.clone(),
@@ -262,7 +264,7 @@ async fn life(global: &Global, args: &Run, config: DaemonConfig, state: State) -
     let suspended = Suspensions::open(config.state_folder.clone()).map_err(|why| {
         Failure::new(exit::USAGE, why).hint("mend it or delete it; what it suspends is then no longer")
     })?;
-    let Clusters { sessions, places, of } = clusters(global, &config, &metrics)?;
+    let Clusters { sessions, places, of } = clusters(global, &config, args.once, &metrics)?;
     let (shared, asked) = Shared::new(state);
     let (signals, signal) = watch::channel(Signal::Go);
     let over = Arc::new(Notify::new());
