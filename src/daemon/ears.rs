@@ -134,9 +134,9 @@ impl Ear for Ears {
         self.count();
         let Some(reports) = &self.reports else { return };
         let before = self.reported_ms.load(Ordering::Relaxed);
-        if state.turned_ms.abs_diff(before) >= REPORT_EVERY_MS && !state.objects.is_empty() {
+        if state.turned_ms.abs_diff(before) >= REPORT_EVERY_MS && state.unready.is_none() {
             self.reported_ms.store(state.turned_ms, Ordering::Relaxed);
-            reports.write(state.drift.clone(), state.objects.values().map(Compared::of).collect());
+            reports.write(state.drift.clone(), Compared::all(state));
         }
     }
 }
