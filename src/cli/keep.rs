@@ -76,7 +76,7 @@ pub fn run(global: &Global, args: &Run) -> Ended {
 
 /// The configuration that the arguments name or make.
 fn configuration(args: &Run) -> Result<DaemonConfig, Failure> {
-    let mut config = match (&args.config, &args.folder) {
+    let mut config = match (&args.file, &args.folder) {
         (Some(file), _) => config::load(file).map_err(unusable)?,
         (None, folder) => {
             let folder = folder.clone().unwrap_or_default();
@@ -296,7 +296,7 @@ async fn life(global: &Global, args: &Run, config: DaemonConfig, state: State) -
         suspended,
         once: args.once,
     };
-    let listening = tokio::spawn(listen_to_signals(signals, args.config.clone()));
+    let listening = tokio::spawn(listen_to_signals(signals, args.file.clone()));
     tell(&[NotifyState::Ready]);
     let end = turn(setup).await;
     if !matches!(end, End::Asked(Signal::Reload, _)) {

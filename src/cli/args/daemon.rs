@@ -164,9 +164,10 @@ pub struct Status {
 /// `run`.
 #[derive(Debug, Args)]
 pub struct Run {
+    // Not `config`: that is the name of the client's own, and the parser would take one for the other.
     /// The daemon's configuration; or one folder with -f
     #[arg(value_name = "FILE", required_unless_present = "folder", conflicts_with = "folder")]
-    pub config: Option<PathBuf>,
+    pub file: Option<PathBuf>,
     /// A folder of manifests to follow, as the only source
     #[arg(short = 'f', long = "filename", value_name = "FOLDER")]
     pub folder: Option<PathBuf>,
