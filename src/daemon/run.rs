@@ -141,6 +141,8 @@ struct Daemon {
     places: Vec<Place>,
     signs: Vec<Signs>,
     poll_failures: Vec<u32>,
+    /// Whether each cluster was asked for signs at all, well or badly.
+    polled: Vec<bool>,
     /// When each cluster's clock was last compared with ours.
     compared_ms: Vec<Option<u64>>,
     threads: Vec<Thread>,
@@ -168,6 +170,7 @@ pub async fn run(setup: Setup) -> End {
         running: vec![0; setup.places.len()],
         signs: vec![Signs::default(); setup.places.len()],
         poll_failures: vec![0; setup.places.len()],
+        polled: vec![false; setup.places.len()],
         compared_ms: vec![None; setup.places.len()],
         clock: setup.clock,
         places: setup.places,
@@ -227,15 +230,10 @@ impl Daemon {
     fn begin(&mut self, lines: Vec<Line>) {
         for (place, cluster) in self.places.iter().enumerate() {
             let Place { cache, .. } = cluster;
+            // At once: who changed what before we came is known before anything is told.
+            let (cache, clock) = (Arc::clone(cache), Arc::clone(&self.clock));
+            self.work.push(work::poll(place, cache, clock, Duration::ZERO, 0, None));
             if !self.once {
-                self.work.push(work::poll(
-                    place,
-                    Arc::clone(cache),
-                    Arc::clone(&self.clock),
-                    self.watch.every.0,
-                    0,
-                    None,
-                ));
                 self.work.push(self.scan(place));
             }
         }
@@ -326,7 +324,11 @@ impl Daemon {
         if self.ending {
             return u64::MAX;
         }
-        let looks = self.threads.iter().filter(|t| !t.looking && t.reading.is_some()).filter_map(|t| t.look_ms);
+        let looks = self
+            .threads
+            .iter()
+            .filter(|t| !t.looking && t.reading.is_some() && self.polled[t.place])
+            .filter_map(|t| t.look_ms);
         let queue = self.queue.wake_ms(|source| self.may_run(source));
         looks.chain(queue).min().unwrap_or(u64::MAX).max(now)
     }
@@ -374,7 +376,7 @@ impl Daemon {
     fn looks(&mut self, now: u64) {
         for line in 0..self.threads.len() {
             let thread = &self.threads[line];
-            let due = thread.look_ms.is_some_and(|due| due <= now) && !thread.looking;
+            let due = thread.look_ms.is_some_and(|due| due <= now) && !thread.looking && self.polled[thread.place];
             let (Some(reading), true) = (thread.reading.clone(), due) else { continue };
             let place = &self.places[thread.place];
             let settings = self.settings(line);

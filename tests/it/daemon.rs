@@ -301,6 +301,10 @@ fn what_may_only_be_watched_is_reported_and_left_alone() {
         daemon.until(60, "it has looked", |s| ready(s, 1)).await;
         by_hand(&lab.sim, 500, "cores", "8");
         daemon.until(20, "it drifts", |s| s.drift.len() == 1).await;
+        // Another one that begins now knows who it was.
+        let late = Running::start(&lab, WEB, |c| c.mode = Mode::Observe);
+        late.until(20, "it drifts", |s| s.drift.first().is_some_and(|d| d.by.is_some())).await;
+        late.stop().await;
         daemon.pass(900).await;
         assert_eq!(lab.sim.with_world(|w| w.guests[&500].config["cores"].clone()), "8");
         by_hand(&lab.sim, 500, "cores", "2");

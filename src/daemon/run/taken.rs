@@ -102,6 +102,7 @@ impl Daemon {
     }
 
     pub(super) fn polled(&mut self, place: usize, answers: Vec<Result<Value, PveError>>, now: u64) {
+        self.polled[place] = true;
         let [resources, tasks, log] = &answers[..] else { unreachable!("three queries, three answers") };
         let value = |answer: &Result<Value, PveError>| answer.as_ref().ok().cloned();
         let values = [value(resources), value(tasks), value(log)];
@@ -125,7 +126,7 @@ impl Daemon {
             }
         }
         self.news(place, &guests, now);
-        if !self.ending {
+        if !self.ending && !self.once {
             let Place { cache, .. } = &self.places[place];
             let (cache, clock) = (Arc::clone(cache), Arc::clone(&self.clock));
             let due = self.compared_ms[place].is_none_or(|at| now.abs_diff(at) >= COMPARE_MS);
