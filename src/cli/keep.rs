@@ -46,6 +46,8 @@ use tokio::sync::{Notify, watch};
 
 /// How long messages and history may take when the daemon ends.
 const CLOSING: Duration = Duration::from_secs(5);
+/// How fast the simulator goes when nobody stays to watch.
+const HURRY: f64 = 50.0;
 /// How long our own address is believed: to ask for it may take a question to DNS.
 const WAYS: Duration = Duration::from_secs(60);
 
@@ -144,7 +146,7 @@ struct Clusters {
     of: Vec<usize>,
 }
 
-fn clusters(global: &Global, config: &DaemonConfig, meter: &Arc<Metrics>) -> Result<Clusters, Failure> {
+fn clusters(global: &Global, config: &DaemonConfig, once: bool, meter: &Arc<Metrics>) -> Result<Clusters, Failure> {
     let mut out = Clusters { sessions: Vec::new(), places: Vec::new(), of: Vec::new() };
     let mut known: BTreeMap<Option<String>, usize> = BTreeMap::new();
     for source in &config.sources {
@@ -154,7 +156,7 @@ fn clusters(global: &Global, config: &DaemonConfig, meter: &Arc<Metrics>) -> Res
             continue;
         }
         let session = Arc::new(Session::open(global, context.as_deref())?);
-        session.keep_time();
+        session.keep_time(if once { HURRY } else { 1.0 });
         let name = match (&context, global.sim) {
             (_, true) => "sim".to_owned(),
             (Some(name), false) => name.clone(),
@@ -188,7 +190,7 @@ fn context(source: &SourceConfig) -> Option<String> {
 }
 
 /// Everybody who is told, and the drift that lasted when the history was last written.
-fn ears(config: &DaemonConfig, own: &Own) -> Result<(Ears, Vec<DriftRecord>), Failure> {
+fn ears(config: &DaemonConfig, own: &Own, metrics: &Arc<Metrics>) -> Result<(Ears, Vec<DriftRecord>), Failure> {
     let clock = || Arc::new(WallClock) as Arc<dyn Clock>;
     let (keeper, open_drift) = match &config.store {
         None => (None, Vec::new()),
@@ -213,7 +215,8 @@ fn ears(config: &DaemonConfig, own: &Own) -> Result<(Ears, Vec<DriftRecord>), Fa
         let own = own.clone();
         Writer::start(folder, clock(), Box::new(move |event| own.leave(event)))
     });
-    Ok((Ears { keeper, notices, reports, own: own.clone(), ..Ears::default() }, open_drift))
+    let metrics = Some(Arc::clone(metrics));
+    Ok((Ears { keeper, notices, reports, own: own.clone(), metrics, ..Ears::default() }, open_drift))
 }
 
 /// What is served over HTTP, and where; `None`: nothing.
@@ -254,14 +257,14 @@ async fn life(global: &Global, args: &Run, config: DaemonConfig, state: State) -
     let metrics = Arc::new(Metrics::new());
     let own = Own::default();
     let carried = state.drift.clone();
-    let (ears, open_drift) = ears(&config, &own)?;
+    let (ears, open_drift) = ears(&config, &own, &metrics)?;
     let open_drift = if carried.is_empty() { open_drift } else { carried };
     let history = ears.keeper.as_ref().map(|keeper| Arc::new(keeper.history()) as Arc<dyn History>);
     let ears = Arc::new(Pulse::new(ears));
     let suspended = Suspensions::open(config.state_folder.clone()).map_err(|why| {
         Failure::new(exit::USAGE, why).hint("mend it or delete it; what it suspends is then no longer")
     })?;
-    let Clusters { sessions, places, of } = clusters(global, &config, &metrics)?;
+    let Clusters { sessions, places, of } = clusters(global, &config, args.once, &metrics)?;
     let (shared, asked) = Shared::new(state);
     let (signals, signal) = watch::channel(Signal::Go);
     let over = Arc::new(Notify::new());

@@ -142,12 +142,12 @@ impl Session {
         (Arc::clone(&self.api), Arc::clone(&self.names), Arc::clone(&self.files))
     }
 
-    /// Lets the simulator's time pass as ours does, beginning with ours if it is behind: for whoever stays.
-    pub fn keep_time(&self) {
+    /// Lets the simulator's time pass by itself, so many times as fast as ours, beginning with ours if it is behind: for whoever stays.
+    pub fn keep_time(&self, speed: f64) {
         let Some((sim, _)) = &self.sim else { return };
         let behind = WallClock.now_ms().saturating_sub(sim.clock().now_ms());
         sim.advance(Duration::from_millis(behind));
-        sim.set_speed(Some(1.0));
+        sim.set_speed(Some(speed));
     }
 
     /// Keeps the simulator's state for the next command.

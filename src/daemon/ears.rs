@@ -3,13 +3,14 @@
 
 use crate::base::clock::Clock;
 use crate::daemon::meter::Ear;
-use crate::daemon::notice::sinks::Notices;
+use crate::daemon::metrics::{Metrics, Told};
+use crate::daemon::notice::sinks::{Notices, Sending};
 use crate::daemon::record::{DriftRecord, EventRecord, Level, RunRecord, State};
 use crate::daemon::report::findings::Compared;
 use crate::daemon::report::writer::Writer;
 use crate::daemon::store::book::Record;
 use crate::daemon::store::keeper::Keeper;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -51,6 +52,17 @@ pub struct Ears {
     pub own: Own,
     /// When the reports were last looked at.
     pub reported_ms: AtomicU64,
+    /// Who counts what was told and what was lost.
+    pub metrics: Option<Arc<Metrics>>,
+    /// What was counted so far.
+    pub counted: Mutex<Counted>,
+}
+
+/// What was counted so far: messages of each sink by how they ended, and records that were lost.
+#[derive(Clone, Debug, Default)]
+pub struct Counted {
+    sinks: BTreeMap<String, [u64; 3]>,
+    lost: u64,
 }
 
 impl Ears {
@@ -64,6 +76,27 @@ impl Ears {
         }
         if let Some(keeper) = &self.keeper {
             keeper.close(within);
+        }
+    }
+
+    /// Counts what happened since the last time.
+    fn count(&self) {
+        let Some(metrics) = &self.metrics else { return };
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        for Sending { name, sent, failed, dropped, .. } in self.notices.iter().flat_map(Notices::sending) {
+            let before = counted.sinks.entry(name.clone()).or_default();
+            let now = [sent, failed, dropped];
+            for ((result, now), before) in [Told::Sent, Told::Failed, Told::Dropped].into_iter().zip(now).zip(before) {
+                if now > *before {
+                    metrics.notified(&name, result, now - *before);
+                    *before = now;
+                }
+            }
+        }
+        if let Some(keeper) = &self.keeper {
+            let lost = keeper.keeping().lost;
+            metrics.history_lost(lost.saturating_sub(counted.lost));
+            counted.lost = lost;
         }
     }
 
@@ -98,11 +131,12 @@ impl Ear for Ears {
             }
             self.event(&event, None);
         }
+        self.count();
         let Some(reports) = &self.reports else { return };
         let before = self.reported_ms.load(Ordering::Relaxed);
-        if state.turned_ms.abs_diff(before) >= REPORT_EVERY_MS && !state.objects.is_empty() {
+        if state.turned_ms.abs_diff(before) >= REPORT_EVERY_MS && state.unready.is_none() {
             self.reported_ms.store(state.turned_ms, Ordering::Relaxed);
-            reports.write(state.drift.clone(), state.objects.values().map(Compared::of).collect());
+            reports.write(state.drift.clone(), Compared::all(state));
         }
     }
 }
@@ -167,7 +201,10 @@ mod tests {
             Keeper::start(&place.path().join("h.db"), Bounds::default(), Arc::new(Still), Box::new(|_| {}));
         let left = own.clone();
         let reports = Writer::start(&place.path().join("reports"), Arc::new(Still), Box::new(move |e| left.leave(e)));
-        let ears = Ears { keeper: Some(keeper), reports: Some(reports), own: own.clone(), ..Ears::default() };
+        let metrics = Arc::new(Metrics::new());
+        let counts = Some(Arc::clone(&metrics));
+        let ears =
+            Ears { keeper: Some(keeper), reports: Some(reports), own: own.clone(), metrics: counts, ..Ears::default() };
         (0..OWN_MAX + 5).for_each(|n| own.leave(event(&format!("Own{n}"))));
         ears.event(&event("Told"), None);
         ears.turned(&state());
@@ -177,6 +214,10 @@ mod tests {
         ears.turned(&state());
         ears.event(&event("Late"), None);
         assert_eq!(keeper.keeping().lost, 1);
+        ears.turned(&state());
+        ears.turned(&state());
+        let text = metrics.render(&state());
+        assert!(text.contains("pvectl_history_lost_total 1\n"), "counted once: {text}");
         let filter = Filter { limit: 1_000, ..Filter::default() };
         let kept = keeper.history().events(&filter).expect("it reads");
         assert_eq!(kept.len(), 1 + OWN_MAX, "what nobody took is bounded");

@@ -9,7 +9,7 @@ use crate::plan::desired::DesiredSet;
 use crate::plan::gate::{Consent, DataLoss, Refusal, gate};
 use crate::report::status::conditions;
 use crate::resource::reference::{Identity, ResourceRef};
-use crate::resource::step::{Action, Delta};
+use crate::resource::step::{Action, Delta, Expect};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The annotation by which a manifest asks for less than its source may do.
@@ -114,6 +114,50 @@ pub fn guests<'a>(deltas: impl IntoIterator<Item = &'a Delta>) -> BTreeSet<VmId>
     all
 }
 
+/// What a run should know of an object before it begins.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    /// Its guests.
+    pub guests: BTreeSet<VmId>,
+    /// What comes before it.
+    pub after: Vec<ResourceRef>,
+    /// Some step of it is a task of PVE, which may take minutes.
+    pub long: bool,
+}
+
+impl Known {
+    /// Of a delta.
+    pub fn of(delta: &Delta) -> Known {
+        let long = delta.steps.iter().any(|step| step.expect == Expect::Task);
+        Known { guests: guests([delta]), after: delta.after.clone(), long }
+    }
+}
+
+/// Parts what may take long from what does not, so that a change of a minute does not wait for a clone of an hour. What needs
+/// one another stays together.
+pub fn part(
+    objects: BTreeMap<ResourceRef, u64>,
+    known: &BTreeMap<ResourceRef, Known>,
+) -> Vec<BTreeMap<ResourceRef, u64>> {
+    let of = |object: &ResourceRef| known.get(object);
+    let mut slow: BTreeSet<ResourceRef> = objects.keys().filter(|o| of(o).is_some_and(|k| k.long)).cloned().collect();
+    // Who needs one of these, or is needed by one, goes along; and so on.
+    loop {
+        let needed: Vec<&ResourceRef> = slow.iter().filter_map(of).flat_map(|k| &k.after).collect();
+        let joins = |o: &&ResourceRef| {
+            let needs = of(o).is_some_and(|k| k.after.iter().any(|first| slow.contains(first)));
+            !slow.contains(*o) && (needs || needed.contains(o))
+        };
+        let more: Vec<ResourceRef> = objects.keys().filter(joins).cloned().collect();
+        if more.is_empty() {
+            break;
+        }
+        slow.extend(more);
+    }
+    let (slow, quick): (BTreeMap<_, _>, BTreeMap<_, _>) = objects.into_iter().partition(|(o, _)| slow.contains(o));
+    [quick, slow].into_iter().filter(|part| !part.is_empty()).collect()
+}
+
 /// An object as it was just seen. `before` keeps the times of what did not change, and its last error while it differs.
 pub fn record(
     source: &str,
@@ -193,4 +237,32 @@ fn transition(mut new: ConditionRecord, before: Option<&ObjectRecord>) -> Condit
 /// Whether an object is Ready.
 pub fn is_ready(object: &ObjectRecord) -> bool {
     object.conditions.iter().any(|c| c.condition == "Ready" && c.status == "True")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(name: &str) -> ResourceRef {
+        ResourceRef::new("VirtualMachine", name)
+    }
+
+    #[test]
+    fn what_is_quick_does_not_wait_for_what_is_long_unless_they_need_one_another() {
+        let known =
+            |after: &[&str], long| Known { after: after.iter().map(|n| of(n)).collect(), long, ..Known::default() };
+        let all: BTreeMap<ResourceRef, Known> = [
+            (of("pool"), known(&[], false)),
+            (of("clone"), known(&["pool"], true)),
+            (of("tenant"), known(&["clone"], false)),
+            (of("other"), known(&[], false)),
+        ]
+        .into();
+        let objects = |names: &[&str]| names.iter().map(|n| (of(n), 0)).collect::<BTreeMap<_, _>>();
+        let parts = part(objects(&["pool", "clone", "tenant", "other"]), &all);
+        assert_eq!(parts, [objects(&["other"]), objects(&["clone", "pool", "tenant"])]);
+        assert_eq!(part(objects(&["pool", "other"]), &all), [objects(&["other", "pool"])]);
+        assert_eq!(part(objects(&["unheard-of"]), &all).len(), 1);
+        assert!(part(BTreeMap::new(), &all).is_empty());
+    }
 }

@@ -304,10 +304,10 @@ impl Metrics {
         self.drift_healed.get_or_create(&labels).inc();
     }
 
-    /// Somebody was told, or was not. `sink`: its name in the configuration.
-    pub fn notified(&self, sink: &str, result: Told) {
+    /// Somebody was told so many times, or was not. `sink`: its name in the configuration.
+    pub fn notified(&self, sink: &str, result: Told, times: u64) {
         let labels = vec![self.value("sink", sink), ("result", result.as_str().to_owned())];
-        self.notifications.get_or_create(&labels).inc();
+        self.notifications.get_or_create(&labels).inc_by(times);
     }
 
     /// Records that the history could not keep.

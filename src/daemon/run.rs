@@ -5,7 +5,7 @@ use crate::base::clock::Clock;
 use crate::base::id::VmId;
 use crate::daemon::config::{SourceConfig, WatchConfig};
 use crate::daemon::drift::Ledger;
-use crate::daemon::look::{self};
+use crate::daemon::look::{self, Known};
 use crate::daemon::meter::{Ear, Meter};
 use crate::daemon::proposal;
 use crate::daemon::queue::{Batch, Key, Queue};
@@ -48,6 +48,8 @@ const LOOK_AGAIN_MS: u64 = 2_000;
 const LOOK_AGAIN_MAX_MS: u64 = 60_000;
 /// Pokes of one source that wait; more of them say nothing new.
 const POKES_MAX: usize = 8;
+/// How often a cluster's clock is compared with ours.
+const COMPARE_MS: u64 = 600_000;
 /// How long the steps in progress may go on when the daemon ends.
 pub const ENDING: Duration = Duration::from_secs(60);
 
@@ -130,7 +132,7 @@ struct Thread {
     last_look_ms: u64,
     look_took_ms: u64,
     /// The guests of its objects, those too that steps for them are about.
-    known: BTreeMap<ResourceRef, BTreeSet<VmId>>,
+    known: BTreeMap<ResourceRef, Known>,
     /// Some object is none of the cluster yet: a guest that comes may be it, or in its way.
     unbound: bool,
     /// After how many moments each object's last run ended, as long as a look may be older than that.
@@ -142,6 +144,10 @@ struct Daemon {
     places: Vec<Place>,
     signs: Vec<Signs>,
     poll_failures: Vec<u32>,
+    /// Whether each cluster was asked for signs at all, well or badly.
+    polled: Vec<bool>,
+    /// When each cluster's clock was last compared with ours.
+    compared_ms: Vec<Option<u64>>,
     threads: Vec<Thread>,
     watch: WatchConfig,
     shared: Shared,
@@ -169,6 +175,8 @@ pub async fn run(setup: Setup) -> End {
         running: vec![0; setup.places.len()],
         signs: vec![Signs::default(); setup.places.len()],
         poll_failures: vec![0; setup.places.len()],
+        polled: vec![false; setup.places.len()],
+        compared_ms: vec![None; setup.places.len()],
         clock: setup.clock,
         places: setup.places,
         threads: Vec::new(),
@@ -204,12 +212,16 @@ pub async fn run(setup: Setup) -> End {
         let wait = Duration::from_millis(wait).min(TURN_MAX);
         tokio::select! {
             biased;
-            Ok(()) = signal.changed(), if ends.is_none() => {
-                let why = *signal.borrow_and_update();
-                if why != Signal::Go {
-                    daemon.end();
-                    ends = Some((why, clock.sleep(ENDING)));
-                }
+            Ok(()) = signal.changed() => {
+                ends = match (*signal.borrow_and_update(), ends) {
+                    (Signal::Go, ends) => ends,
+                    // Whoever ends to begin anew may still be asked to end for good; not the other way round.
+                    (why, Some((before, late))) => Some((if before == Signal::Stop { before } else { why }, late)),
+                    (why, None) => {
+                        daemon.end();
+                        Some((why, clock.sleep(ENDING)))
+                    }
+                };
             }
             why = over(&mut ends) => return End::Asked(why, false),
             Some(moment) = daemon.work.next(), if !daemon.work.is_empty() => daemon.take(moment),
@@ -237,6 +249,7 @@ impl Daemon {
         let back = self.last_ms.saturating_sub(now);
         if back > 0 {
             self.queue.set_back(back);
+            self.compared_ms.fill(None);
             for thread in &mut self.threads {
                 thread.look_ms = thread.look_ms.map(|at| at.saturating_sub(back));
                 thread.last_look_ms = thread.last_look_ms.saturating_sub(back);
@@ -249,8 +262,10 @@ impl Daemon {
     fn begin(&mut self, lines: Vec<Line>) {
         for (place, cluster) in self.places.iter().enumerate() {
             let Place { cache, .. } = cluster;
+            // At once: who changed what before we came is known before anything is told.
+            let (cache, clock) = (Arc::clone(cache), Arc::clone(&self.clock));
+            self.work.push(work::poll(place, cache, clock, Duration::ZERO, 0, None));
             if !self.once {
-                self.work.push(work::poll(place, Arc::clone(cache), Arc::clone(&self.clock), self.watch.every.0, 0));
                 self.work.push(self.scan(place));
             }
         }
@@ -343,7 +358,11 @@ impl Daemon {
         if self.ending {
             return u64::MAX;
         }
-        let looks = self.threads.iter().filter(|t| !t.looking && t.reading.is_some()).filter_map(|t| t.look_ms);
+        let looks = self
+            .threads
+            .iter()
+            .filter(|t| !t.looking && t.reading.is_some() && self.polled[t.place])
+            .filter_map(|t| t.look_ms);
         let queue = self.queue.wake_ms(|source| self.may_run(source));
         looks.chain(queue).min().unwrap_or(u64::MAX).max(now)
     }
@@ -357,7 +376,12 @@ impl Daemon {
                 let may: BTreeSet<String> = sources.filter(|source| self.may_run(source)).collect();
                 let Some(batch) = self.queue.next(now, |source| may.contains(source)) else { break };
                 batch.objects.values().for_each(|waited| self.meter.waited(*waited));
-                self.start(batch, None, now);
+                let Batch { source, objects } = batch;
+                let thread = self.threads.iter().find(|t| t.config.name == source);
+                let parts = thread.map(|t| look::part(objects, &t.known)).unwrap_or_default();
+                for objects in parts {
+                    self.start(Batch { source: source.clone(), objects }, None, now);
+                }
             }
         }
         self.queue.sweep(now);
@@ -390,7 +414,7 @@ impl Daemon {
     fn looks(&mut self, now: u64) {
         for line in 0..self.threads.len() {
             let thread = &self.threads[line];
-            let due = thread.look_ms.is_some_and(|due| due <= now) && !thread.looking;
+            let due = thread.look_ms.is_some_and(|due| due <= now) && !thread.looking && self.polled[thread.place];
             let (Some(reading), true) = (thread.reading.clone(), due) else { continue };
             let place = &self.places[thread.place];
             let settings = self.settings(line);
@@ -449,7 +473,7 @@ impl Daemon {
     /// The guests of some objects, as far as the last look knows them.
     fn guests_of(&self, source: &str, objects: &BTreeSet<ResourceRef>) -> BTreeSet<VmId> {
         let Some(thread) = self.threads.iter().find(|t| t.config.name == source) else { return BTreeSet::new() };
-        objects.iter().filter_map(|object| thread.known.get(object)).flatten().copied().collect()
+        objects.iter().filter_map(|object| thread.known.get(object)).flat_map(|k| &k.guests).copied().collect()
     }
 
     fn look_soon(&mut self, source: &str, at: u64) {
@@ -477,7 +501,13 @@ impl Daemon {
                     self.work.push(work::read(line, tap, false));
                 }
             }
-            Moment::Polled { place, answers } => self.polled(place, answers, now),
+            Moment::Polled { place, answers, ahead_ms } => {
+                if let Some(ahead_ms) = ahead_ms {
+                    self.signs[place].compared(ahead_ms);
+                    self.compared_ms[place] = Some(now);
+                }
+                self.polled(place, answers, now);
+            }
             Moment::Scanned { place, moved } => {
                 self.news(place, &moved, now);
                 if !self.ending {

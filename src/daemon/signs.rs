@@ -18,8 +18,6 @@ const MESSAGES: u32 = 200;
 const ACTORS_MAX: usize = 8;
 /// A message of a change that we sent ourselves comes this close to the request.
 const OURS_MS: u64 = 3_000;
-/// A message is with all nodes after this time.
-const ROUND_MS: i64 = 2_000;
 /// The members of a guest's row that a person changes; the others are measurements.
 const ROW: [&str; 11] =
     ["name", "node", "status", "lock", "template", "pool", "tags", "maxcpu", "maxmem", "maxdisk", "hastate"];
@@ -46,54 +44,26 @@ pub struct Signs {
     rows: Option<BTreeMap<VmId, Vec<String>>>,
     messages: Option<BTreeSet<(String, u64)>>,
     tasks: Option<BTreeSet<(String, bool)>>,
-    /// In PVE's order, each with PVE's time; the time of the actor is ours.
-    actors: BTreeMap<VmId, VecDeque<(u64, Actor)>>,
-    skew: Skew,
-}
-
-/// By how much PVE's clock is ahead of ours, as far as it shows: a message that is new was written since the last reading.
-#[derive(Clone, Copy, Debug, Default)]
-struct Skew {
-    ms: i64,
-    /// When the log was last read.
-    read_ms: Option<u64>,
-    /// Some message was new: it is more than a guess.
-    known: bool,
-}
-
-impl Skew {
-    /// Whether it is known now, and was not before.
-    fn learn(&mut self, at_ms: u64, now_ms: u64) -> bool {
-        let Some(before) = self.read_ms.filter(|before| *before <= now_ms) else { return false };
-        let signed = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
-        // PVE's log has whole seconds.
-        let least = signed(at_ms).saturating_sub(signed(now_ms));
-        let most = signed(at_ms).saturating_add(1_000 + ROUND_MS).saturating_sub(signed(before));
-        if !(least..=most).contains(&self.ms) {
-            self.ms = least.midpoint(most);
-        }
-        !std::mem::replace(&mut self.known, true)
-    }
-
-    fn ours(self, at_ms: u64) -> u64 {
-        at_ms.saturating_add_signed(self.ms.saturating_neg())
-    }
+    actors: BTreeMap<VmId, VecDeque<Actor>>,
+    /// A node that answers, to be asked for the time.
+    node: Option<String>,
+    /// How far the cluster's clock is ahead of ours.
+    ahead_ms: i64,
 }
 
 impl Signs {
     /// Reads the answers; `None` for one that could not be had.
-    pub fn read(&mut self, cluster: &str, now_ms: u64, answers: [Option<&Value>; 3]) -> News {
+    pub fn read(&mut self, cluster: &str, answers: [Option<&Value>; 3]) -> News {
         let [resources, tasks, log] = answers;
         let mut news = News::default();
         if let Some(list) = resources.and_then(Value::as_array) {
             self.rows(list, &mut news);
         }
-        // The log first: it tells how PVE's clock goes.
-        if let Some(list) = log.and_then(Value::as_array) {
-            self.log(list, now_ms, &mut news);
-        }
         if let Some(list) = tasks.and_then(Value::as_array) {
             self.tasks(cluster, list, &mut news);
+        }
+        if let Some(list) = log.and_then(Value::as_array) {
+            self.log(list, &mut news);
         }
         if let Some(rows) = &self.rows {
             self.actors.retain(|vmid, _| rows.contains_key(vmid));
@@ -102,6 +72,8 @@ impl Signs {
     }
 
     fn rows(&mut self, list: &[Value], news: &mut News) {
+        let online = |row: &&Value| row["type"] == "node" && row["status"] == "online";
+        self.node = list.iter().find(online).and_then(|row| text(&row["node"]));
         let guest = |row: &Value| matches!(row["type"].as_str(), Some("qemu" | "lxc"));
         let line = |row: &Value| ROW.iter().map(|key| text(&row[*key]).unwrap_or_default()).collect();
         let rows: BTreeMap<VmId, Vec<String>> =
@@ -151,21 +123,8 @@ impl Signs {
         self.tasks = Some(now);
     }
 
-    fn log(&mut self, list: &[Value], now_ms: u64, news: &mut News) {
+    fn log(&mut self, list: &[Value], news: &mut News) {
         let mut now = BTreeSet::new();
-        let times = list.iter().filter_map(|message| {
-            let at = number(&message["time"])?;
-            let id = (text(&message["id"]).unwrap_or_default(), at);
-            self.messages.as_ref().is_some_and(|messages| !messages.contains(&id)).then_some(at)
-        });
-        if let Some(newest) = times.max() {
-            let first = self.skew.learn(newest.saturating_mul(1000), now_ms);
-            // What happened before we came is now known by our clock, too.
-            for (at, actor) in self.actors.values_mut().flatten().filter(|_| first) {
-                actor.at_ms = self.skew.ours(*at);
-            }
-        }
-        self.skew.read_ms = Some(now_ms);
         for message in list {
             let at = number(&message["time"]).unwrap_or(0);
             let id = (text(&message["id"]).unwrap_or_default(), at);
@@ -186,26 +145,41 @@ impl Signs {
         self.messages = Some(now);
     }
 
-    /// Remembers who did what; the actor's time is PVE's.
-    fn act(&mut self, guest: VmId, mut actor: Actor) {
-        let at = actor.at_ms;
-        actor.at_ms = self.skew.ours(at);
+    fn act(&mut self, guest: VmId, actor: Actor) {
         let actors = self.actors.entry(guest).or_default();
-        if !actors.iter().any(|(then, known)| *then == at && known.user == actor.user && known.what == actor.what) {
-            actors.push_back((at, actor));
-            actors.make_contiguous().sort_by_key(|(at, _)| *at);
+        if !actors.contains(&actor) {
+            actors.push_back(actor);
+            actors.make_contiguous().sort_by_key(|a| a.at_ms);
             while actors.len() > ACTORS_MAX {
                 actors.pop_front();
             }
         }
     }
 
+    /// A node to ask for the time.
+    pub fn node(&self) -> Option<String> {
+        self.node.clone()
+    }
+
+    /// The cluster's clock was compared with ours. A second or two is what whole seconds and the way there make.
+    pub fn compared(&mut self, ahead_ms: i64) {
+        self.ahead_ms = if ahead_ms.abs() > 2_000 { ahead_ms } else { 0 };
+    }
+
+    /// A moment of the cluster's clock by ours.
+    fn ours(&self, at_ms: u64) -> u64 {
+        at_ms.saturating_add_signed(self.ahead_ms.saturating_neg())
+    }
+
     /// Who changed a guest last, other than we: `ours` are the times of our own requests for it.
     pub fn actor(&self, guest: VmId, ours: &[u64]) -> Option<Actor> {
-        let by_us = |at: u64| ours.iter().any(|sent| at.abs_diff(*sent) < OURS_MS);
+        // PVE's log has whole seconds.
+        let by_us = |at: u64| ours.iter().any(|sent| at / 1000 * 1000 + OURS_MS > *sent && at < sent + OURS_MS);
         // A message about the configuration tells more than a task that only went by.
-        let others = || self.actors.get(&guest).into_iter().flatten().rev().map(|(_, a)| a).filter(|a| !by_us(a.at_ms));
-        others().find(|a| a.what.starts_with("update ")).or_else(|| others().next()).cloned()
+        let actors = self.actors.get(&guest).into_iter().flatten().rev();
+        let others: Vec<Actor> =
+            actors.map(|a| Actor { at_ms: self.ours(a.at_ms), ..a.clone() }).filter(|a| !by_us(a.at_ms)).collect();
+        others.iter().find(|a| a.what.starts_with("update ")).or_else(|| others.first()).cloned()
     }
 }
 
@@ -256,14 +230,11 @@ mod tests {
     fn rows_tell_of_guests_and_not_of_measurements() {
         let mut signs = Signs::default();
         let row = |cpu: f64, cores: u32| json!([{"type": "qemu", "vmid": 100, "cpu": cpu, "maxcpu": cores, "status": "running"}, {"type": "node", "node": "a"}]);
-        assert!(
-            signs.read("c", 100_000, [Some(&row(0.1, 2)), None, None]).guests.is_empty(),
-            "the first time all is as it is"
-        );
-        assert!(signs.read("c", 100_000, [Some(&row(0.9, 2)), None, None]).guests.is_empty());
-        assert_eq!(signs.read("c", 100_000, [Some(&row(0.9, 4)), None, None]).guests, [id(100)].into());
-        assert!(signs.read("c", 100_000, [None, None, None]).guests.is_empty(), "what could not be read says nothing");
-        assert_eq!(signs.read("c", 100_000, [Some(&json!([])), None, None]).guests, [id(100)].into());
+        assert!(signs.read("c", [Some(&row(0.1, 2)), None, None]).guests.is_empty(), "the first time all is as it is");
+        assert!(signs.read("c", [Some(&row(0.9, 2)), None, None]).guests.is_empty());
+        assert_eq!(signs.read("c", [Some(&row(0.9, 4)), None, None]).guests, [id(100)].into());
+        assert!(signs.read("c", [None, None, None]).guests.is_empty(), "what could not be read says nothing");
+        assert_eq!(signs.read("c", [Some(&json!([])), None, None]).guests, [id(100)].into());
     }
 
     #[test]
@@ -271,63 +242,38 @@ mod tests {
         let mut signs = Signs::default();
         let message = |n: u32, time: u64, msg: &str| json!({"id": format!("{n}:a"), "time": time, "user": "anna@pve", "msg": msg});
         let old = message(1, 90, "update VM 101: -cores 2");
-        assert!(signs.read("c", 100_000, [None, None, Some(&json!([old]))]).guests.is_empty());
+        assert!(signs.read("c", [None, None, Some(&json!([old]))]).guests.is_empty());
         assert_eq!(signs.actor(id(101), &[]).map(|a| a.at_ms), Some(90_000), "what happened before we came is known");
         let new = message(2, 100, "<otto@pam> update VM 101: -cores 8");
         let auth = message(3, 100, "successful auth for user 'x'");
-        let news = signs.read("c", 100_000, [None, None, Some(&json!([old, new, auth]))]);
+        let news = signs.read("c", [None, None, Some(&json!([old, new, auth]))]);
         assert_eq!(news.guests, [id(101)].into());
         let actor = signs.actor(id(101), &[]).expect("somebody");
         assert_eq!((actor.user.as_str(), actor.what.as_str()), ("otto@pam", "update VM 101: -cores 8"));
         assert_eq!(signs.actor(id(101), &[100_400]).map(|a| a.user), Some("anna@pve".into()), "that was us");
         assert_eq!(signs.actor(id(102), &[]), None);
-    }
-
-    #[test]
-    fn clocks_that_differ_do_not_make_us_somebody_else() {
-        // PVE's clock is an hour ahead, and ours is set back by ten minutes in between.
-        let (hour, mut ours) = (3_600, 1_000_u64);
-        let mut signs = Signs::default();
-        let message = |n: u32, pve: u64, user: &str| json!({"id": format!("{n}:a"), "time": pve, "user": user, "msg": "update VM 101: -cores 2"});
-        let read = |signs: &mut Signs, list: &[&Value], now: u64| {
-            signs.read("c", now * 1000, [None, None, Some(&json!(list))])
-        };
-        read(&mut signs, &[], ours);
-        let (own, anna) = (message(1, ours + hour + 3, "us@pve"), message(2, ours + hour + 20, "anna@pve"));
-        read(&mut signs, &[], ours + 2);
-        read(&mut signs, &[&own], ours + 4);
-        let sent = [(ours + 3) * 1000];
-        assert_eq!(signs.actor(id(101), &sent), None, "that was us");
-        read(&mut signs, &[&own], ours + 19);
-        read(&mut signs, &[&own, &anna], ours + 21);
-        let actor = signs.actor(id(101), &sent).expect("somebody");
-        assert_eq!(actor.user, "anna@pve");
-        assert!(actor.at_ms.abs_diff((ours + 20) * 1000) < OURS_MS, "as our clock has it: {}", actor.at_ms);
-        ours -= 600;
-        let later = message(3, ours + hour + 640, "us@pve");
-        read(&mut signs, &[&anna], ours + 38);
-        read(&mut signs, &[&anna, &later], ours + 41);
-        let sent = [sent[0], (ours + 40) * 1000];
-        assert_eq!(signs.actor(id(101), &sent).map(|a| a.user), Some("anna@pve".into()), "that was us again");
+        // A cluster whose clock is an hour ahead.
+        signs.compared(3_600_000);
+        assert_eq!(signs.actor(id(101), &[]).map(|a| a.at_ms), Some(0), "by our clock");
     }
 
     #[test]
     fn tasks_run_and_end() {
         let mut signs = Signs::default();
         let task = |end: Option<u64>| json!([{"upid": "UPID:a", "node": "a", "user": "u@pam", "type": "qmstop", "id": "100", "starttime": 10, "endtime": end, "status": "OK"}]);
-        signs.read("c", 100_000, [None, Some(&json!([])), None]);
-        let news = signs.read("c", 100_000, [None, Some(&task(None)), None]);
+        signs.read("c", [None, Some(&json!([])), None]);
+        let news = signs.read("c", [None, Some(&task(None)), None]);
         assert_eq!((news.running.len(), news.guests.len()), (1, 1));
-        let news = signs.read("c", 100_000, [None, Some(&task(Some(12))), None]);
+        let news = signs.read("c", [None, Some(&task(Some(12))), None]);
         assert_eq!((news.running.len(), news.guests.len(), news.ended), (0, 1, vec![("qmstop".into(), true, 2)]));
-        assert!(signs.read("c", 100_000, [None, Some(&task(Some(12))), None]).guests.is_empty());
+        assert!(signs.read("c", [None, Some(&task(Some(12))), None]).guests.is_empty());
     }
 
     proptest::proptest! {
         #[test]
         fn no_answer_panics(words in ".{0,60}", n in 0u64..u64::MAX) {
             let odd = json!([{"msg": words, "id": n, "time": n, "vmid": n, "type": "qemu", "upid": words, "starttime": n / 2000}, words, n, null]);
-            Signs::default().read("c", 100_000, [Some(&odd), Some(&odd), Some(&odd)]);
+            Signs::default().read("c", [Some(&odd), Some(&odd), Some(&odd)]);
         }
     }
 }

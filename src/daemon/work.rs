@@ -16,12 +16,14 @@ use crate::lockout::way::Way;
 use crate::plan::assemble::{Plan, Settings};
 use crate::plan::gate::Consent;
 use crate::pve::error::PveError;
+use crate::pve::request::Query;
 use crate::report::event::{Event, Watch};
+use crate::resource::index::number;
 use crate::resource::reference::ResourceRef;
 use futures::future::BoxFuture;
 use serde_json::Value;
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -71,6 +73,8 @@ pub enum Moment {
         place: usize,
         /// Answers to [`signs::queries`].
         answers: Vec<Result<Value, PveError>>,
+        /// How far the cluster's clock is ahead of ours, in milliseconds, if it was asked.
+        ahead_ms: Option<i64>,
     },
     /// Some guests were read in turn.
     Scanned {
@@ -113,6 +117,8 @@ pub struct Ran {
     pub guests: BTreeSet<VmId>,
     /// When it began.
     pub began_ms: u64,
+    /// The steps that ended well, of each object.
+    pub did: BTreeMap<ResourceRef, Vec<String>>,
     /// How it ended; the text tells of a bug.
     pub ended: Result<Result<Report, Halt>, String>,
 }
@@ -161,13 +167,35 @@ pub fn read(line: usize, mut tap: Tap, now: bool) -> Work {
     })
 }
 
-/// Asks a cluster for signs of change, a little later; later still when it did not answer before.
-pub fn poll(place: usize, cache: Arc<Cache>, clock: Arc<dyn Clock>, every: Duration, failures: u32) -> Work {
+/// How far a node's clock is ahead of ours: `/nodes/NODE/time`, which has whole seconds. Half of what the question took is
+/// the way there.
+async fn ahead(cache: &Cache, clock: &dyn Clock, node: &str) -> Option<i64> {
+    let began = clock.now_ms();
+    let answer = cache.fresh(&Query::new(format!("/nodes/{node}/time"))).await.ok()?;
+    let ours = began.midpoint(clock.now_ms());
+    let theirs = number(&answer["time"])?.saturating_mul(1000);
+    Some(i64::try_from(theirs).ok()? - i64::try_from(ours).ok()?)
+}
+
+/// Asks a cluster for signs of change, a little later; later still when it did not answer before. Also for the time of a
+/// node, if one is named.
+pub fn poll(
+    place: usize,
+    cache: Arc<Cache>,
+    clock: Arc<dyn Clock>,
+    every: Duration,
+    failures: u32,
+    node: Option<String>,
+) -> Work {
     Box::pin(async move {
         clock.sleep(every.saturating_mul(1 << failures.min(5)).min(POLL_MAX.max(every))).await;
         let queries = signs::queries();
         let answers = futures::future::join_all(queries.iter().map(|query| cache.fresh(query))).await;
-        Moment::Polled { place, answers }
+        let ahead_ms = match node {
+            Some(node) => ahead(&cache, &*clock, &node).await,
+            None => None,
+        };
+        Moment::Polled { place, answers, ahead_ms }
     })
 }
 
@@ -245,9 +273,11 @@ pub fn run(errand: Errand, reading: Arc<Reading>, place: &Place, clock: Arc<dyn 
     let began_ms = clock.now_ms();
     let source = batch.source.clone();
     let (door, wanted, run) = (Arc::clone(&api), proposal.clone(), id.clone());
+    let did = Arc::new(Mutex::default());
+    let steps = Arc::clone(&did);
     let task = tokio::spawn(async move {
         let cluster = Cluster { api: &*door, clock: &*clock, kinds: &KINDS, names: &*names, files: &*files };
-        let watch = Doing { shared: &shared, run: &run };
+        let watch = Doing { shared: &shared, run: &run, did: &steps };
         let agree = |plan: &Plan| {
             let same = |id: &String| crate::daemon::proposal::propose(&source, &revision, plan, 0, 0).id == *id;
             wanted.as_ref().is_none_or(same)
@@ -256,7 +286,8 @@ pub fn run(errand: Errand, reading: Arc<Reading>, place: &Place, clock: Arc<dyn 
     });
     Box::pin(async move {
         let ended = task.await.map_err(|bug| format!("a bug of pvectl: {bug}"));
-        Moment::Ran(Box::new(Ran { id, line, batch, proposal, guests: api.guests(), began_ms, ended }))
+        let did = std::mem::take(&mut *did.lock().unwrap_or_else(PoisonError::into_inner));
+        Moment::Ran(Box::new(Ran { id, line, batch, proposal, guests: api.guests(), began_ms, did, ended }))
     })
 }
 
@@ -264,6 +295,7 @@ pub fn run(errand: Errand, reading: Arc<Reading>, place: &Place, clock: Arc<dyn 
 struct Doing<'a> {
     shared: &'a Shared,
     run: &'a str,
+    did: &'a Mutex<BTreeMap<ResourceRef, Vec<String>>>,
 }
 
 impl Doing<'_> {
@@ -293,6 +325,10 @@ impl Watch for Doing<'_> {
                 let well =
                     matches!(outcome, crate::report::event::Outcome::Done | crate::report::event::Outcome::Warned(_));
                 tracing::debug!(run = self.run, "{resource}: {} ended after {took_ms} ms: {outcome:?}", step.title);
+                if well {
+                    let mut did = self.did.lock().unwrap_or_else(PoisonError::into_inner);
+                    did.entry(resource.clone()).or_default().push(step.title.clone());
+                }
                 self.set(resource, None, usize::from(well));
             }
         }

@@ -364,6 +364,10 @@ fn what_may_only_be_watched_is_reported_and_left_alone() {
         daemon.until(60, "it has looked", |s| ready(s, 1)).await;
         by_hand(&lab.sim, 500, "cores", "8");
         daemon.until(20, "it drifts", |s| s.drift.len() == 1).await;
+        // Another one that begins now knows who it was.
+        let late = Running::start(&lab, WEB, |c| c.mode = Mode::Observe);
+        late.until(20, "it drifts", |s| s.drift.first().is_some_and(|d| d.by.is_some())).await;
+        late.stop().await;
         daemon.pass(900).await;
         assert_eq!(lab.sim.with_world(|w| w.guests[&500].config["cores"].clone()), "8");
         by_hand(&lab.sim, 500, "cores", "2");
@@ -479,6 +483,19 @@ fn one_that_ends_sends_nothing_more() {
         let next = Running::start(&lab, &many, |_| {});
         next.until(120, "all are made", |s| ready(s, 12)).await;
         next.stop().await;
+    });
+}
+
+#[test]
+fn one_that_is_about_to_begin_anew_can_be_stopped_for_good() {
+    on_virtual_time(async {
+        let lab = Lab::homelab();
+        let daemon = Running::start(&lab, WEB, |_| {});
+        daemon.until(60, "it has begun", |s| s.running.values().any(|r| !r.doing.is_empty())).await;
+        daemon.signal.send(Signal::Reload).expect("it runs");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        daemon.signal.send(Signal::Stop).expect("it runs");
+        assert_eq!(daemon.handle.await.expect("no panic"), End::Asked(Signal::Stop, true));
     });
 }
 

@@ -352,3 +352,20 @@ fn tls_is_spoken_with_the_certificate_and_read_again() {
     std::fs::write(&key_file, first.signing_key.serialize_pem()).expect("written");
     assert!(tls.reload().is_err_and(|why| why.contains("does not go with")));
 }
+
+#[test]
+fn the_drift_report_is_served_in_every_form() {
+    let served = Served::of(state());
+    for (path, kind, says) in [
+        ("/drift.txt", "text/plain; charset=utf-8", "web-02"),
+        ("/drift.md", "text/markdown; charset=utf-8", "| homelab | VirtualMachine/web-02 |"),
+        ("/drift.xml", "application/xml; charset=utf-8", "<testcase name=\"VirtualMachine/web-02\""),
+    ] {
+        let answer = served.get(path);
+        assert_eq!(answer.status, 200, "{path}");
+        assert_eq!(answer.header("content-type"), kind, "{path}");
+        assert!(answer.text.contains(says), "{path}: {}", answer.text);
+        // A source that is broken stands in it too.
+        assert!(answer.text.contains("2 errors in the manifests"), "{path}: {}", answer.text);
+    }
+}

@@ -25,7 +25,7 @@ fn busy() -> (Metrics, State) {
     metrics.task("home", "qmclone", "WARNINGS: 1", second);
     metrics.drift_seen("homelab");
     metrics.drift_healed("homelab", Healer::Hand);
-    metrics.notified("chat", Told::Sent);
+    metrics.notified("chat", Told::Sent, 1);
     metrics.history_lost(2);
     (metrics, site::state())
 }

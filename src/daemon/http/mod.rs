@@ -23,3 +23,5 @@ pub mod page;
 pub mod words;
 
 pub mod signed;
+
+pub mod report;

@@ -4,7 +4,7 @@ use crate::base::clock::Clock;
 use crate::daemon::history::{History, Past};
 use crate::daemon::http::gate::{Gate, Refusal};
 use crate::daemon::http::hook::Hook;
-use crate::daemon::http::{api, health, hook, page, wish};
+use crate::daemon::http::{api, health, hook, page, report, wish};
 use crate::daemon::metrics::Metrics;
 use crate::daemon::record::State;
 use crate::daemon::shared::Shared;
@@ -95,6 +95,9 @@ pub fn routes(site: Arc<Site>) -> Router {
         .route("/objects", get(page::objects))
         .route("/objects/{kind}/{name}", get(page::object))
         .route("/drift", get(page::drift))
+        .route("/drift.txt", get(report::plain))
+        .route("/drift.md", get(report::for_pages))
+        .route("/drift.xml", get(report::for_ci))
         .route("/proposals", get(page::proposals))
         .route("/proposals/{id}", get(page::proposal))
         .route("/runs", get(page::runs))

@@ -1,6 +1,6 @@
 //! What a report is made of: drift, what was compared, and the words that all forms share.
 
-use crate::daemon::record::{DriftRecord, ObjectRecord};
+use crate::daemon::record::{DriftRecord, ObjectRecord, SourceRecord, State};
 use crate::plan::assemble::Plan;
 use crate::report::text::visible;
 use crate::resource::step::Delta;
@@ -26,6 +26,22 @@ impl Compared {
     pub fn of(object: &ObjectRecord) -> Compared {
         let ObjectRecord { source, kind, name, error, .. } = object;
         Compared { source: source.clone(), kind: kind.clone(), name: name.clone(), error: error.clone() }
+    }
+
+    /// Everything that a daemon knows of: its objects, and the sources that cannot be used as they are.
+    pub fn all(state: &State) -> Vec<Compared> {
+        let broken = |source: &SourceRecord| {
+            let claims = source.conditions.iter().filter(|c| c.condition == "Degraded");
+            let words: Vec<&str> =
+                claims.map(|c| c.message.as_str()).chain(source.diagnostics.iter().map(String::as_str)).collect();
+            (!words.is_empty()).then(|| Compared {
+                source: source.name.clone(),
+                kind: "Source".to_owned(),
+                name: source.name.clone(),
+                error: Some(words.join("\n")),
+            })
+        };
+        state.objects.values().map(Compared::of).chain(state.sources.values().filter_map(broken)).collect()
     }
 }
 

@@ -6,14 +6,12 @@ use crate::daemon::queue::{Ended, Key};
 use crate::daemon::record::Level;
 use crate::daemon::work::Ran;
 use crate::engine::reconcile::Halt;
-use crate::resource::reference::ResourceRef;
-use crate::resource::step::Delta;
 use std::collections::{BTreeMap, BTreeSet};
 
 impl Daemon {
     /// A run has ended.
     pub(super) fn ran(&mut self, ran: Ran, now: u64) {
-        let Ran { id, line, batch, proposal, guests, began_ms, ended } = ran;
+        let Ran { id, line, batch, proposal, guests, began_ms, did, ended } = ran;
         let thread = &mut self.threads[line];
         let source = thread.config.name.clone();
         self.running[thread.place] -= 1;
@@ -31,17 +29,6 @@ impl Daemon {
                 (failed, refused) = (report.failed, report.refused);
                 for (resource, hint) in report.hints {
                     failed.entry(resource).and_modify(|text| *text = format!("{text}\nhint: {hint}"));
-                }
-                if proposal.is_none() {
-                    let touched =
-                        |r: &ResourceRef| report.first.deltas.iter().any(|d| d.resource == *r && !d.steps.is_empty());
-                    for object in
-                        batch.objects.keys().filter(|o| touched(o) && !failed.contains_key(*o) && !open.contains(*o))
-                    {
-                        let first = report.first.deltas.iter().find(|d| d.resource == *object);
-                        let text = first.map(done).unwrap_or_default();
-                        self.tell(&source, Some(object), Level::Normal, "Applied", text, None);
-                    }
                 }
             }
             Ok(Err(Halt::Unreadable(error))) => failed = all(format!("the cluster could not be read: {error}")),
@@ -80,6 +67,9 @@ impl Daemon {
             (true, true) => "success",
         };
         self.meter.run(&source, result, took);
+        for (object, steps) in did.iter().filter(|(o, _)| !failed.contains_key(*o) && !open.contains(*o)) {
+            self.tell(&source, Some(object), Level::Normal, "Applied", steps.join(", "), None);
+        }
         // A run that ends because the daemon does is no failure worth a message.
         if !self.ending {
             for (object, why) in &failed {
@@ -119,9 +109,4 @@ impl Daemon {
             self.tell(&source, None, level, reason, text, None);
         }
     }
-}
-
-/// What a run did to an object, in a sentence.
-fn done(delta: &Delta) -> String {
-    delta.steps.iter().map(|step| step.title.as_str()).collect::<Vec<_>>().join(", ")
 }

@@ -2,11 +2,11 @@
 
 use super::{Daemon, LOOK_AGAIN_MAX_MS, LOOK_AGAIN_MS, NAMES_MS};
 use crate::daemon::drift::drifted;
-use crate::daemon::look::{self, Verdict};
+use crate::daemon::look::{self, Known, Verdict};
 
 use crate::daemon::proposal;
 use crate::daemon::queue::{Key, Why};
-use crate::daemon::record::{DriftRecord, Healer, Level, Mode};
+use crate::daemon::record::{Actor, DriftRecord, Healer, Level, Mode};
 use crate::daemon::source::Reading;
 use crate::plan::assemble::Plan;
 use crate::resource::reference::{Identity, ResourceRef};
@@ -52,10 +52,14 @@ impl Daemon {
         let again = now + rest - rest / 8 + spread;
         thread.look_ms = Some(thread.look_ms.map_or(again, |due| due.min(again)));
         let why = if std::mem::take(&mut thread.moved) { Why::Anew } else { Why::Seen };
-        thread.known = plan.deltas.iter().map(|d| (d.resource.clone(), look::guests([d]))).collect();
+        thread.known = plan.deltas.iter().map(|d| (d.resource.clone(), Known::of(d))).collect();
         thread.unbound = plan.deltas.iter().any(|d| d.identity.is_none());
         let config = thread.config.clone();
         self.source_is(line, None, "NotCompared", now);
+        if self.once {
+            // Nobody polls again.
+            self.source_is(line, None, "ClusterUnreadable", now);
+        }
         let consent = look::consent(config.allow_data_loss, config.max_deletes, None);
         let verdict = look::weigh(&plan, &reading.desired, config.mode, &consent);
         // What is in a run, or was while this look was made, is known better by the run.
@@ -89,6 +93,7 @@ impl Daemon {
         let mut state = self.shared.write();
         let before = state.objects.get(&at);
         let moved = before.is_none_or(|b| b.revision != revision);
+        let well_ms = before.map(|b| b.seen_ms);
         let record = look::record(source, revision, mode, delta, before, now);
         state.objects.insert(at, record);
         drop(state);
@@ -113,8 +118,11 @@ impl Daemon {
             }
             Some(Identity::Pool(_) | Identity::Object { .. }) | None => None,
         };
-        let identity = delta.identity.as_ref().map(ToString::to_string);
         let lasted = self.ledger.lasts(&key);
+        // Whatever clocks say: it was not there yet when it was last looked at, and it is there now.
+        let at = |at_ms: u64| at_ms.max(well_ms.filter(|_| !lasted).unwrap_or(0)).min(now);
+        let by = by.map(|by| Actor { at_ms: at(by.at_ms), ..by });
+        let identity = delta.identity.as_ref().map(ToString::to_string);
         let Some(spell) = self.ledger.seen(&key, identity, fields, by, now) else { return };
         self.ear.drift(&spell);
         if !lasted {

@@ -1,6 +1,6 @@
 //! What comes in: manifests that were read, signs of a cluster.
 
-use super::Daemon;
+use super::{COMPARE_MS, Daemon};
 use crate::base::id::VmId;
 
 use crate::daemon::record::{ConditionRecord, Level};
@@ -106,12 +106,12 @@ impl Daemon {
     }
 
     pub(super) fn polled(&mut self, place: usize, answers: Vec<Result<Value, PveError>>, now: u64) {
+        self.polled[place] = true;
         let [resources, tasks, log] = &answers[..] else { unreachable!("three queries, three answers") };
         let value = |answer: &Result<Value, PveError>| answer.as_ref().ok().cloned();
         let values = [value(resources), value(tasks), value(log)];
         let cluster = self.places[place].name.clone();
-        let News { guests, running, ended } =
-            self.signs[place].read(&cluster, now, values.each_ref().map(Option::as_ref));
+        let News { guests, running, ended } = self.signs[place].read(&cluster, values.each_ref().map(Option::as_ref));
         for (worker, well, seconds) in ended {
             self.meter.task(&cluster, &worker, well, seconds);
         }
@@ -130,10 +130,12 @@ impl Daemon {
             }
         }
         self.news(place, &guests, now);
-        if !self.ending {
+        if !self.ending && !self.once {
             let Place { cache, .. } = &self.places[place];
             let (cache, clock) = (Arc::clone(cache), Arc::clone(&self.clock));
-            self.work.push(work::poll(place, cache, clock, self.watch.every.0, failures));
+            let due = self.compared_ms[place].is_none_or(|at| now.abs_diff(at) >= COMPARE_MS);
+            let node = if due { self.signs[place].node() } else { None };
+            self.work.push(work::poll(place, cache, clock, self.watch.every.0, failures, node));
         }
     }
 
@@ -145,7 +147,8 @@ impl Daemon {
         self.places[place].cache.forget(guests);
         for line in 0..self.threads.len() {
             let thread = &self.threads[line];
-            let concerns = thread.unbound || thread.known.values().flatten().any(|guest| guests.contains(guest));
+            let concerns =
+                thread.unbound || thread.known.values().flat_map(|k| &k.guests).any(|guest| guests.contains(guest));
             if thread.place == place && concerns {
                 self.look_later(line, now);
             }
