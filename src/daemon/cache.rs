@@ -64,7 +64,20 @@ pub fn guest_of(path: &str) -> Option<VmId> {
 /// Whether an answer holds what people write, and not what is measured or in progress.
 fn is_configuration(query: &Query) -> bool {
     let measured = |word: &str| matches!(word, "status" | "agent" | "interfaces" | "rrddata" | "feature" | "migrate");
-    guest_of(&query.path).is_some() && !query.path.split('/').any(measured)
+    let is_measured = query.path.split('/').any(measured);
+    !is_measured && (guest_of(&query.path).is_some() || is_of_the_datacenter(query))
+}
+
+/// Whether an answer holds what people write of the datacenter: firewall, networks, users, storages, jobs. PVE's log says
+/// nothing of these.
+fn is_of_the_datacenter(query: &Query) -> bool {
+    let path = query.path.as_str();
+    let of = |root: &str| path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    let written = ["/cluster/firewall", "/cluster/sdn", "/cluster/backup", "/storage", "/access"].into_iter().any(of);
+    // Of a pool by its name, PVE tells what its members use just now.
+    let pools = path == "/pools" && query.params.is_empty();
+    let node = path.starts_with("/nodes/") && path.split('/').nth(3) == Some("firewall");
+    (written || pools || node) && path != "/access/permissions"
 }
 
 /// Whether an answer is worth nothing a moment later.
@@ -76,10 +89,10 @@ fn is_fleeting(query: &Query) -> bool {
 /// each of its processes (`PVE::GuestHelpers::config_with_pending_array`): they are sorted, or every reading would differ.
 fn text(query: &Query, value: &Value) -> Box<str> {
     match value.as_array() {
-        Some(options) if query.path.ends_with("/pending") => {
-            let mut options: Vec<&Value> = options.iter().collect();
-            options.sort_by_key(|option| option["key"].as_str());
-            let texts: Vec<String> = options.into_iter().map(Value::to_string).collect();
+        // So do lists of the datacenter; a list whose order matters numbers its rows.
+        Some(rows) if query.path.ends_with("/pending") || is_of_the_datacenter(query) => {
+            let mut texts: Vec<String> = rows.iter().map(Value::to_string).collect();
+            texts.sort();
             format!("[{}]", texts.join(",")).into_boxed_str()
         }
         Some(_) | None => value.to_string().into_boxed_str(),
@@ -155,7 +168,7 @@ impl Cache {
         let known = memory.known.get_mut(query)?;
         let limit = match query.path.as_str() {
             "/cluster/resources" | "/cluster/tasks" => LIST_MS,
-            _ if is_configuration(query) => u64::MAX,
+            _ if is_configuration(query) && guest_of(&query.path).is_some() => u64::MAX,
             _ => OTHER_MS,
         };
         // A clock that was set back is no reason to believe for longer.
@@ -264,7 +277,7 @@ pub enum Scanned {
     Nothing,
     /// One was read, and is as it was.
     Same,
-    /// One was read, and is not.
+    /// One was read, and is not: a guest's, or one of the datacenter.
     Moved(Option<VmId>),
 }
 
@@ -468,6 +481,27 @@ mod tests {
         let run = Run::new(cache, BTreeSet::new());
         assert!(matches!(run.send(&call).await, Err(PveError::Unsent { .. })));
         assert_eq!(api.cores.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn what_people_write_of_the_datacenter_is_read_in_turn_too() {
+        for (path, wanted) in [
+            ("/cluster/firewall/groups/web", true),
+            ("/access/acl", true),
+            ("/access/permissions", false),
+            ("/pools", true),
+            ("/storage", true),
+            ("/storage-of-another-name", false),
+            ("/nodes/a/firewall/options", true),
+            ("/nodes/a/storage/local/content", false),
+            ("/nodes/a/qemu", false),
+            ("/cluster/resources", false),
+            ("/nodes/a/qemu/100/config", true),
+            ("/nodes/a/qemu/100/status/current", false),
+        ] {
+            assert_eq!(is_configuration(&Query::new(path)), wanted, "{path}");
+        }
+        assert!(!is_configuration(&Query::new("/pools").with("poolid", "x")));
     }
 
     #[test]

@@ -1,7 +1,8 @@
-//! Which configurations are read again next. Containers go first and come round more often: a change of a container's
-//! options leaves no message in PVE's log (`PVE::API2::LXC::Config`). A change of a VM does, so that reading VMs in turn is
+//! Which configurations are read again next. Containers, and what is no guest's, go first and come round more often: a change
+//! of a container's options leaves no message in PVE's log (`PVE::API2::LXC::Config`). A change of a VM does, so that reading VMs in turn is
 //! for what came past PVE's API only. Pure.
 
+use crate::daemon::cache::guest_of;
 use crate::pve::request::Query;
 use std::collections::VecDeque;
 
@@ -28,7 +29,7 @@ pub struct Rota {
 
 /// Whether nobody but the configuration itself tells of a change.
 fn is_blind(query: &Query) -> bool {
-    query.path.contains("/lxc/")
+    query.path.contains("/lxc/") || guest_of(&query.path).is_none()
 }
 
 impl Sort {
@@ -81,7 +82,7 @@ mod tests {
 
     #[test]
     fn containers_come_round_more_often_and_starve_nobody() {
-        let query = |guest: &str, n: u32| Query::new(format!("/nodes/a/{guest}/{n}/pending"));
+        let query = |guest: &str, n: u32| Query::new(format!("/nodes/a/{guest}/{}/pending", n + 100));
         let mut read: BTreeMap<Query, u64> = (0..200).map(|n| (query("lxc", n), 60_000)).collect();
         read.extend((200..400).map(|n| (query("qemu", n), 60_000)));
         let mut rota = Rota::default();
@@ -103,7 +104,7 @@ mod tests {
 
     #[test]
     fn where_all_is_fresh_it_rests_until_the_first_is_due() {
-        let (vm, ct) = (Query::new("/nodes/a/qemu/1/pending"), Query::new("/nodes/a/lxc/2/pending"));
+        let (vm, ct) = (Query::new("/nodes/a/qemu/101/pending"), Query::new("/nodes/a/lxc/102/pending"));
         let mut rota = Rota::default();
         rota.fill(1_000, 60_000, [(&vm, 0), (&ct, 500)].into_iter());
         assert_eq!(rota.pick(), None);

@@ -518,8 +518,16 @@ impl Daemon {
                 }
                 self.polled(place, answers, now);
             }
-            Moment::Scanned { place, moved } => {
+            Moment::Scanned { place, moved, others } => {
                 self.news(place, &moved, now);
+                if others {
+                    // What was read is known anew; whoever declares it looks.
+                    (0..self.threads.len())
+                        .filter(|line| self.threads[*line].place == place)
+                        .collect::<Vec<_>>()
+                        .into_iter()
+                        .for_each(|line| self.look_later(line, now));
+                }
                 if !self.ending {
                     self.work.push(self.scan(place));
                 }

@@ -83,6 +83,8 @@ pub enum Moment {
         place: usize,
         /// Those that are not as they were.
         moved: BTreeSet<VmId>,
+        /// Something that is no guest's is not as it was.
+        others: bool,
     },
     /// Everything of a source was compared.
     Looked(Box<Looked>),
@@ -203,7 +205,7 @@ pub fn poll(
 /// Reads guests in turn, at most so many a second, until one has moved or it is time to tell.
 pub fn scan(place: usize, cache: Arc<Cache>, clock: Arc<dyn Clock>, per_second: u32, scan: Duration) -> Work {
     Box::pin(async move {
-        let mut moved = BTreeSet::new();
+        let (mut moved, mut others) = (BTreeSet::new(), false);
         let (mut spent, pause) = (Duration::ZERO, Duration::from_secs(1) / per_second.max(1));
         while spent < SCAN_TICK {
             clock.sleep(pause).await;
@@ -214,10 +216,11 @@ pub fn scan(place: usize, cache: Arc<Cache>, clock: Arc<dyn Clock>, per_second: 
                     break;
                 }
                 Scanned::Same => {}
-                Scanned::Moved(guest) => moved.extend(guest),
+                Scanned::Moved(Some(guest)) => drop(moved.insert(guest)),
+                Scanned::Moved(None) => others = true,
             }
         }
-        Moment::Scanned { place, moved }
+        Moment::Scanned { place, moved, others }
     })
 }
 
