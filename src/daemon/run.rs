@@ -43,6 +43,8 @@ const LOOK_GAP_MS: u64 = 500;
 const LOOK_GAP_MAX_MS: u64 = 60_000;
 /// A look may take this share of the time: one in so many.
 const LOOK_SHARE: u64 = 5;
+/// As long as this a look may just have waited for room in the budget of requests, which is no work.
+const LOOK_WAIT_MS: u64 = 1_000;
 /// A source with names of DNS is looked at this often: their addresses live about as long.
 const NAMES_MS: u64 = 60_000;
 /// The wait after a look that failed, and the longest.
@@ -495,7 +497,7 @@ impl Daemon {
     /// A look that nobody waits for: not too soon after the last one, and not too often if it is long.
     fn look_later(&mut self, line: usize, now: u64) {
         let thread = &mut self.threads[line];
-        let gap = (thread.look_took_ms * LOOK_SHARE).clamp(LOOK_GAP_MS, LOOK_GAP_MAX_MS);
+        let gap = (thread.look_took_ms.saturating_sub(LOOK_WAIT_MS) * LOOK_SHARE).clamp(LOOK_GAP_MS, LOOK_GAP_MAX_MS);
         let at = now.max(thread.last_look_ms + gap);
         thread.look_ms = Some(thread.look_ms.map_or(at, |due| due.min(at)));
     }
