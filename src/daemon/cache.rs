@@ -7,6 +7,8 @@
 use crate::base::clock::Clock;
 use crate::base::id::VmId;
 use crate::daemon::meter::Meter;
+use crate::daemon::pace::{Haste, Pace};
+use crate::daemon::rota::Rota;
 use crate::pve::api::Api;
 use crate::pve::error::PveError;
 use crate::pve::request::{Call, Query};
@@ -37,6 +39,7 @@ struct Memory {
     known: BTreeMap<Query, Known>,
     /// When we last sent something for a guest.
     ours: BTreeMap<VmId, VecDeque<u64>>,
+    rota: Rota,
 }
 
 /// The memory of one cluster.
@@ -46,6 +49,7 @@ pub struct Cache {
     clock: Arc<dyn Clock>,
     meter: Arc<dyn Meter>,
     memory: Mutex<Memory>,
+    pace: Pace,
     /// No write is sent any more.
     closed: AtomicBool,
 }
@@ -60,12 +64,57 @@ pub fn guest_of(path: &str) -> Option<VmId> {
 /// Whether an answer holds what people write, and not what is measured or in progress.
 fn is_configuration(query: &Query) -> bool {
     let measured = |word: &str| matches!(word, "status" | "agent" | "interfaces" | "rrddata" | "feature" | "migrate");
-    guest_of(&query.path).is_some() && !query.path.split('/').any(measured)
+    let is_measured = query.path.split('/').any(measured);
+    !is_measured && (guest_of(&query.path).is_some() || is_of_the_datacenter(query))
+}
+
+/// Whether an answer holds what people write of the datacenter: firewall, networks, users, storages, jobs. PVE's log says
+/// nothing of these.
+fn is_of_the_datacenter(query: &Query) -> bool {
+    let path = query.path.as_str();
+    let of = |root: &str| path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    let written = ["/cluster/firewall", "/cluster/sdn", "/cluster/backup", "/storage", "/access"].into_iter().any(of);
+    // Of a pool by its name, PVE tells what its members use just now.
+    let pools = path == "/pools" && query.params.is_empty();
+    let node = path.starts_with("/nodes/") && path.split('/').nth(3) == Some("firewall");
+    (written || pools || node) && path != "/access/permissions"
 }
 
 /// Whether an answer is worth nothing a moment later.
 fn is_fleeting(query: &Query) -> bool {
     query.path.contains("/tasks/") || query.path.starts_with("/cluster/log")
+}
+
+/// An answer as it is remembered. PVE lists the options of `/pending` in the order of a Perl hash, which is another one in
+/// each of its processes (`PVE::GuestHelpers::config_with_pending_array`): they are sorted, or every reading would differ.
+fn text(query: &Query, value: &Value) -> Box<str> {
+    match value.as_array() {
+        // So do lists of the datacenter; a list whose order matters numbers its rows.
+        Some(rows) if query.path.ends_with("/pending") || is_of_the_datacenter(query) => {
+            let mut texts: Vec<String> = rows.iter().map(Value::to_string).collect();
+            texts.sort();
+            format!("[{}]", texts.join(",")).into_boxed_str()
+        }
+        Some(_) | None => value.to_string().into_boxed_str(),
+    }
+}
+
+impl Memory {
+    /// The configuration to read again next, as it was known until now.
+    fn next(&mut self, now_ms: u64, scan_ms: u64) -> Option<(Query, Box<str>)> {
+        if self.rota.is_stale(now_ms) {
+            self.known.retain(|_, known| now_ms.saturating_sub(known.used_ms) < UNUSED_MS);
+            let all = self.known.iter().filter(|(query, _)| is_configuration(query));
+            self.rota.fill(now_ms, scan_ms, all.map(|(query, known)| (query, known.read_ms)));
+        }
+        loop {
+            let (query, read_ms) = self.rota.pick()?;
+            // What was read or forgotten meanwhile is not due any more.
+            if let Some(known) = self.known.get(&query).filter(|known| known.read_ms == read_ms) {
+                return Some((query, known.text.clone()));
+            }
+        }
+    }
 }
 
 impl Cache {
@@ -77,6 +126,7 @@ impl Cache {
             clock,
             meter,
             memory: Mutex::default(),
+            pace: Pace::default(),
             closed: AtomicBool::new(false),
         }
     }
@@ -85,8 +135,14 @@ impl Cache {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Sets how many requests a second watching may take.
+    pub fn budget(&self, per_second: u32) {
+        self.pace.set(per_second);
+    }
+
     /// Reads from the wire and remembers.
-    pub async fn fresh(&self, query: &Query) -> Result<Value, PveError> {
+    pub async fn fresh(&self, query: &Query, haste: &Haste) -> Result<Value, PveError> {
+        self.pace.turn(&*self.clock, haste).await;
         let began = self.clock.now_ms();
         let answer = self.api.get(query).await;
         self.meter.request(&self.cluster, "GET", answer.as_ref().err(), self.clock.now_ms().saturating_sub(began));
@@ -100,7 +156,7 @@ impl Cache {
 
     fn remember(&self, query: &Query, value: &Value) {
         let now = self.clock.now_ms();
-        let text = value.to_string().into_boxed_str();
+        let text = text(query, value);
         let mut memory = self.memory();
         let used_ms = memory.known.get(query).map_or(now, |known| known.used_ms);
         memory.known.insert(query.clone(), Known { text, read_ms: now, used_ms });
@@ -112,7 +168,7 @@ impl Cache {
         let known = memory.known.get_mut(query)?;
         let limit = match query.path.as_str() {
             "/cluster/resources" | "/cluster/tasks" => LIST_MS,
-            _ if is_configuration(query) => u64::MAX,
+            _ if is_configuration(query) && guest_of(&query.path).is_some() => u64::MAX,
             _ => OTHER_MS,
         };
         // A clock that was set back is no reason to believe for longer.
@@ -127,17 +183,9 @@ impl Cache {
     /// whose answer is another than before.
     pub async fn scan(&self, scan_ms: u64) -> Scanned {
         let now = self.clock.now_ms();
-        let (query, before) = {
-            let mut memory = self.memory();
-            memory.known.retain(|_, known| now.abs_diff(known.used_ms) < UNUSED_MS);
-            let old = memory.known.iter().filter(|(q, k)| is_configuration(q) && now.abs_diff(k.read_ms) >= scan_ms);
-            match old.min_by_key(|(_, k)| k.read_ms) {
-                Some((query, known)) => (query.clone(), known.text.clone()),
-                None => return Scanned::Nothing,
-            }
-        };
-        match self.fresh(&query).await {
-            Ok(value) if value.to_string().as_str() == &*before => Scanned::Same,
+        let Some((query, before)) = self.memory().next(now, scan_ms) else { return Scanned::Nothing };
+        match self.fresh(&query, &Haste::InTurn).await {
+            Ok(value) if text(&query, &value) == before => Scanned::Same,
             Ok(_) => Scanned::Moved(guest_of(&query.path)),
             // Gone, or not to be had: the next look will ask itself.
             Err(_) => {
@@ -229,19 +277,24 @@ pub enum Scanned {
     Nothing,
     /// One was read, and is as it was.
     Same,
-    /// One was read, and is not.
+    /// One was read, and is not: a guest's, or one of the datacenter.
     Moved(Option<VmId>),
 }
 
 /// The cluster as a look sees it.
-pub struct Look(pub Arc<Cache>);
+pub struct Look {
+    /// What is known of it.
+    pub cache: Arc<Cache>,
+    /// Whether somebody waits for this look.
+    pub haste: Haste,
+}
 
 impl Api for Look {
     fn get<'a>(&'a self, query: &'a Query) -> BoxFuture<'a, Result<Value, PveError>> {
         Box::pin(async move {
-            match self.0.remembered(query) {
+            match self.cache.remembered(query) {
                 Some(value) => Ok(value),
-                None => self.0.fresh(query).await,
+                None => self.cache.fresh(query, &self.haste).await,
             }
         })
     }
@@ -282,7 +335,7 @@ impl Api for Run {
             let strange = guest_of(&query.path).is_some_and(|guest| !self.about().contains(&guest));
             match strange.then(|| self.cache.remembered(query)).flatten() {
                 Some(value) => Ok(value),
-                None => self.cache.fresh(query).await,
+                None => self.cache.fresh(query, &Haste::Now).await,
             }
         })
     }
@@ -338,7 +391,7 @@ mod tests {
     #[tokio::test]
     async fn a_look_asks_once_and_a_run_asks_for_its_own() {
         let (api, cache, _) = setup();
-        let look = Look(Arc::clone(&cache));
+        let look = Look { cache: Arc::clone(&cache), haste: Haste::Now };
         for _ in 0..3 {
             look.get(&config(100)).await.expect("an answer");
             look.get(&config(101)).await.expect("an answer");
@@ -365,7 +418,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_old_is_read_in_turn_and_tells_when_it_moved() {
         let (api, cache, sim) = setup();
-        let look = Look(Arc::clone(&cache));
+        let look = Look { cache: Arc::clone(&cache), haste: Haste::Now };
         look.get(&config(100)).await.expect("an answer");
         look.get(&Query::new("/nodes/a/qemu/100/status/current")).await.expect("an answer");
         assert_eq!(cache.scan(60_000).await, Scanned::Nothing);
@@ -398,7 +451,7 @@ mod tests {
     async fn a_clock_that_is_set_back_makes_nothing_believed_for_longer() {
         let (api, clock) = (Arc::new(Counting::default()), Arc::new(Set(7_200_000.into())));
         let cache = Arc::new(Cache::new("c", Arc::clone(&api) as _, Arc::clone(&clock) as _, Arc::new(NoMeter)));
-        let (look, pools) = (Look(Arc::clone(&cache)), Query::new("/pools"));
+        let (look, pools) = (Look { cache: Arc::clone(&cache), haste: Haste::Now }, Query::new("/pools"));
         for query in [&config(100), &pools, &pools] {
             look.get(query).await.expect("an answer");
         }
@@ -409,15 +462,46 @@ mod tests {
         assert_eq!(cache.scan(60_000).await, Scanned::Same, "it is read in turn");
     }
 
+    #[test]
+    fn the_order_of_options_is_no_change() {
+        let query = Query::new("/nodes/a/lxc/100/pending");
+        let (a, b) = (json!({"key": "cores", "value": 1}), json!({"key": "memory", "value": 2}));
+        assert_eq!(text(&query, &json!([a, b])), text(&query, &json!([b, a])), "PVE has no order there");
+        assert_ne!(text(&query, &json!([a, b])), text(&query, &json!([a, a])));
+        let rules = Query::new("/nodes/a/lxc/100/firewall/rules");
+        assert_ne!(text(&rules, &json!([a, b])), text(&rules, &json!([b, a])), "rules have one");
+    }
+
     #[tokio::test]
     async fn a_closed_door_sends_nothing_and_a_look_never_does() {
         let (api, cache, _) = setup();
         let call = Call::new(Method::Post, "/nodes/a/qemu/100/status/start");
-        assert!(Look(Arc::clone(&cache)).send(&call).await.is_err());
+        assert!(Look { cache: Arc::clone(&cache), haste: Haste::Now }.send(&call).await.is_err());
         cache.close();
         let run = Run::new(cache, BTreeSet::new());
         assert!(matches!(run.send(&call).await, Err(PveError::Unsent { .. })));
         assert_eq!(api.cores.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn what_people_write_of_the_datacenter_is_read_in_turn_too() {
+        for (path, wanted) in [
+            ("/cluster/firewall/groups/web", true),
+            ("/access/acl", true),
+            ("/access/permissions", false),
+            ("/pools", true),
+            ("/storage", true),
+            ("/storage-of-another-name", false),
+            ("/nodes/a/firewall/options", true),
+            ("/nodes/a/storage/local/content", false),
+            ("/nodes/a/qemu", false),
+            ("/cluster/resources", false),
+            ("/nodes/a/qemu/100/config", true),
+            ("/nodes/a/qemu/100/status/current", false),
+        ] {
+            assert_eq!(is_configuration(&Query::new(path)), wanted, "{path}");
+        }
+        assert!(!is_configuration(&Query::new("/pools").with("poolid", "x")));
     }
 
     #[test]

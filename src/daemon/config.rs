@@ -101,12 +101,13 @@ pub struct GitConfig {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default, expecting = "a mapping with `requestsPerSecond`")]
 pub struct WatchConfig {
-    /// Requests to one cluster for watching alone. What a change needs is sent without asking this.
+    /// Requests to one cluster for watching alone, in any second. What a change of the manifests needs, and the first look
+    /// after the start, is sent without asking this.
     pub requests_per_second: u32,
     /// How often the lists of guests, tasks and messages are read.
     pub every: Span,
-    /// How often each managed object is read in full, as far as the requests allow: a change that leaves no message in
-    /// PVE's log, such as that of a container's options, is seen by then.
+    /// How often each managed VM is read in full, and each container six times as often, as far as the requests allow:
+    /// PVE's log tells of a change of a VM's configuration, and of none of a container's.
     pub scan: Span,
     /// Runs in progress at once on one cluster.
     pub runs: usize,

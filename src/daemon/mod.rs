@@ -25,6 +25,10 @@ pub mod signs;
 
 pub mod meter;
 
+pub mod pace;
+
+pub mod rota;
+
 pub mod cache;
 
 pub mod drift;

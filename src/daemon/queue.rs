@@ -87,6 +87,8 @@ pub struct Batch {
 #[derive(Clone, Debug, Default)]
 pub struct Queue {
     entries: BTreeMap<Key, Entry>,
+    /// Keys whose prospects may be others than when they were last asked for.
+    touched: BTreeSet<Key>,
     /// The source that was served last: the next one in the order of names comes first.
     last: Option<String>,
     /// Keys that came in, ever.
@@ -98,6 +100,7 @@ pub struct Queue {
 impl Queue {
     /// Wants a run for a key.
     pub fn add(&mut self, key: Key, why: Why, now_ms: u64) {
+        self.touched.insert(key.clone());
         let entry = self.entries.entry(key.clone()).or_insert_with(|| {
             let stand = Stand::Idle { since_ms: now_ms };
             Entry { stand, failures: 0, quarrels: 0, well_ms: None, refused: false }
@@ -128,6 +131,7 @@ impl Queue {
     /// Nothing is wanted of a key any more: it is as it should be, or nobody declares it. A run goes on.
     pub fn drop(&mut self, key: &Key, now_ms: u64) {
         let Some(entry) = self.entries.get_mut(key) else { return };
+        self.touched.insert(key.clone());
         match &mut entry.stand {
             Stand::Running { again } => *again = None,
             Stand::Waiting { .. } | Stand::Idle { .. } => {
@@ -153,6 +157,7 @@ impl Queue {
         let mut objects = BTreeMap::new();
         for (key, entry) in self.entries.iter_mut().filter(|(k, e)| k.source == source && due(e)) {
             if let Stand::Waiting { since_ms, .. } = entry.stand {
+                self.touched.insert(key.clone());
                 objects.insert(key.object.clone(), now_ms.saturating_sub(since_ms));
                 entry.stand = Stand::Running { again: None };
             }
@@ -165,6 +170,7 @@ impl Queue {
     pub fn done(&mut self, key: &Key, ended: Ended, now_ms: u64) {
         let Some(entry) = self.entries.get_mut(key) else { return };
         let Stand::Running { again } = entry.stand else { return };
+        self.touched.insert(key.clone());
         let waiting = |wait: u64| Stand::Waiting { due_ms: now_ms + wait, since_ms: now_ms };
         entry.stand = match ended {
             Ended::Well => {
@@ -225,7 +231,19 @@ impl Queue {
             matches!(entry.stand, Stand::Idle { since_ms } if now_ms.saturating_sub(since_ms) > REMEMBERED_MS)
                 && !entry.refused
         };
-        self.entries.retain(|_, entry| !old(entry));
+        let touched = &mut self.touched;
+        self.entries.retain(|key, entry| {
+            let old = old(entry);
+            if old {
+                touched.insert(key.clone());
+            }
+            !old
+        });
+    }
+
+    /// The keys whose prospects may have changed since this was last asked.
+    pub fn touched(&mut self) -> BTreeSet<Key> {
+        std::mem::take(&mut self.touched)
     }
 
     /// The clock was set back: what waits does not wait for longer, and what is remembered is as old as it was.
@@ -417,6 +435,7 @@ mod tests {
             let mut now = 0;
             let mut running: BTreeSet<Key> = BTreeSet::new();
             let mut wanted: BTreeSet<Key> = BTreeSet::new();
+            let mut shown: BTreeMap<Key, (u32, Option<u64>)> = BTreeMap::new();
             for (what, source, name, later) in moves {
                 now += later;
                 let k = key(&format!("s{source}"), &format!("n{name}"));
@@ -447,6 +466,12 @@ mod tests {
                     }
                 }
                 prop_assert!(queue.len() <= 12);
+                for k in queue.touched() {
+                    shown.insert(k.clone(), queue.prospects(&k));
+                }
+                for k in queue.entries.keys() {
+                    prop_assert_eq!(shown.get(k), Some(&queue.prospects(k)), "whoever is told of what is touched knows all");
+                }
             }
             for k in std::mem::take(&mut running) {
                 queue.done(&k, Ended::Well, now);

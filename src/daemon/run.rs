@@ -7,8 +7,9 @@ use crate::daemon::config::{SourceConfig, WatchConfig};
 use crate::daemon::drift::Ledger;
 use crate::daemon::look::{self, Known};
 use crate::daemon::meter::{Ear, Meter};
+use crate::daemon::pace::Haste;
 use crate::daemon::proposal;
-use crate::daemon::queue::{Batch, Key, Queue};
+use crate::daemon::queue::{Batch, Queue};
 use crate::daemon::record::{DriftRecord, EventRecord, Level, RunRecord, SourceRecord};
 use crate::daemon::shared::{Asked, Shared};
 use crate::daemon::signs::Signs;
@@ -22,6 +23,7 @@ use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
@@ -41,6 +43,8 @@ const LOOK_GAP_MS: u64 = 500;
 const LOOK_GAP_MAX_MS: u64 = 60_000;
 /// A look may take this share of the time: one in so many.
 const LOOK_SHARE: u64 = 5;
+/// As long as this a look may just have waited for room in the budget of requests, which is no work.
+const LOOK_WAIT_MS: u64 = 1_000;
 /// A source with names of DNS is looked at this often: their addresses live about as long.
 const NAMES_MS: u64 = 60_000;
 /// The wait after a look that failed, and the longest.
@@ -124,6 +128,8 @@ struct Thread {
     /// When to look next; `None`: when something is new.
     look_ms: Option<u64>,
     looking: bool,
+    /// Somebody waits for the look in progress.
+    urgent: Arc<AtomicBool>,
     /// The manifests moved since the last look.
     moved: bool,
     /// Looks that went well, and failures in a row.
@@ -262,6 +268,7 @@ impl Daemon {
     fn begin(&mut self, lines: Vec<Line>) {
         for (place, cluster) in self.places.iter().enumerate() {
             let Place { cache, .. } = cluster;
+            cache.budget(self.watch.requests_per_second);
             // At once: who changed what before we came is known before anything is told.
             let (cache, clock) = (Arc::clone(cache), Arc::clone(&self.clock));
             self.work.push(work::poll(place, cache, clock, Duration::ZERO, 0, None));
@@ -309,6 +316,7 @@ impl Daemon {
                 has_names: false,
                 look_ms: None,
                 looking: false,
+                urgent: Arc::default(),
                 moved: false,
                 looks: 0,
                 failures: 0,
@@ -322,16 +330,15 @@ impl Daemon {
         let names: BTreeSet<&String> = self.threads.iter().map(|t| &t.config.name).collect();
         state.sources.retain(|name, _| names.contains(name));
         state.objects.retain(|(source, ..), _| names.contains(source));
+        // What was queued before this life is queued no more.
+        state.objects.values_mut().for_each(|object| (object.failures, object.next_ms) = (0, None));
         drop(state);
         (0..self.threads.len()).for_each(|line| self.show_suspended(line));
     }
 
     fn scan(&self, place: usize) -> Work {
-        let WatchConfig { requests_per_second, every, scan, .. } = self.watch;
-        // What the polls take is not left for reading in turn.
-        let polls = 3_f64 / every.0.as_secs_f64();
-        let left = (f64::from(requests_per_second) - polls).max(1.0) as u32;
-        work::scan(place, Arc::clone(&self.places[place].cache), Arc::clone(&self.clock), left, scan.0)
+        let WatchConfig { requests_per_second, scan, .. } = self.watch;
+        work::scan(place, Arc::clone(&self.places[place].cache), Arc::clone(&self.clock), requests_per_second, scan.0)
     }
 
     /// No step is begun any more.
@@ -399,9 +406,11 @@ impl Daemon {
         state.turned_ms = now;
         self.meter.memory("events", state.events.len());
         self.meter.memory("runs", state.runs.len());
-        for (key, object) in &mut state.objects {
-            let key = Key { source: key.0.clone(), object: ResourceRef::new(&key.1, &key.2) };
-            (object.failures, object.next_ms) = self.queue.prospects(&key);
+        for key in self.queue.touched() {
+            let at = (key.source.clone(), key.object.kind.clone(), key.object.name.clone());
+            if let Some(object) = state.objects.get_mut(&at) {
+                (object.failures, object.next_ms) = self.queue.prospects(&key);
+            }
         }
         let waits = self.threads.iter().find(|t| !t.read || t.reading.is_some() && t.looks == 0);
         state.unready = waits.map(|t| match t.read {
@@ -418,9 +427,12 @@ impl Daemon {
             let (Some(reading), true) = (thread.reading.clone(), due) else { continue };
             let place = &self.places[thread.place];
             let settings = self.settings(line);
-            self.work.push(work::look((line, self.moments), reading, place, Arc::clone(&self.clock), settings));
+            // For manifests that moved somebody waits; else it is watching, and keeps to its budget.
+            let urgent = Arc::new(AtomicBool::new(thread.moved));
+            let haste = Haste::Soon(Arc::clone(&urgent));
+            self.work.push(work::look((line, self.moments), reading, place, Arc::clone(&self.clock), settings, haste));
             let thread = &mut self.threads[line];
-            (thread.looking, thread.look_ms) = (true, None);
+            (thread.looking, thread.look_ms, thread.urgent) = (true, None, urgent);
         }
     }
 
@@ -485,7 +497,7 @@ impl Daemon {
     /// A look that nobody waits for: not too soon after the last one, and not too often if it is long.
     fn look_later(&mut self, line: usize, now: u64) {
         let thread = &mut self.threads[line];
-        let gap = (thread.look_took_ms * LOOK_SHARE).clamp(LOOK_GAP_MS, LOOK_GAP_MAX_MS);
+        let gap = (thread.look_took_ms.saturating_sub(LOOK_WAIT_MS) * LOOK_SHARE).clamp(LOOK_GAP_MS, LOOK_GAP_MAX_MS);
         let at = now.max(thread.last_look_ms + gap);
         thread.look_ms = Some(thread.look_ms.map_or(at, |due| due.min(at)));
     }
@@ -508,8 +520,16 @@ impl Daemon {
                 }
                 self.polled(place, answers, now);
             }
-            Moment::Scanned { place, moved } => {
+            Moment::Scanned { place, moved, others } => {
                 self.news(place, &moved, now);
+                if others {
+                    // What was read is known anew; whoever declares it looks.
+                    (0..self.threads.len())
+                        .filter(|line| self.threads[*line].place == place)
+                        .collect::<Vec<_>>()
+                        .into_iter()
+                        .for_each(|line| self.look_later(line, now));
+                }
                 if !self.ending {
                     self.work.push(self.scan(place));
                 }

@@ -6,6 +6,7 @@ use crate::base::id::VmId;
 use crate::base::resolver::Resolver;
 use crate::base::secret_file::SecretFiles;
 use crate::daemon::cache::{Cache, Look, Run, Scanned};
+use crate::daemon::pace::Haste;
 use crate::daemon::queue::Batch;
 use crate::daemon::shared::Shared;
 use crate::daemon::signs;
@@ -82,6 +83,8 @@ pub enum Moment {
         place: usize,
         /// Those that are not as they were.
         moved: BTreeSet<VmId>,
+        /// Something that is no guest's is not as it was.
+        others: bool,
     },
     /// Everything of a source was compared.
     Looked(Box<Looked>),
@@ -171,7 +174,7 @@ pub fn read(line: usize, mut tap: Tap, now: bool) -> Work {
 /// the way there.
 async fn ahead(cache: &Cache, clock: &dyn Clock, node: &str) -> Option<i64> {
     let began = clock.now_ms();
-    let answer = cache.fresh(&Query::new(format!("/nodes/{node}/time"))).await.ok()?;
+    let answer = cache.fresh(&Query::new(format!("/nodes/{node}/time")), &Haste::Soon(Arc::default())).await.ok()?;
     let ours = began.midpoint(clock.now_ms());
     let theirs = number(&answer["time"])?.saturating_mul(1000);
     Some(i64::try_from(theirs).ok()? - i64::try_from(ours).ok()?)
@@ -189,8 +192,8 @@ pub fn poll(
 ) -> Work {
     Box::pin(async move {
         clock.sleep(every.saturating_mul(1 << failures.min(5)).min(POLL_MAX.max(every))).await;
-        let queries = signs::queries();
-        let answers = futures::future::join_all(queries.iter().map(|query| cache.fresh(query))).await;
+        let (queries, haste) = (signs::queries(), Haste::Soon(Arc::default()));
+        let answers = futures::future::join_all(queries.iter().map(|query| cache.fresh(query, &haste))).await;
         let ahead_ms = match node {
             Some(node) => ahead(&cache, &*clock, &node).await,
             None => None,
@@ -202,7 +205,7 @@ pub fn poll(
 /// Reads guests in turn, at most so many a second, until one has moved or it is time to tell.
 pub fn scan(place: usize, cache: Arc<Cache>, clock: Arc<dyn Clock>, per_second: u32, scan: Duration) -> Work {
     Box::pin(async move {
-        let mut moved = BTreeSet::new();
+        let (mut moved, mut others) = (BTreeSet::new(), false);
         let (mut spent, pause) = (Duration::ZERO, Duration::from_secs(1) / per_second.max(1));
         while spent < SCAN_TICK {
             clock.sleep(pause).await;
@@ -213,10 +216,11 @@ pub fn scan(place: usize, cache: Arc<Cache>, clock: Arc<dyn Clock>, per_second: 
                     break;
                 }
                 Scanned::Same => {}
-                Scanned::Moved(guest) => moved.extend(guest),
+                Scanned::Moved(Some(guest)) => drop(moved.insert(guest)),
+                Scanned::Moved(None) => others = true,
             }
         }
-        Moment::Scanned { place, moved }
+        Moment::Scanned { place, moved, others }
     })
 }
 
@@ -227,12 +231,13 @@ pub fn look(
     place: &Place,
     clock: Arc<dyn Clock>,
     settings: Settings,
+    haste: Haste,
 ) -> Work {
     let (cache, names, files) = (Arc::clone(&place.cache), Arc::clone(&place.names), Arc::clone(&place.files));
     let began_ms = clock.now_ms();
     let of = Arc::clone(&reading);
     let task = tokio::spawn(async move {
-        let api = Look(cache);
+        let api = Look { cache, haste };
         let cluster = Cluster { api: &api, clock: &*clock, kinds: &KINDS, names: &*names, files: &*files };
         preview(&cluster, &of.desired, &settings).await
     });

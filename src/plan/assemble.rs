@@ -111,12 +111,12 @@ pub fn plan(desired: &DesiredSet, seen: &Observation, kinds: &[&'static dyn AnyK
     gone.retain(|one| settings.delete.contains(&one.owner) || !bound_identities.contains(&one.identity));
     let leaving: BTreeSet<VmId> = gone.iter().filter_map(|one| number(&one.identity)).collect();
     let mut deltas: BTreeMap<ResourceRef, Delta> = BTreeMap::new();
-    for want in desired.resources.values().filter(|w| !settings.delete.contains(&w.resource)) {
+    let asked = |w: &&Desired| settings.only.as_ref().is_none_or(|only| only.contains(&w.resource));
+    for want in desired.resources.values().filter(|w| !settings.delete.contains(&w.resource)).filter(asked) {
         let delta = one(desired, want, &bound, seen, settings, &leaving);
         deltas.insert(want.resource.clone(), delta);
     }
     if let Some(only) = &settings.only {
-        deltas.retain(|resource, _| only.contains(resource));
         gone.retain(|one| only.contains(&one.owner));
         plan.orphans.clear();
     }

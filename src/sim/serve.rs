@@ -159,10 +159,10 @@ async fn answer(sim: Sim, request: Request<Incoming>) -> io::Result<Response<Ful
         content_type: text(CONTENT_TYPE.as_str()),
         body: body.to_bytes().to_vec(),
     };
-    match wire::respond(&sim, &raw) {
-        Some(answer) => http(answer),
-        None => Err(io::ErrorKind::ConnectionAborted.into()),
-    }
+    let answer = wire::respond(&sim, &raw);
+    let status = answer.as_ref().map(|answer| answer.status);
+    tracing::debug!(method = raw.method, target = raw.target, status, "request");
+    answer.map_or_else(|| Err(io::ErrorKind::ConnectionAborted.into()), http)
 }
 
 fn http(answer: RawAnswer) -> io::Result<Response<Full<Bytes>>> {

@@ -1,5 +1,6 @@
 //! The daemon's loop on the simulator, on virtual time: what it does without being told, and what it leaves alone.
 
+use crate::fleet::{fleet, manifests};
 use crate::world::{Lab, Shelf, bound};
 use futures::future::BoxFuture;
 use pvectl::base::clock::Clock;
@@ -29,13 +30,14 @@ use tokio::time::Instant;
 /// Manifests that a test writes and changes.
 #[derive(Clone)]
 pub(crate) struct Written {
+    set: String,
     text: Arc<Mutex<String>>,
     moved: Arc<Notify>,
 }
 
 impl Written {
-    fn new(text: &str) -> Written {
-        Written { text: Arc::new(Mutex::new(text.to_owned())), moved: Arc::new(Notify::new()) }
+    fn new(text: &str, set: &str) -> Written {
+        Written { set: set.to_owned(), text: Arc::new(Mutex::new(text.to_owned())), moved: Arc::new(Notify::new()) }
     }
 
     pub(crate) fn write(&self, text: &str) {
@@ -58,9 +60,9 @@ impl Source for Written {
     }
 
     fn read(&mut self) -> BoxFuture<'_, Result<Reading, Broken>> {
-        let text = self.text.lock().expect("no test panics with it").clone();
+        let (text, set) = (self.text.lock().expect("no test panics with it").clone(), self.set.clone());
         Box::pin(async move {
-            let (loaded, desired) = bound(&text, "lab");
+            let (loaded, desired) = bound(&text, &set);
             if pvectl::base::diagnostic::has_errors(&loaded.diagnostics) {
                 let diagnostics = loaded.diagnostics.iter().map(|d| d.message.clone()).collect();
                 return Err(Broken { revision: None, message: "errors in the manifests".into(), diagnostics });
@@ -147,11 +149,14 @@ struct Wire {
     time: Time,
     reads: Arc<AtomicUsize>,
     weather: Arc<Weather>,
+    /// When each was.
+    times: Arc<Mutex<Vec<Instant>>>,
 }
 
 impl Api for Wire {
     fn get<'a>(&'a self, query: &'a Query) -> BoxFuture<'a, Result<Value, PveError>> {
         self.reads.fetch_add(1, Ordering::Relaxed);
+        self.times.lock().expect("no test panics with it").push(Instant::now());
         Box::pin(async move {
             self.time.sleep(Duration::from_millis(5)).await;
             self.weather.passes(query)?;
@@ -184,6 +189,7 @@ impl Outside for Nowhere {
 /// A daemon at work.
 pub(crate) struct Running {
     reads: Arc<AtomicUsize>,
+    times: Arc<Mutex<Vec<Instant>>>,
     pub(crate) shared: Shared,
     pub(crate) written: Written,
     signal: watch::Sender<Signal>,
@@ -193,16 +199,22 @@ pub(crate) struct Running {
 }
 
 fn setup(lab: &Lab, text: &str, shape: impl FnOnce(&mut SourceConfig), once: bool) -> (Setup, Ends) {
-    let written = Written::new(text);
     let mut config = SourceConfig::of_folder("lab", PathBuf::from("/nowhere"));
     config.mode = Mode::Enforce;
     shape(&mut config);
+    let written = Written::new(text, config.set.as_deref().unwrap_or("lab"));
     let time = Time::of(&lab.sim);
     let reads = Arc::new(AtomicUsize::new(0));
     let clock: Arc<dyn Clock> = Arc::new(time.clone());
     let weather = Arc::new(Weather::default());
-    let wire =
-        Wire { api: lab.sim.api(), time: time.clone(), reads: Arc::clone(&reads), weather: Arc::clone(&weather) };
+    let times = Arc::new(Mutex::new(Vec::new()));
+    let wire = Wire {
+        api: lab.sim.api(),
+        time: time.clone(),
+        reads: Arc::clone(&reads),
+        weather: Arc::clone(&weather),
+        times: Arc::clone(&times),
+    };
     let cache = Cache::new("sim", Arc::new(wire), Arc::clone(&clock), Arc::new(NoMeter));
     let place = Place {
         name: "sim".into(),
@@ -228,7 +240,7 @@ fn setup(lab: &Lab, text: &str, shape: impl FnOnce(&mut SourceConfig), once: boo
         suspended: Suspensions::default(),
         once,
     };
-    (setup, Ends { shared, written, signal, reads, time, weather })
+    (setup, Ends { shared, written, signal, reads, times, time, weather })
 }
 
 /// How a test reaches a daemon.
@@ -237,6 +249,7 @@ struct Ends {
     written: Written,
     signal: watch::Sender<Signal>,
     reads: Arc<AtomicUsize>,
+    times: Arc<Mutex<Vec<Instant>>>,
     time: Time,
     weather: Arc<Weather>,
 }
@@ -253,9 +266,9 @@ impl Running {
         shape: impl FnOnce(&mut SourceConfig),
         more: impl FnOnce(&mut Setup),
     ) -> Running {
-        let (mut setup, Ends { shared, written, signal, reads, time, weather }) = setup(lab, text, shape, false);
+        let (mut setup, Ends { shared, written, signal, reads, times, time, weather }) = setup(lab, text, shape, false);
         more(&mut setup);
-        Running { shared, written, signal, reads, time, weather, handle: tokio::spawn(run(setup)) }
+        Running { shared, written, signal, reads, times, time, weather, handle: tokio::spawn(run(setup)) }
     }
 
     /// Lets virtual time pass until something holds; the test fails when it does not within `seconds`.
@@ -349,6 +362,22 @@ fn a_change_by_hand_is_told_with_its_author_and_healed() {
         let state = daemon.shared.state().clone();
         let seen = state.events.iter().find(|e| e.reason == "DriftSeen").expect("told");
         assert!(seen.message.contains("root@pam") && seen.message.contains("update VM 500"), "{}", seen.message);
+        daemon.stop().await;
+    });
+}
+
+#[test]
+fn what_is_no_guest_is_watched_too() {
+    on_virtual_time(async {
+        let lab = Lab::homelab();
+        let group = "apiVersion: pvectl/v1alpha1\nkind: SecurityGroup\nmetadata: {name: web}\nspec: {comment: ours, rules: [{type: in, action: ACCEPT, macro: SSH}]}\n";
+        let daemon = Running::start(&lab, group, |_| {});
+        daemon.until(60, "the group is made", |s| ready(s, 1)).await;
+        daemon.pass(60).await;
+        let rule = Call::new(Method::Put, "/cluster/firewall/groups/web/0").with("macro", "HTTP");
+        crate::world::run(lab.sim.api().send(&rule)).expect("a change by hand");
+        daemon.until(30, "it is told", |s| s.events.iter().any(|e| e.reason == "DriftSeen")).await;
+        daemon.until(30, "it is healed", |s| s.events.iter().any(|e| e.reason == "DriftHealed")).await;
         daemon.stop().await;
     });
 }
@@ -509,11 +538,37 @@ fn a_quiet_hour_costs_few_requests_and_no_memory() {
         let before = daemon.reads.load(Ordering::Relaxed);
         daemon.pass(3600).await;
         let reads = daemon.reads.load(Ordering::Relaxed) - before;
-        // Three lists every two seconds, the machine once a minute, and a look every five.
-        assert!(reads < 3600 * 16 / 10, "{reads} requests in an hour");
+        // Three lists every two seconds, the pools every ten, the machine once a minute, and a look every five.
+        assert!(reads < 3600 * 17 / 10, "{reads} requests in an hour");
         let state = daemon.shared.state().clone();
         assert_eq!(state.events.len(), events, "nothing happened: {:#?}", state.events.front());
         assert!(ready(&state, 2));
+        daemon.stop().await;
+    });
+}
+
+#[test]
+fn watching_keeps_to_its_budget_in_every_second() {
+    on_virtual_time(async {
+        let (lab, set) = fleet(4, 300);
+        let adopted = set.resources.len();
+        let text = manifests(300, 4);
+        let daemon = Running::start(&lab, &text, |c| (c.mode, c.set) = (Mode::Observe, Some("fleet".into())));
+        daemon.until(60, "it has looked", |s| ready(s, adopted)).await;
+        daemon.pass(5).await;
+        daemon.times.lock().expect("no test panics with it").clear();
+        // Hands, looks in turn, and reading in turn, for a quarter of an hour.
+        for round in 0..30 {
+            by_hand(&lab.sim, 1000 + 4 * round, "cores", "3");
+            daemon.pass(30).await;
+        }
+        assert_eq!(daemon.shared.state().drift.len(), 30);
+        let times = daemon.times.lock().expect("no test panics with it").clone();
+        let budget = WatchConfig::default().requests_per_second as usize;
+        let window = |at: usize| times[at..].iter().take_while(|t| **t - times[at] < Duration::from_secs(1)).count();
+        let most = (0..times.len()).map(window).max().unwrap_or(0);
+        assert!(most <= budget, "{most} requests in one second");
+        assert!(times.len() > 900 * 6, "only {} requests: is it watching?", times.len());
         daemon.stop().await;
     });
 }

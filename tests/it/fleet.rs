@@ -8,8 +8,7 @@ use pvectl::sim::baseline::{Baseline, build};
 /// A cluster of so many guests that are all ours, and the manifests that say so.
 pub(crate) fn fleet(nodes: u32, guests: u32) -> (Lab, DesiredSet) {
     let lab = Lab::of(build(Baseline::Scale { nodes, guests }));
-    let documents: Vec<String> = (0..guests).map(|i| document(i, nodes)).collect();
-    let (loaded, set) = bound(&documents.join("---\n"), "fleet");
+    let (loaded, set) = bound(&manifests(guests, nodes), "fleet");
     assert!(loaded.diagnostics.is_empty(), "the fleet's manifests are wrong: {:?}", loaded.diagnostics.first());
     let plan = lab.preview(&set, &Settings { adopt: set.resources.keys().cloned().collect(), ..plain() });
     lab.sim.with_world(|world| {
@@ -21,6 +20,11 @@ pub(crate) fn fleet(nodes: u32, guests: u32) -> (Lab, DesiredSet) {
         }
     });
     (lab, set)
+}
+
+/// The manifests of the set `fleet`.
+pub(crate) fn manifests(guests: u32, nodes: u32) -> String {
+    (0..guests).map(|i| document(i, nodes)).collect::<Vec<_>>().join("---\n")
 }
 
 fn document(i: u32, nodes: u32) -> String {

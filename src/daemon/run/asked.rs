@@ -10,6 +10,7 @@ use crate::daemon::work::Poke;
 use crate::resource::reference::ResourceRef;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 
 impl Daemon {
     pub(super) fn answer(&mut self, ask: Ask) {
@@ -73,6 +74,7 @@ impl Daemon {
                 let thread = &mut self.threads[line];
                 self.places[thread.place].cache.forget_all();
                 (thread.moved, thread.look_ms) = (true, Some(now));
+                thread.urgent.store(true, Ordering::Relaxed);
                 // A poke that waits already says the same.
                 drop(thread.pokes.try_send(Poke::Asked));
                 Ok(format!("source {source} is read and compared anew"))

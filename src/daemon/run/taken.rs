@@ -11,6 +11,7 @@ use crate::pve::error::PveError;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 impl Daemon {
     pub(super) fn read(&mut self, line: usize, read: Result<Reading, Broken>, now: u64) {
@@ -25,6 +26,7 @@ impl Daemon {
                     thread.has_names = reading.desired.resources.values().any(|d| !d.kind.names(&d.spec).is_empty());
                     thread.reading = Some(Arc::new(reading));
                     (thread.moved, thread.look_ms) = (true, Some(now));
+                    thread.urgent.store(true, Ordering::Relaxed);
                 }
                 let mut state = self.shared.write();
                 if let Some(record) = state.sources.get_mut(&name) {
@@ -108,10 +110,9 @@ impl Daemon {
     pub(super) fn polled(&mut self, place: usize, answers: Vec<Result<Value, PveError>>, now: u64) {
         self.polled[place] = true;
         let [resources, tasks, log] = &answers[..] else { unreachable!("three queries, three answers") };
-        let value = |answer: &Result<Value, PveError>| answer.as_ref().ok().cloned();
-        let values = [value(resources), value(tasks), value(log)];
+        let values = [resources, tasks, log].map(|answer| answer.as_ref().ok());
         let cluster = self.places[place].name.clone();
-        let News { guests, running, ended } = self.signs[place].read(&cluster, values.each_ref().map(Option::as_ref));
+        let News { guests, running, ended } = self.signs[place].read(&cluster, values);
         for (worker, well, seconds) in ended {
             self.meter.task(&cluster, &worker, well, seconds);
         }
