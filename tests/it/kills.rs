@@ -196,6 +196,17 @@ fn comparable(world: &World) -> Value {
     let top = value.as_object_mut().expect("a world is an object");
     top.remove("messages");
     top.remove("certificate");
+    for guest in top["guests"].as_object_mut().into_iter().flat_map(serde_json::Map::values_mut) {
+        // Whether it ever ran.
+        guest["boot_seconds"] = Value::Null;
+    }
+    // A profile that leaves a machine leaves its firewall shut, as a person wants it: where one is not declared, it may be
+    // there or not. The firewall of a machine that is gone may not.
+    let shut = |g: &pvectl::sim::world::Guest| g.config.get("net0").is_some_and(|net| net.contains("firewall=1"));
+    if let Some(firewalls) = top["tables"]["firewall"].as_object_mut() {
+        let open = world.guests.iter().filter(|(_, g)| !shut(g)).map(|(id, _)| format!("guest/{id}"));
+        open.for_each(|scope| drop(firewalls.remove(&scope)));
+    }
     let free = world.guests.iter().find(|(_, g)| g.config.get("name").is_some_and(|n| n == "free"));
     let Some((vmid, _)) = free else { return value };
     let number = regex_lite::Regex::new(&format!(r"\b{vmid}\b")).expect("a pattern");
