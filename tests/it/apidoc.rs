@@ -926,6 +926,8 @@ const CONSTRUCTORS: &[(&str, usize)] = &[
     ("cli/auth.rs", 6),
     ("cli/profiles.rs", 9),
     ("cli/raw.rs", 2),
+    ("daemon/signs.rs", 1),
+    ("daemon/work.rs", 1),
     ("engine/follow.rs", 3),
     ("kinds/guest/file.rs", 3),
     ("kinds/guest/firewall.rs", 5),
@@ -994,8 +996,9 @@ fn every_place_that_makes_a_request_is_counted() {
         for entry in std::fs::read_dir(&folder).expect("a folder of the sources") {
             let path = entry.expect("an entry").path();
             let name = path.strip_prefix(&root).expect("it is below").display().to_string();
-            // The simulator answers, and the wire carries: neither makes requests of its own but the log-in.
-            if name == "sim" || name == "pve" {
+            // The simulator answers, and the wire carries: neither makes requests of its own but the log-in. Sources of
+            // manifests ask git.
+            if name == "sim" || name == "pve" || name == "daemon/source" {
                 continue;
             }
             if path.is_dir() {
@@ -1017,6 +1020,16 @@ fn every_place_that_makes_a_request_is_counted() {
     }
     let counted: BTreeMap<String, usize> = CONSTRUCTORS.iter().map(|(f, n)| ((*f).to_owned(), *n)).collect();
     assert_eq!(found, counted);
+}
+
+#[test]
+fn what_the_daemon_watches_by_is_known_to_pve() {
+    let Some(doc) = ApiDoc::load() else { return };
+    let time = pvectl::pve::request::Query::new("/nodes/pve1/time");
+    for query in pvectl::daemon::signs::queries().into_iter().chain([time]) {
+        let sent = Sent { method: "GET".into(), path: query.path.clone(), params: query.params.clone() };
+        assert!(doc.check(&sent).is_ok(), "{query}: {:?}", doc.check(&sent));
+    }
 }
 
 #[test]

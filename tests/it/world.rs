@@ -263,7 +263,7 @@ pub(crate) const STRANGERS: [u32; 3] = [8000, 8100, 8200];
 pub(crate) fn strangers(world: &World) -> Value {
     let mut value = serde_json::to_value(world).expect("a world is JSON");
     let top = value.as_object_mut().expect("a world is an object");
-    for passing in ["clock_ms", "seed", "serial", "statistics", "tasks", "tickets", "pools"] {
+    for passing in ["clock_ms", "seed", "serial", "statistics", "tasks", "messages", "tickets", "pools"] {
         top.remove(passing);
     }
     for part in ["groups", "tables", "users"] {
@@ -309,7 +309,7 @@ fn without_ours(value: &mut Value) {
 pub(crate) fn normal(world: &World) -> Value {
     let mut value = serde_json::to_value(world).expect("a world is JSON");
     let top = value.as_object_mut().expect("a world is an object");
-    for passing in ["clock_ms", "seed", "serial", "statistics", "tasks", "tickets", "latency_ms"] {
+    for passing in ["clock_ms", "seed", "serial", "statistics", "tasks", "messages", "tickets", "latency_ms"] {
         top.remove(passing);
     }
     for user in top["users"].as_object_mut().into_iter().flat_map(Map::values_mut) {
