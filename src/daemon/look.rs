@@ -30,6 +30,17 @@ pub struct Verdict {
     pub held: Option<(usize, usize)>,
 }
 
+impl Verdict {
+    /// The same, saying nothing of some objects.
+    #[must_use]
+    pub fn without(mut self, of_no_use: impl Fn(&ResourceRef) -> bool) -> Verdict {
+        let Verdict { run, ask, quiet, refused, held: _ } = &mut self;
+        [run, ask, quiet].into_iter().for_each(|objects| objects.retain(|object| !of_no_use(object)));
+        refused.retain(|object, _| !of_no_use(object));
+        self
+    }
+}
+
 /// What may be done to an object: what its source may, or less if its manifest says so.
 pub fn mode(source: Mode, desired: &DesiredSet, resource: &ResourceRef) -> Mode {
     let said = desired.resources.get(resource).and_then(|want| want.annotations.get(MODE));

@@ -362,6 +362,21 @@ fn a_change_by_hand_is_told_with_its_author_and_healed() {
         let state = daemon.shared.state().clone();
         let seen = state.events.iter().find(|e| e.reason == "DriftSeen").expect("told");
         assert!(seen.message.contains("root@pam") && seen.message.contains("update VM 500"), "{}", seen.message);
+        daemon.pass(60).await;
+        let mut runs = Vec::new();
+        for n in 0..10 {
+            let before = daemon.shared.state().runs.len();
+            by_hand(&lab.sim, 500, "cores", "8");
+            // Others of the cluster keep it looking meanwhile.
+            daemon.pass(n % 4).await;
+            by_hand(&lab.sim, 500, "memory", "4096");
+            daemon.pass(900).await;
+            runs.push(daemon.shared.state().runs.len() - before);
+        }
+        assert!(
+            runs.iter().all(|n| (1..=2).contains(n)),
+            "a change by hand takes a run, two take two at most: {runs:?}"
+        );
         daemon.stop().await;
     });
 }

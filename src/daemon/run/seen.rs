@@ -78,6 +78,8 @@ impl Daemon {
             self.see(&name, &reading.revision.id, mode, delta, now);
         }
         self.lost(&name, &plan, now);
+        // Nor is it queued for what this look saw of it: another look follows each run.
+        let verdict = verdict.without(|object| why == Why::Seen && busy(self, object));
         self.decide(line, &plan, &verdict, why, now);
         self.count(&name, now);
         self.threads[line].ran.retain(|_, at| *at > after);
