@@ -271,7 +271,7 @@ impl Daemon {
             cache.budget(self.watch.requests_per_second);
             // At once: who changed what before we came is known before anything is told.
             let (cache, clock) = (Arc::clone(cache), Arc::clone(&self.clock));
-            self.work.push(work::poll(place, cache, clock, Duration::ZERO, 0, None));
+            self.work.push(work::poll(place, cache, clock, Duration::ZERO, 0, (Vec::new(), None)));
             if !self.once {
                 self.work.push(self.scan(place));
             }
@@ -513,11 +513,13 @@ impl Daemon {
                     self.work.push(work::read(line, tap, false));
                 }
             }
-            Moment::Polled { place, answers, ahead_ms } => {
+            Moment::Polled { place, answers, live, ahead_ms } => {
                 if let Some(ahead_ms) = ahead_ms {
                     self.signs[place].compared(ahead_ms);
                     self.compared_ms[place] = Some(now);
                 }
+                let moved = self.signs[place].listed(&live);
+                self.news(place, &moved, now);
                 self.polled(place, answers, now);
             }
             Moment::Scanned { place, moved, others } => {

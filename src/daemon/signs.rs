@@ -5,10 +5,10 @@
 //! 101: -cores 8`); a container's options leave no message, only what shows in its row (`PVE::API2::LXC::Config`). The rest
 //! is found by reading in turn ([`crate::daemon::cache`]).
 
-use crate::base::id::VmId;
+use crate::base::id::{GuestType, VmId};
 use crate::daemon::record::{Actor, TaskRecord};
 use crate::pve::request::Query;
-use crate::resource::index::{number, text};
+use crate::resource::index::{node_guests_query, number, text};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -21,6 +21,12 @@ const OURS_MS: u64 = 3_000;
 /// The members of a guest's row that a person changes; the others are measurements.
 const ROW: [&str; 11] =
     ["name", "node", "status", "lock", "template", "pool", "tags", "maxcpu", "maxmem", "maxdisk", "hastate"];
+
+/// The members of a container's row in the list of its node, which is live; `/cluster/resources` shows what pvestatd found
+/// up to ten seconds ago.
+const LIVE: [&str; 9] = ["name", "status", "lock", "template", "tags", "cpus", "maxmem", "maxswap", "maxdisk"];
+/// Nodes whose containers are listed in one poll; the others have their turn in the next ones.
+const NODES_AT_ONCE: usize = 2;
 
 /// The reads, in the order in which [`Signs::read`] takes their answers. The first two are part of every index too.
 pub fn queries() -> [Query; 3] {
@@ -45,6 +51,11 @@ pub struct Signs {
     messages: Option<BTreeSet<(String, u64)>>,
     tasks: Option<BTreeSet<(String, bool)>>,
     actors: BTreeMap<VmId, VecDeque<Actor>>,
+    /// Containers as their nodes list them.
+    live: BTreeMap<VmId, Vec<String>>,
+    /// Nodes that answer and have containers, and which of them is next.
+    nodes: Vec<String>,
+    turn: usize,
     /// A node that answers, to be asked for the time.
     node: Option<String>,
     /// How far the cluster's clock is ahead of ours.
@@ -73,7 +84,10 @@ impl Signs {
 
     fn rows(&mut self, list: &[Value], news: &mut News) {
         let online = |row: &&Value| row["type"] == "node" && row["status"] == "online";
-        self.node = list.iter().find(online).and_then(|row| text(&row["node"]));
+        let nodes: BTreeSet<String> = list.iter().filter(online).filter_map(|row| text(&row["node"])).collect();
+        self.node = nodes.first().cloned();
+        let containers = list.iter().filter(|row| row["type"] == "lxc").filter_map(|row| text(&row["node"]));
+        self.nodes = containers.collect::<BTreeSet<_>>().intersection(&nodes).cloned().collect();
         let guest = |row: &Value| matches!(row["type"].as_str(), Some("qemu" | "lxc"));
         let line = |row: &Value| ROW.iter().map(|key| text(&row[*key]).unwrap_or_default()).collect();
         let rows: BTreeMap<VmId, Vec<String>> =
@@ -84,6 +98,31 @@ impl Signs {
             news.guests.extend(before.keys().filter(|id| !rows.contains_key(id)));
         }
         self.rows = Some(rows);
+    }
+
+    /// The reads that list the containers of the nodes whose turn it is.
+    pub fn live(&mut self) -> Vec<Query> {
+        let count = NODES_AT_ONCE.min(self.nodes.len());
+        let turn = self.turn;
+        self.turn = turn.wrapping_add(count);
+        let nodes = (0..count).map(|n| &self.nodes[turn.wrapping_add(n) % self.nodes.len()]);
+        nodes.map(|node| node_guests_query(node, GuestType::Lxc)).collect()
+    }
+
+    /// Takes in lists of containers; says which are not as they were.
+    pub fn listed(&mut self, lists: &[Value]) -> BTreeSet<VmId> {
+        let mut moved = BTreeSet::new();
+        for row in lists.iter().filter_map(Value::as_array).flatten() {
+            let Some(id) = vmid(&row["vmid"]) else { continue };
+            let line: Vec<String> = LIVE.iter().map(|key| text(&row[*key]).unwrap_or_default()).collect();
+            if self.live.insert(id, line.clone()).is_some_and(|before| before != line) {
+                moved.insert(id);
+            }
+        }
+        if let Some(rows) = &self.rows {
+            self.live.retain(|id, _| rows.contains_key(id));
+        }
+        moved
     }
 
     fn tasks(&mut self, cluster: &str, list: &[Value], news: &mut News) {
@@ -255,6 +294,31 @@ mod tests {
         // A cluster whose clock is an hour ahead.
         signs.compared(3_600_000);
         assert_eq!(signs.actor(id(101), &[]).map(|a| a.at_ms), Some(0), "by our clock");
+    }
+
+    #[test]
+    fn containers_are_listed_by_their_nodes_in_turn() {
+        let mut signs = Signs::default();
+        assert!(signs.live().is_empty());
+        let mut rows: Vec<Value> =
+            ["a", "b", "c"].iter().map(|n| json!({"type": "node", "node": n, "status": "online"})).collect();
+        rows.extend(
+            ["a", "b", "c", "gone"]
+                .iter()
+                .enumerate()
+                .map(|(n, node)| json!({"type": "lxc", "vmid": 200 + n, "node": node})),
+        );
+        signs.read("c", [Some(&json!(rows)), None, None]);
+        let mut asked: Vec<String> = (0..3).flat_map(|_| signs.live()).map(|query| query.path).collect();
+        assert_eq!(asked.len(), 6);
+        asked.sort();
+        asked.dedup();
+        assert_eq!(asked, ["/nodes/a/lxc", "/nodes/b/lxc", "/nodes/c/lxc"]);
+        let list = |cores: u32, cpu: f64| [json!([{"vmid": 200, "cpus": cores, "cpu": cpu}])];
+        assert!(signs.listed(&list(2, 0.1)).is_empty());
+        assert!(signs.listed(&list(2, 0.9)).is_empty());
+        assert_eq!(signs.listed(&list(4, 0.9)), [id(200)].into());
+        assert!(signs.listed(&[Value::Null]).is_empty());
     }
 
     #[test]

@@ -74,6 +74,8 @@ pub enum Moment {
         place: usize,
         /// Answers to [`signs::queries`].
         answers: Vec<Result<Value, PveError>>,
+        /// The containers of some nodes, as these list them.
+        live: Vec<Value>,
         /// How far the cluster's clock is ahead of ours, in milliseconds, if it was asked.
         ahead_ms: Option<i64>,
     },
@@ -180,25 +182,27 @@ async fn ahead(cache: &Cache, clock: &dyn Clock, node: &str) -> Option<i64> {
     Some(i64::try_from(theirs).ok()? - i64::try_from(ours).ok()?)
 }
 
-/// Asks a cluster for signs of change, a little later; later still when it did not answer before. Also for the time of a
-/// node, if one is named.
+/// Asks a cluster for signs of change, a little later; later still when it did not answer before. Also for lists of
+/// containers, and for the time of a node, if one is named.
 pub fn poll(
     place: usize,
     cache: Arc<Cache>,
     clock: Arc<dyn Clock>,
     every: Duration,
     failures: u32,
-    node: Option<String>,
+    (live, node): (Vec<Query>, Option<String>),
 ) -> Work {
     Box::pin(async move {
         clock.sleep(every.saturating_mul(1 << failures.min(5)).min(POLL_MAX.max(every))).await;
         let (queries, haste) = (signs::queries(), Haste::Soon(Arc::default()));
         let answers = futures::future::join_all(queries.iter().map(|query| cache.fresh(query, &haste))).await;
+        let live = futures::future::join_all(live.iter().map(|query| cache.fresh(query, &haste))).await;
+        let live = live.into_iter().filter_map(Result::ok).collect();
         let ahead_ms = match node {
             Some(node) => ahead(&cache, &*clock, &node).await,
             None => None,
         };
-        Moment::Polled { place, answers, ahead_ms }
+        Moment::Polled { place, answers, live, ahead_ms }
     })
 }
 

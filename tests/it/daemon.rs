@@ -553,8 +553,8 @@ fn a_quiet_hour_costs_few_requests_and_no_memory() {
         let before = daemon.reads.load(Ordering::Relaxed);
         daemon.pass(3600).await;
         let reads = daemon.reads.load(Ordering::Relaxed) - before;
-        // Three lists every two seconds, the pools every ten, the machine once a minute, and a look every five.
-        assert!(reads < 3600 * 17 / 10, "{reads} requests in an hour");
+        // Three lists and those of two nodes every two seconds, the pools every ten, the machine once a minute, and a look every five.
+        assert!(reads < 3600 * 27 / 10, "{reads} requests in an hour");
         let state = daemon.shared.state().clone();
         assert_eq!(state.events.len(), events, "nothing happened: {:#?}", state.events.front());
         assert!(ready(&state, 2));

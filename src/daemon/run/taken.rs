@@ -135,8 +135,9 @@ impl Daemon {
             let Place { cache, .. } = &self.places[place];
             let (cache, clock) = (Arc::clone(cache), Arc::clone(&self.clock));
             let due = self.compared_ms[place].is_none_or(|at| now.abs_diff(at) >= COMPARE_MS);
+            let live = self.signs[place].live();
             let node = if due { self.signs[place].node() } else { None };
-            self.work.push(work::poll(place, cache, clock, self.watch.every.0, failures, node));
+            self.work.push(work::poll(place, cache, clock, self.watch.every.0, failures, (live, node)));
         }
     }
 
