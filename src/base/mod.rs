@@ -1,6 +1,7 @@
 //! Words everybody uses: identities, quantities, secrets, diagnostics with spans, conditions. Knows nothing of manifests
 //! or of Proxmox's wire; does no I/O.
 
+pub mod cause;
 pub mod clock;
 pub mod condition;
 pub mod diagnostic;

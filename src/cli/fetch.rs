@@ -1,5 +1,6 @@
 //! Manifests from the web: `-f https://…`. One GET without credentials, over TLS with the roots of the machine.
 
+use crate::base::cause::whole;
 use crate::cli::exit;
 use crate::cli::run::{Failure, block_on};
 use crate::config::roots;
@@ -51,20 +52,6 @@ async fn body(url: &Url) -> Result<Vec<u8>, String> {
         }
     }
     Ok(bytes)
-}
-
-/// An error with its causes: reqwest's own words are only the first of them.
-pub fn whole(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        let words = next.to_string();
-        if !text.contains(&words) {
-            text = format!("{text}: {words}");
-        }
-        cause = next.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! A daemon somewhere: its API over HTTP, with its token, and what it means when it does not answer or says no.
 
+use crate::base::cause::whole;
 use crate::base::secret::Secret;
 use crate::cli::args::daemon::{At, Trust};
 use crate::cli::exit;
-use crate::cli::fetch::whole;
 use crate::cli::run::{Failure, block_on};
 use reqwest::{Method, StatusCode};
 use rustls::RootCertStore;

@@ -1,5 +1,6 @@
 //! Sending, for real: the one place of the messages that touches the network. What fails is told without the address.
 
+use crate::base::cause::whole;
 use crate::config::roots;
 use crate::daemon::notice::retry::{Answer, retry_after};
 use crate::daemon::notice::target::Outgoing;
@@ -37,7 +38,7 @@ impl Web {
             .redirect(reqwest::redirect::Policy::none())
             .user_agent(concat!("pvectl/", env!("CARGO_PKG_VERSION")))
             .build()
-            .map_err(|error| words(error.without_url()))?;
+            .map_err(|error| whole(&error.without_url()))?;
         Ok(Web { client })
     }
 
@@ -66,7 +67,7 @@ impl Web {
 
 impl Post for Web {
     fn post<'a>(&'a self, outgoing: &'a Outgoing, now_ms: u64) -> BoxFuture<'a, Result<Answer, String>> {
-        Box::pin(async move { self.send(outgoing, now_ms).await.map_err(|error| words(error.without_url())) })
+        Box::pin(async move { self.send(outgoing, now_ms).await.map_err(|error| whole(&error.without_url())) })
     }
 }
 
@@ -79,20 +80,6 @@ fn said(answer: &str, url: &str) -> String {
         return String::new();
     }
     line.chars().filter(|c| !c.is_control()).take(SAID_MAX).collect()
-}
-
-/// An error with its causes: reqwest's own words are only the first of them.
-fn words(error: reqwest::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(&error);
-    while let Some(next) = cause {
-        let more = next.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        cause = next.source();
-    }
-    text
 }
 
 #[cfg(test)]
