@@ -156,17 +156,7 @@ fn finish(performed: &Performed, view: View) -> Ended {
         let _ = writeln!(err, "warning: {warning}");
     }
     if view == View::Lines {
-        let told = first.deltas.iter().flat_map(|d| &d.notes).find_map(|n| match n {
-            Note::Info(text) => Some(text.as_str()),
-            Note::Waiting(_)
-            | Note::Locked(_)
-            | Note::NodeOffline(_)
-            | Note::Unsettled(_)
-            | Note::Elsewhere { .. }
-            | Note::Paused
-            | Note::Toothless(_)
-            | Note::RebootRequired(_) => None,
-        });
+        let told = first.deltas.iter().flat_map(|d| &d.notes).find_map(Note::info);
         let end = match (nothing, told) {
             (true, Some(told)) => format!("Nothing to do: {told}."),
             (true, None) => "Nothing to do.".to_owned(),

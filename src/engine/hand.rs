@@ -256,16 +256,8 @@ fn open(last: &Plan) -> String {
                 format!("{} is {}", c.path, c.from.as_deref().filter(|f| !f.is_empty()).unwrap_or("not there"))
             }),
         );
-        words.extend(delta.notes.iter().filter_map(|n| match n {
-            Note::Locked(lock) => Some(format!("PVE holds the lock `{lock}`")),
-            Note::Waiting(_)
-            | Note::NodeOffline(_)
-            | Note::Unsettled(_)
-            | Note::Elsewhere { .. }
-            | Note::Paused
-            | Note::RebootRequired(_)
-            | Note::Toothless(_)
-            | Note::Info(_) => None,
+        words.extend(delta.notes.iter().filter_map(|n| {
+            if let Note::Locked(lock) = n { Some(format!("PVE holds the lock `{lock}`")) } else { None }
         }));
         words.extend(delta.problems.iter().map(|p| p.message.clone()));
     }

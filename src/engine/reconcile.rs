@@ -197,7 +197,7 @@ impl Run {
         let mut open: BTreeSet<ResourceRef> = BTreeSet::new();
         for delta in &mut plan.deltas {
             if !delta.steps.is_empty() && self.closed.get(&delta.resource).is_some_and(|sent| *sent == calls(delta)) {
-                let notes: Vec<&str> = delta.notes.iter().filter_map(said).collect();
+                let notes: Vec<&str> = delta.notes.iter().filter_map(Note::info).collect();
                 let why = format!("PVE says that it is done, and yet: {}", notes.join("; "));
                 self.failed.insert(delta.resource.clone(), why);
             }
@@ -272,20 +272,6 @@ impl Run {
 
 fn calls(delta: &Delta) -> Vec<Call> {
     delta.steps.iter().map(|step| step.call.clone()).collect()
-}
-
-fn said(note: &Note) -> Option<&str> {
-    match note {
-        Note::Info(text) => Some(text),
-        Note::Waiting(_)
-        | Note::Locked(_)
-        | Note::NodeOffline(_)
-        | Note::Unsettled(_)
-        | Note::Elsewhere { .. }
-        | Note::Paused
-        | Note::RebootRequired(_)
-        | Note::Toothless(_) => None,
-    }
 }
 
 /// Whether it is worth observing and planning that object again.

@@ -229,6 +229,13 @@ pub enum Note {
     Info(String),
 }
 
+impl Note {
+    /// The text of something to know; `None` for a reason.
+    pub fn info(&self) -> Option<&str> {
+        if let Note::Info(text) = self { Some(text) } else { None }
+    }
+}
+
 /// Why nothing may be done: found before anything is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
@@ -324,17 +331,7 @@ impl Delta {
 
     /// The node that does not answer and hides it, if so.
     pub fn unseen(&self) -> Option<&str> {
-        self.notes.iter().find_map(|n| match n {
-            Note::NodeOffline(node) => Some(node.as_str()),
-            Note::Waiting(_)
-            | Note::Locked(_)
-            | Note::Unsettled(_)
-            | Note::Elsewhere { .. }
-            | Note::Paused
-            | Note::RebootRequired(_)
-            | Note::Toothless(_)
-            | Note::Info(_) => None,
-        })
+        self.notes.iter().find_map(|n| if let Note::NodeOffline(node) = n { Some(node.as_str()) } else { None })
     }
 
     /// The worst impact of its steps.
