@@ -144,9 +144,9 @@ impl Ear for Ears {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::daemon::history::Past;
     use crate::daemon::record::{Mode, ObjectRecord};
     use crate::daemon::store::book::Bounds;
-    use crate::daemon::store::query::Filter;
     use futures::future::BoxFuture;
 
     struct Still;
@@ -218,8 +218,8 @@ mod tests {
         ears.turned(&state());
         let text = metrics.render(&state());
         assert!(text.contains("pvectl_history_lost_total 1\n"), "counted once: {text}");
-        let filter = Filter { limit: 1_000, ..Filter::default() };
-        let kept = keeper.history().events(&filter).expect("it reads");
+        let past = Past { limit: 1_000, ..Past::default() };
+        let kept = keeper.history().events(&past).expect("it reads");
         assert_eq!(kept.len(), 1 + OWN_MAX, "what nobody took is bounded");
         let text = std::fs::read_to_string(place.path().join("reports/drift.txt")).expect("it was written");
         assert_eq!(text, "0 objects drifted, in 0 fields; 1 compared.\n");

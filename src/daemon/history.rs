@@ -20,7 +20,7 @@ pub struct Past {
     pub name: Option<String>,
     /// Not over before then: drift that lasted, a run that ended, an event that was told at or after it.
     pub since_ms: Option<u64>,
-    /// Not begun after then.
+    /// Begun before then.
     pub until_ms: Option<u64>,
     /// So many at most.
     pub limit: usize,
@@ -39,22 +39,23 @@ pub trait History: Send + Sync {
 /// The SQLite file, each time through a connection of its own that cannot write.
 impl History for query::History {
     fn drift(&self, past: &Past) -> Result<Vec<DriftRecord>, String> {
-        query::History::drift(self, &past.filter()).map_err(|e| e.in_full())
+        query::History::drift(self, past).map_err(|e| e.in_full())
     }
     fn events(&self, past: &Past) -> Result<Vec<EventRecord>, String> {
-        query::History::events(self, &past.filter()).map_err(|e| e.in_full())
+        query::History::events(self, past).map_err(|e| e.in_full())
     }
     fn runs(&self, past: &Past) -> Result<Vec<RunRecord>, String> {
-        query::History::runs(self, &past.filter()).map_err(|e| e.in_full())
+        query::History::runs(self, past).map_err(|e| e.in_full())
+    }
+}
+
+impl Default for Past {
+    fn default() -> Past {
+        Past { source: None, kind: None, name: None, since_ms: None, until_ms: None, limit: LIMIT }
     }
 }
 
 impl Past {
-    fn filter(&self) -> query::Filter {
-        let Past { source, kind, name, since_ms, until_ms, limit } = self.clone();
-        query::Filter { source, kind, name, since_ms, until_ms, limit }
-    }
-
     /// Whether an object `Kind/name` is meant.
     pub fn is_about(&self, object: &str) -> bool {
         let (kind, name) = object.split_once('/').unwrap_or((object, ""));
@@ -77,11 +78,11 @@ impl Past {
             && self.reaches(event.at_ms, Some(event.at_ms))
     }
 
-    /// Whether a run is meant: one of its objects is enough.
+    /// Whether a run is meant: one of its objects is enough, or of what failed in it.
     pub fn takes_run(&self, run: &RunRecord) -> bool {
         let all = self.kind.is_none() && self.name.is_none();
         self.is_of(&run.source)
-            && (all || run.objects.iter().any(|object| self.is_about(object)))
+            && (all || run.objects.iter().chain(run.failed.keys()).any(|object| self.is_about(object)))
             && self.reaches(run.began_ms, run.ended_ms)
     }
 
@@ -91,7 +92,7 @@ impl Past {
 
     fn reaches(&self, began_ms: u64, ended_ms: Option<u64>) -> bool {
         self.since_ms.is_none_or(|since| ended_ms.is_none_or(|ended| ended >= since))
-            && self.until_ms.is_none_or(|until| began_ms <= until)
+            && self.until_ms.is_none_or(|until| began_ms < until)
     }
 }
 
@@ -99,21 +100,17 @@ impl Past {
 mod tests {
     use super::*;
 
-    fn past() -> Past {
-        Past { source: None, kind: None, name: None, since_ms: None, until_ms: None, limit: LIMIT }
-    }
-
     #[test]
     fn what_lasts_reaches_into_every_later_time() {
-        let between = |since, until| Past { since_ms: Some(since), until_ms: Some(until), ..past() };
+        let between = |since, until| Past { since_ms: Some(since), until_ms: Some(until), ..Past::default() };
         assert!(between(50, 60).reaches(10, None) && !between(50, 60).reaches(70, None));
         assert!(between(50, 60).reaches(10, Some(50)) && !between(50, 60).reaches(10, Some(49)));
-        assert!(between(50, 60).reaches(60, Some(90)));
+        assert!(between(50, 60).reaches(59, Some(90)) && !between(50, 60).reaches(60, Some(90)));
     }
 
     #[test]
     fn objects_are_known_by_kind_and_name() {
-        let web = Past { kind: Some("virtualmachine".into()), name: Some("web".into()), ..past() };
+        let web = Past { kind: Some("virtualmachine".into()), name: Some("web".into()), ..Past::default() };
         assert!(web.is_about("VirtualMachine/web"));
         assert!(!web.is_about("VirtualMachine/web-2") && !web.is_about("Container/web"));
         let event = |object: Option<&str>| EventRecord {
@@ -126,8 +123,8 @@ mod tests {
             message: String::new(),
             count: 1,
         };
-        assert!(past().takes_event(&event(None)) && !web.takes_event(&event(None)));
+        assert!(Past::default().takes_event(&event(None)) && !web.takes_event(&event(None)));
         assert!(web.takes_event(&event(Some("VirtualMachine/web"))));
-        assert!(!Past { source: Some("b".into()), ..past() }.takes_event(&event(None)));
+        assert!(!Past { source: Some("b".into()), ..Past::default() }.takes_event(&event(None)));
     }
 }

@@ -9,11 +9,11 @@ use futures::future::BoxFuture;
 use pvectl::base::clock::Clock;
 use pvectl::daemon::config::Span;
 use pvectl::daemon::ears::{Ears, Own};
+use pvectl::daemon::history::Past;
 use pvectl::daemon::meter::Meter;
 use pvectl::daemon::record::{Healer, Level, State};
 use pvectl::daemon::store::book::Bounds;
 use pvectl::daemon::store::keeper::{Keeper, Keeping};
-use pvectl::daemon::store::query::Filter;
 use pvectl::pve::api::Api;
 use pvectl::pve::error::PveError;
 use pvectl::pve::request::{Call, Method};
@@ -257,7 +257,7 @@ async fn day(dice: Dice) {
     assert_eq!(left, 0, "nobody is left at work");
     assert!(keeper.settle(Duration::from_secs(20)), "the history keeps up");
     assert_eq!(keeper.keeping().trouble, None);
-    let kept = keeper.history().events(&Filter { limit: 1_000, ..Filter::default() }).expect("it reads");
+    let kept = keeper.history().events(&Past { limit: 1_000, ..Past::default() }).expect("it reads");
     assert!(kept.iter().any(|e| e.reason == "HistoryMended"), "it tells of its own bad hour");
     eprintln_most(&most, kept.len());
 }

@@ -1,7 +1,8 @@
 //! The one connection that writes. Every call is a transaction: a kill leaves all of it or nothing.
 
+use crate::daemon::history::Past;
 use crate::daemon::record::{DriftRecord, EventRecord, RunRecord};
-use crate::daemon::store::query::{self, Filter};
+use crate::daemon::store::query;
 use crate::daemon::store::schema::{StoreError, judge, migrate};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params};
 use std::path::{Path, PathBuf};
@@ -101,8 +102,8 @@ impl Book {
 
     /// Drift that had not ended when the daemon did, the newest first.
     pub fn open_drift(&self) -> Result<Vec<DriftRecord>, StoreError> {
-        let filter = Filter { limit: query::LIMIT_MAX, ..Filter::default() };
-        query::drift(&self.conn, &filter, query::Which::Lasting).map_err(StoreError::sqlite("read", &self.path))
+        let past = Past { limit: query::ROWS_MAX, ..Past::default() };
+        query::drift(&self.conn, &past, query::Which::Lasting).map_err(StoreError::sqlite("read", &self.path))
     }
 
     /// Runs of a daemon that was killed are no longer on their way. The caller is the only daemon of this file.

@@ -1,5 +1,6 @@
 //! Reading the history: for HTTP and the command line, each time through a connection of its own that cannot write.
 
+use crate::daemon::history::Past;
 use crate::daemon::record::{Actor, DriftRecord, EventRecord, FieldRecord, Healer, Level, RunRecord};
 use crate::daemon::store::book::number;
 use crate::daemon::store::schema::{StoreError, judge};
@@ -8,33 +9,10 @@ use rusqlite::{Connection, OpenFlags, Row, params_from_iter};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Rows of one answer at most, whatever is asked.
-pub const LIMIT_MAX: usize = 10_000;
+/// Rows of one answer at most, whoever asks.
+pub(super) const ROWS_MAX: usize = 10_000;
 /// How long a reader waits for a file that somebody holds.
 const BUSY_MAX: Duration = Duration::from_secs(1);
-
-/// Which rows; all of them where nothing is said, the newest first.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Filter {
-    /// Of this source.
-    pub source: Option<String>,
-    /// Of objects of this kind.
-    pub kind: Option<String>,
-    /// Of objects of this name.
-    pub name: Option<String>,
-    /// What happened, or still lasted, at this moment or later.
-    pub since_ms: Option<u64>,
-    /// What happened, or began, before this moment.
-    pub until_ms: Option<u64>,
-    /// How many rows, at most [`LIMIT_MAX`].
-    pub limit: usize,
-}
-
-impl Default for Filter {
-    fn default() -> Filter {
-        Filter { source: None, kind: None, name: None, since_ms: None, until_ms: None, limit: 100 }
-    }
-}
 
 /// Which spells of drift.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,18 +34,18 @@ impl History {
     }
 
     /// Spells of drift that began before `until` and lasted until `since` or longer.
-    pub fn drift(&self, filter: &Filter) -> Result<Vec<DriftRecord>, StoreError> {
-        self.read(|conn| drift(conn, filter, Which::All))
+    pub fn drift(&self, past: &Past) -> Result<Vec<DriftRecord>, StoreError> {
+        self.read(|conn| drift(conn, past, Which::All))
     }
 
     /// Events.
-    pub fn events(&self, filter: &Filter) -> Result<Vec<EventRecord>, StoreError> {
-        self.read(|conn| events(conn, filter))
+    pub fn events(&self, past: &Past) -> Result<Vec<EventRecord>, StoreError> {
+        self.read(|conn| events(conn, past))
     }
 
     /// Runs that began before `until` and ended at `since` or later, or have not ended.
-    pub fn runs(&self, filter: &Filter) -> Result<Vec<RunRecord>, StoreError> {
-        self.read(|conn| runs(conn, filter))
+    pub fn runs(&self, past: &Past) -> Result<Vec<RunRecord>, StoreError> {
+        self.read(|conn| runs(conn, past))
     }
 
     fn read<T>(&self, ask: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
@@ -84,15 +62,17 @@ impl History {
     }
 }
 
-/// A `WHERE` that grows with the filter, so that SQLite can use its indexes.
+/// A `WHERE` that grows with what is asked, so that SQLite can use its indexes.
 struct Where {
     claims: Vec<String>,
     values: Vec<Value>,
 }
 
 impl Where {
-    fn new() -> Where {
-        Where { claims: Vec::new(), values: Vec::new() }
+    fn new(past: &Past) -> Where {
+        let mut on = Where { claims: Vec::new(), values: Vec::new() };
+        on.add("source = ?", past.source.clone());
+        on
     }
 
     fn add(&mut self, claim: &str, value: Option<impl Into<Value>>) {
@@ -107,14 +87,14 @@ impl Where {
     }
 }
 
-pub(super) fn drift(conn: &Connection, filter: &Filter, which: Which) -> rusqlite::Result<Vec<DriftRecord>> {
-    let Filter { source, kind, name, since_ms, until_ms, limit } = filter;
-    let mut on = Where::new();
-    on.add("source = ?", source.clone());
+pub(super) fn drift(conn: &Connection, past: &Past, which: Which) -> rusqlite::Result<Vec<DriftRecord>> {
+    let Past { source: _, kind, name, since_ms, until_ms, limit } = past;
+    let mut on = Where::new(past);
     on.add("kind = ?", kind.clone());
     on.add("name = ?", name.clone());
     on.add("coalesce(healed_ms, 9223372036854775807) >= ?", since_ms.map(number));
-    on.add("seen_ms < ?", until_ms.map(number));
+    // As `DriftRecord::since_ms` has it: PVE's own time where it is known.
+    on.add("min(seen_ms, coalesce(by_at_ms, seen_ms)) < ?", until_ms.map(number));
     match which {
         Which::All => {}
         Which::Lasting => on.claims.push("healed_ms IS NULL".to_owned()),
@@ -123,7 +103,7 @@ pub(super) fn drift(conn: &Connection, filter: &Filter, which: Which) -> rusqlit
         "SELECT id, source, kind, name, identity, seen_ms, by_user, by_what, by_at_ms, healed_ms, healed_by
          FROM drift {} ORDER BY seen_ms DESC, id LIMIT {}",
         on.text(),
-        limit.min(&LIMIT_MAX)
+        limit.min(&ROWS_MAX)
     );
     let mut rows: Vec<DriftRecord> =
         conn.prepare(&text)?.query_map(params_from_iter(on.values), drift_row)?.collect::<Result<_, _>>()?;
@@ -162,10 +142,9 @@ fn field_row(row: &Row<'_>) -> rusqlite::Result<FieldRecord> {
     Ok(FieldRecord { path: row.get(0)?, from: row.get(1)?, to: row.get(2)?, cause: row.get(3)?, impact: row.get(4)? })
 }
 
-fn events(conn: &Connection, filter: &Filter) -> rusqlite::Result<Vec<EventRecord>> {
-    let Filter { source, kind, name, since_ms, until_ms, limit } = filter;
-    let mut on = Where::new();
-    on.add("source = ?", source.clone());
+fn events(conn: &Connection, past: &Past) -> rusqlite::Result<Vec<EventRecord>> {
+    let Past { source: _, kind, name, since_ms, until_ms, limit } = past;
+    let mut on = Where::new(past);
     on.add("kind = ?", kind.clone());
     on.add("name = ?", name.clone());
     on.add("at_ms >= ?", since_ms.map(number));
@@ -174,7 +153,7 @@ fn events(conn: &Connection, filter: &Filter) -> rusqlite::Result<Vec<EventRecor
         "SELECT at_ms, source, kind, name, revision, level, reason, message, count
          FROM events {} ORDER BY at_ms DESC, id DESC LIMIT {}",
         on.text(),
-        limit.min(&LIMIT_MAX)
+        limit.min(&ROWS_MAX)
     );
     conn.prepare(&text)?.query_map(params_from_iter(on.values), event_row)?.collect()
 }
@@ -195,10 +174,9 @@ fn event_row(row: &Row<'_>) -> rusqlite::Result<EventRecord> {
     })
 }
 
-fn runs(conn: &Connection, filter: &Filter) -> rusqlite::Result<Vec<RunRecord>> {
-    let Filter { source, kind, name, since_ms, until_ms, limit } = filter;
-    let mut on = Where::new();
-    on.add("source = ?", source.clone());
+fn runs(conn: &Connection, past: &Past) -> rusqlite::Result<Vec<RunRecord>> {
+    let Past { source: _, kind, name, since_ms, until_ms, limit } = past;
+    let mut on = Where::new(past);
     match (kind.clone(), name.clone()) {
         (Some(kind), Some(name)) => {
             on.claims.push("id IN (SELECT run_id FROM run_objects WHERE kind = ? AND name = ?)".to_owned());
@@ -215,7 +193,7 @@ fn runs(conn: &Connection, filter: &Filter) -> rusqlite::Result<Vec<RunRecord>> 
         "SELECT id, source, revision, began_ms, ended_ms, steps, converged, doing
          FROM runs {} ORDER BY began_ms DESC, id LIMIT {}",
         on.text(),
-        limit.min(&LIMIT_MAX)
+        limit.min(&ROWS_MAX)
     );
     let mut rows: Vec<RunRecord> =
         conn.prepare(&text)?.query_map(params_from_iter(on.values), run_row)?.collect::<Result<_, _>>()?;

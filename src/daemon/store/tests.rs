@@ -1,10 +1,11 @@
 //! What history keeps, and what becomes of it when the disk, the file or the process fails.
 
 use crate::base::clock::Clock;
+use crate::daemon::history::Past;
 use crate::daemon::record::{Actor, DriftRecord, EventRecord, FieldRecord, Healer, Level, RunRecord};
 use crate::daemon::store::book::{Book, Bounds, Record};
 use crate::daemon::store::keeper::{Keeper, News};
-use crate::daemon::store::query::{Filter, History};
+use crate::daemon::store::query::History;
 use crate::daemon::store::schema::StoreError;
 use futures::future::BoxFuture;
 use rusqlite::Connection;
@@ -72,8 +73,8 @@ fn book(path: &Path) -> Book {
     Book::open(path, &Bounds::default()).expect("it opens")
 }
 
-fn all() -> Filter {
-    Filter { limit: 1_000, ..Filter::default() }
+fn all() -> Past {
+    Past { limit: 1_000, ..Past::default() }
 }
 
 fn place() -> (tempfile::TempDir, PathBuf) {
@@ -193,25 +194,44 @@ fn filters_pick_rows_and_the_newest_come_first() {
     records.push(Record::Event(EventRecord { source: "other".into(), ..event(None, 5_000, "far", 1) }));
     open.keep(&records).expect("it writes");
     let history = History::new(&path);
-    let seen = |filter: &Filter| {
-        let drift: Vec<u64> = history.drift(filter).expect("reads").iter().map(|d| d.seen_ms / 100).collect();
-        let events: Vec<u64> = history.events(filter).expect("reads").iter().map(|e| e.at_ms / 100).collect();
-        let runs: Vec<u64> = history.runs(filter).expect("reads").iter().map(|r| r.began_ms / 100).collect();
+    let told = records;
+    let memory = |past: &Past| {
+        let (mut drift, mut events, mut runs) = (Vec::new(), Vec::new(), Vec::new());
+        for record in told.iter().rev() {
+            match record {
+                Record::Drift(d) if past.takes_drift(d) => drift.push(d.seen_ms / 100),
+                Record::Event(e) if past.takes_event(e) => events.push(e.at_ms / 100),
+                Record::Run(r) if past.takes_run(r) => runs.push(r.began_ms / 100),
+                _ => {}
+            }
+        }
+        for rows in [&mut drift, &mut events, &mut runs] {
+            rows.sort_by(|a, b| b.cmp(a));
+            rows.truncate(past.limit);
+        }
         (drift, events, runs)
     };
-    let lab = || Filter { source: Some("lab".into()), ..all() };
-    let three = Filter { limit: 3, ..lab() };
+    let seen = |past: &Past| {
+        let drift: Vec<u64> = history.drift(past).expect("reads").iter().map(|d| d.seen_ms / 100).collect();
+        let events: Vec<u64> = history.events(past).expect("reads").iter().map(|e| e.at_ms / 100).collect();
+        let runs: Vec<u64> = history.runs(past).expect("reads").iter().map(|r| r.began_ms / 100).collect();
+        let found = (drift, events, runs);
+        assert_eq!(found, memory(past), "the file and memory pick alike: {past:?}");
+        found
+    };
+    let lab = || Past { source: Some("lab".into()), ..all() };
+    let three = Past { limit: 3, ..lab() };
     assert_eq!(seen(&three), (vec![20, 19, 18], vec![20, 19, 18], vec![20, 19, 18]));
-    let named =
-        Filter { kind: Some("VirtualMachine".into()), name: Some("odd".into()), since_ms: Some(1_500), ..lab() };
+    let named = Past { kind: Some("VirtualMachine".into()), name: Some("odd".into()), since_ms: Some(1_500), ..lab() };
     assert_eq!(seen(&named), (vec![19, 17, 15], vec![19, 17, 15], vec![19, 17, 15]));
     // What began before and still lasted then is of that time; an event is of its moment.
-    let span = Filter { since_ms: Some(540), until_ms: Some(700), ..lab() };
-    assert_eq!(seen(&span), (vec![6, 5], vec![6], vec![6, 5]));
-    let lasting = Filter { since_ms: Some(1_000_000), ..all() };
+    let span = Past { since_ms: Some(540), until_ms: Some(700), ..lab() };
+    assert_eq!(seen(&span), (vec![7, 6, 5], vec![6], vec![6, 5]), "PVE knows that the seventh drift began at 695");
+    let lasting = Past { since_ms: Some(1_000_000), ..all() };
     assert_eq!(seen(&lasting).0, [20]);
-    assert_eq!(seen(&Filter { kind: Some("Pool".into()), ..all() }).0, Vec::<u64>::new());
-    assert_eq!(seen(&Filter { source: Some("other".into()), ..all() }).1, [50]);
+    let pools = seen(&Past { kind: Some("Pool".into()), ..lab() });
+    assert_eq!((pools.0.len(), pools.1.len(), pools.2.len()), (0, 0, 20), "a pool failed in every run");
+    assert_eq!(seen(&Past { source: Some("other".into()), ..all() }).1, [50]);
 }
 
 #[test]
@@ -446,8 +466,8 @@ fn many_read_while_one_writes() {
             scope.spawn(move || {
                 let mut before = 0;
                 for _ in 0..50 {
-                    let filter = Filter { limit: 10_000, ..Filter::default() };
-                    let rows = history.drift(&filter).expect("a reader is never turned away");
+                    let past = Past { limit: 10_000, ..Past::default() };
+                    let rows = history.drift(&past).expect("a reader is never turned away");
                     assert!(rows.iter().all(|row| row.fields.len() == 2), "a row is whole");
                     assert!(rows.len() >= before);
                     before = rows.len();
