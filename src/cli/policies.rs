@@ -14,7 +14,8 @@ use crate::engine::observe::observe;
 use crate::kinds::guest::hand::snapshot::{Row, list_query};
 use crate::kinds::snapshot_policy::NAME;
 use crate::kinds::snapshot_policy::member::{Judged, Member, span};
-use crate::kinds::snapshot_policy::rule::{Rule, understand};
+use crate::kinds::snapshot_policy::name::prefix;
+use crate::kinds::snapshot_policy::rule::{Rule, understand, words};
 use crate::kinds::snapshot_policy::spec::SnapshotPolicySpec;
 use crate::plan::assemble::{Plan, Settings, plan};
 use crate::plan::desired::Desired;
@@ -23,9 +24,9 @@ use crate::resource::index::GuestRow;
 use crate::resource::observation::Observation;
 use crate::resource::reference::{Identity, ResourceRef};
 use crate::resource::step::{Action, Delta};
-use crate::retention::play::until_when;
+use crate::retention::play::{Policy as Played, until_when};
 use crate::report::text::note;
-use crate::schedule::Schedule;
+use crate::schedule::slots::Schedule;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -118,7 +119,9 @@ impl Scene {
         let all: Vec<Row> = snapshots.iter().flatten().map(|s| s.row.clone()).collect();
         let ours: Vec<&Row> =
             snapshots.iter().flatten().filter(|s| s.verdict.as_ref().is_some_and(|v| v.keep)).map(|s| &s.row).collect();
-        let times = until_when(&member.items(&ours, &all), &rule.keep, &rule.schedule, self.seen.at);
+        let prefix = prefix(name, spec);
+        let played = Played { schedule: &rule.schedule, keep: &rule.keep, prefix: &prefix };
+        let times = until_when(&member.items(&ours, &all), played, self.seen.at);
         let until = ours.iter().map(|row| row.name.clone()).zip(times).collect();
         let resource = ResourceRef::new(NAME, *name).member(row.vmid);
         let delta = self.plan.deltas.iter().find(|d| d.resource == resource);
@@ -258,7 +261,7 @@ pub fn describe(global: &Global, args: &args::Describe) -> Ended {
         Some(Format::Value(form)) => {
             let value = json!({
                 "kind": NAME, "name": policy.name, "schedule": schedule.text(), "timeZone": schedule.zone_name(),
-                "next": next.iter().filter_map(|at| utc(*at)).collect::<Vec<_>>(), "keep": policy.rule.keep.to_string(),
+                "next": next.iter().filter_map(|at| utc(*at)).collect::<Vec<_>>(), "keep": words(&policy.rule.keep),
                 "guests": guests.iter().map(Of::json).collect::<Vec<_>>(),
             });
             show(&value, form)?;
@@ -270,7 +273,7 @@ pub fn describe(global: &Global, args: &args::Describe) -> Ended {
             for (n, at) in next.iter().enumerate() {
                 print(&format!("{}{}\n", if n == 0 { "Next:      " } else { "           " }, local(schedule, *at)));
             }
-            print(&format!("Keeps:     {}\nGuests:\n", policy.rule.keep));
+            print(&format!("Keeps:     {}\nGuests:\n", words(&policy.rule.keep)));
             let rows = guests.iter().map(|of| {
                 let age = of.newest().map(|at| span(scene.seen.at.saturating_sub(at)));
                 vec![
@@ -334,7 +337,7 @@ fn table_of(scene: &Scene, args: &SnapshotPrune) -> Ended {
     let (mut kept, mut pruned, mut unread) = (0, 0, 0);
     for policy in scene.policies() {
         let schedule = &policy.rule.schedule;
-        print(&format!("{NAME}/{}: {}\n", policy.name, policy.rule.keep));
+        print(&format!("{NAME}/{}: {}\n", policy.name, words(&policy.rule.keep)));
         let guests = scene.guests(&policy);
         let mut rows = Vec::new();
         for of in &guests {

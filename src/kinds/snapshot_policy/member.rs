@@ -15,9 +15,9 @@ use crate::resource::merge::Cause;
 use crate::resource::privilege::require;
 use crate::resource::reference::Identity;
 use crate::resource::step::{Action, Change, Copies, Delta, Impact, Limit, Note, Step};
-use crate::retention::play::class_of;
-use crate::retention::{Item, Verdict, judge};
-use crate::schedule::offset;
+use crate::retention::class::{Class, class_of, name_of};
+use crate::retention::judge::{Item, Verdict, judge};
+use crate::schedule::slots::offset;
 use serde_json::Value;
 use std::time::Duration;
 
@@ -226,13 +226,9 @@ impl Member<'_> {
         let row = self.row;
         delta.action = Action::Update;
         let ours: Vec<&Row> = all.iter().filter(|row| row.state.is_none() && self.took(row)).collect();
-        let existing: Vec<(String, i64)> =
-            ours.iter().filter_map(|row| Some((row.name.clone(), name::slot(&row.name)?))).collect();
-        let class = class_of(due.slot, &existing, &self.rule.keep, self.rule.schedule.zone());
-        let Some(name) = name::of_slot(&name::prefix(self.policy, self.spec), due.slot, Some(class)) else {
-            delta.notes.push(Note::Toothless("its time is outside of the years that a name can hold".into()));
-            return;
-        };
+        let existing = ours.iter().filter_map(|row| Some((Class::of_name(&row.name), name::slot(&row.name)?)));
+        let class = class_of(due.slot, existing, &self.rule.keep.classes, self.rule.schedule.zone());
+        let name = name_of(&name::prefix(self.policy, self.spec), due.slot, class);
         let guest = room::guest(row, cx.seen);
         let runs = row.status == "running";
         let memory = self.spec.include_memory && (runs || row.guest == GuestType::Lxc);
@@ -260,7 +256,7 @@ impl Member<'_> {
         if late > LATE_MAX && !ours.is_empty() {
             delta.notes.push(Note::Info(format!("it was due {} ago, and is made up for", span(late))));
         }
-        delta.changes.push(change(&name, None, Some(format!("there ({with})"))));
+        delta.changes.push(change(&name, Some("not there".into()), Some(format!("there ({with})"))));
         delta.steps.push(self.limits(cx, Step::new(format!("take snapshot `{name}` ({with})"), call, Impact::Live)));
     }
 

@@ -2,8 +2,6 @@
 //! finds what was taken. Their ages are PVE's `snaptime`, never their names.
 
 use crate::kinds::snapshot_policy::spec::SnapshotPolicySpec;
-use crate::retention::Class;
-use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
@@ -21,18 +19,6 @@ pub fn prefix(policy: &str, spec: &SnapshotPolicySpec) -> String {
     if own.is_empty() { "auto".to_owned() } else { own.to_owned() }
 }
 
-/// The name of the snapshot that was due at `slot`, in seconds since 1970; `None` outside the years that a name can hold.
-pub fn of_slot(prefix: &str, slot: i64, class: Option<Class>) -> Option<String> {
-    let time = Timestamp::from_second(slot).ok().filter(|t| (1970..=9999).contains(&t.to_zoned(TimeZone::UTC).year()))?;
-    let end = match class {
-        None | Some(Class::Daily) => "",
-        Some(Class::Weekly) => "-weekly",
-        Some(Class::Monthly) => "-monthly",
-        Some(Class::Yearly) => "-yearly",
-    };
-    Some(format!("{prefix}-{}{end}", time.strftime(FORM)))
-}
-
 /// When a snapshot of this name was due; `None` where the name does not say.
 pub fn slot(name: &str) -> Option<i64> {
     let plain = ["-weekly", "-monthly", "-yearly"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
@@ -45,27 +31,22 @@ pub fn slot(name: &str) -> Option<i64> {
 mod tests {
     use super::*;
     use crate::kinds::guest::hand::snapshot::check_name;
+    use crate::retention::class::{Class, name_of};
 
     #[test]
     fn a_name_says_when_it_was_due_and_pve_takes_it() {
-        for (slot_at, class) in [
-            (1_795_226_400, None),
-            (0, Some(Class::Yearly)),
-            (253_402_300_799, Some(Class::Monthly)),
-            (1_795_226_400, Some(Class::Weekly)),
-        ] {
+        let last = 253_402_300_799;
+        let cases = [(1_795_226_400, Class::Daily), (0, Class::Yearly), (last, Class::Monthly), (1, Class::Weekly)];
+        for (slot_at, class) in cases {
             for prefix in ["auto", "a-b_c", "fifteen-letters"] {
-                let name = of_slot(prefix, slot_at, class).expect("a name");
+                let name = name_of(prefix, slot_at, class);
                 assert_eq!(check_name(&name).as_deref(), Ok(name.as_str()));
                 assert_eq!(slot(&name), Some(slot_at), "{name}");
             }
         }
-        assert_eq!(of_slot("auto", 1_795_226_400, None).as_deref(), Some("auto-20261121T020000Z"));
         for none in ["", "auto", "auto-", "auto-20261321T020000Z", "before-upgrade", "20261121T020000Z", "x-2026"] {
             assert_eq!(slot(none), None, "{none}");
         }
-        assert_eq!(of_slot("auto", i64::MAX, None), None);
-        assert_eq!(of_slot("auto", -1, None), None);
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! A policy's spec as the rules understand it: when, and what is kept.
 
+use crate::kinds::snapshot_policy::member::span;
 use crate::kinds::snapshot_policy::spec::{ClassName, Retention, SnapshotPolicySpec};
 use crate::resource::step::Problem;
-use crate::retention::{Class, Keep};
-use crate::schedule::Schedule;
+use crate::retention::class::Class;
+use crate::retention::judge::Keep;
+use crate::schedule::slots::Schedule;
 
 /// What a policy says, understood.
 #[derive(Clone, Debug)]
@@ -58,4 +60,25 @@ pub fn keep(retention: &Retention) -> Keep {
         min_keep: retention.min_keep.unwrap_or(0),
         classes: retention.classes.iter().map(|(name, age)| (class(name), seconds(age))).collect(),
     }
+}
+
+/// What is kept, in words: `last 3, daily 7, whatever is younger than 2d`.
+pub fn words(keep: &Keep) -> String {
+    if keep.keeps_everything() {
+        return "everything".to_owned();
+    }
+    let counts = [
+        ("last", keep.last),
+        ("hourly", keep.hourly),
+        ("daily", keep.daily),
+        ("weekly", keep.weekly),
+        ("monthly", keep.monthly),
+        ("yearly", keep.yearly),
+    ];
+    let mut words: Vec<String> =
+        counts.iter().filter_map(|(rule, count)| Some(format!("{rule} {}", (*count).filter(|n| *n > 0)?))).collect();
+    words.extend(keep.classes.iter().map(|(class, age)| format!("{class} ones for {}", span(*age))));
+    words.extend(keep.within.map(|age| format!("whatever is younger than {}", span(age))));
+    words.extend((keep.min_keep > 0).then(|| format!("at least {}", keep.min_keep)));
+    words.join(", ")
 }
