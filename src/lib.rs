@@ -62,6 +62,8 @@ pub mod dns;
 
 pub mod schedule;
 
+pub mod retention;
+
 pub mod secret_files;
 
 pub mod config;
