@@ -58,6 +58,7 @@ mod daemon_verbs;
 mod http;
 mod metrics;
 mod pages;
+mod policies;
 mod site;
 
 mod flapping;
