@@ -271,7 +271,7 @@ impl<'a> Reader<'a> {
 
     /// The next word, to show where reading stopped.
     fn ahead(&self) -> &'a str {
-        self.rest.split([' ', '\t']).next().unwrap_or_default()
+        self.rest.trim_start().split([' ', '\t']).next().unwrap_or_default()
     }
 
     fn wrong(&self, expected: &str) -> String {
