@@ -135,15 +135,15 @@ fn refusals_say_what_is_expected() {
     refused("*,5", "nothing more is expected after the time, not `,5`");
     refused("02:00 03:00", "nothing more is expected after the time, not `03:00`");
     refused("02:00 mon", "nothing more is expected after the time");
-    refused("moon 02:00", "did you mean `monday`?");
+    refused("moon 02:00", "did you mean `mon`?");
     refused("mo..fr", "a weekday (`mon` to `sun`) or a word");
     refused("hourli", "did you mean `hourly`?");
     refused("Daily", "did you mean `daily`?");
     refused("mon..", "a weekday");
     refused("mon,", "a weekday");
     refused("mon-fri", "the month is 1 to 12");
-    refused("*-*~1", "`-` is expected between month and day");
-    refused("*-*~1 2:00", "`-` is expected between month and day");
+    refused("*-*~1", "`~`, a day counted from the end of the month, is systemd's and not PVE's");
+    refused("mon *-02~03 2:00", "is systemd's and not PVE's");
     refused("*-13-01", "the month is 1 to 12, not `13-01`");
     refused("*-*-32", "the day is 1 to 31, not `32`");
     refused("*-*-0", "the day is 1 to 31, not `0`");
