@@ -1,9 +1,9 @@
 //! What a look at the cluster means for a source: what is told of each object, what is to be run, what waits for a person.
 //! Pure: a plan and what was known before go in, a verdict comes out.
 
-use crate::base::condition::{ConditionType, Truth};
+use crate::base::condition::Truth;
 use crate::base::id::VmId;
-use crate::daemon::record::{ConditionRecord, Mode, ObjectRecord};
+use crate::daemon::record::{ConditionRecord, Level, Mode, ObjectRecord};
 use crate::plan::assemble::Plan;
 use crate::plan::desired::DesiredSet;
 use crate::plan::gate::{Consent, DataLoss, Refusal, gate};
@@ -43,7 +43,7 @@ impl Verdict {
 
 /// What may be done to an object: what its source may, or less if its manifest says so.
 pub fn mode(source: Mode, desired: &DesiredSet, resource: &ResourceRef) -> Mode {
-    let said = desired.resources.get(resource).and_then(|want| want.annotations.get(MODE));
+    let said = desired.resources.get(&resource.declared()).and_then(|want| want.annotations.get(MODE));
     let asked = match said.map(String::as_str) {
         Some("Observe") => Mode::Observe,
         Some("Propose") => Mode::Propose,
@@ -208,26 +208,18 @@ pub fn record(
         failures: before.map_or(0, |b| b.failures),
         next_ms: before.and_then(|b| b.next_ms),
         error,
+        newest_ms: delta.newest.and_then(|at| u64::try_from(at).ok()).map(|at| at.saturating_mul(1000)),
     }
 }
 
 fn claim(condition: &crate::base::condition::Condition, before: Option<&ObjectRecord>, now_ms: u64) -> ConditionRecord {
-    let word = match condition.condition {
-        ConditionType::Ready => "Ready",
-        ConditionType::Synced => "Synced",
-        ConditionType::Drifted => "Drifted",
-        ConditionType::RebootRequired => "RebootRequired",
-        ConditionType::Locked => "Locked",
-        ConditionType::Paused => "Paused",
-        ConditionType::Degraded => "Degraded",
-    };
     let status = match condition.status {
         Truth::True => "True",
         Truth::False => "False",
         Truth::Unknown => "Unknown",
     };
     let new = ConditionRecord {
-        condition: word.into(),
+        condition: condition.condition.as_str().into(),
         status: status.into(),
         reason: condition.reason.clone(),
         message: condition.message.clone(),
@@ -243,6 +235,22 @@ fn transition(mut new: ConditionRecord, before: Option<&ObjectRecord>) -> Condit
         new.last_transition_ms = old.last_transition_ms;
     }
     new
+}
+
+/// What is to be told of copies that grew too old since the last look, or are new again.
+pub fn grown_old(before: Option<&ObjectRecord>, now: &ObjectRecord) -> Vec<(Level, &'static str, String)> {
+    let kinds = [("SnapshotsFresh", "SnapshotsTooOld"), ("BackupsFresh", "BackupsTooOld")];
+    let told = kinds.into_iter().filter_map(|(condition, old)| {
+        let of = |object: &ObjectRecord| object.conditions.iter().find(|c| c.condition == condition).cloned();
+        let is = of(now)?;
+        let was_good = before.and_then(of).is_none_or(|was| was.status == "True");
+        match (was_good, is.status == "True") {
+            (true, false) => Some((Level::Warning, old, is.message)),
+            (false, true) => Some((Level::Normal, condition, is.message)),
+            (true, true) | (false, false) => None,
+        }
+    });
+    told.collect()
 }
 
 /// Whether an object is Ready.

@@ -8,6 +8,7 @@ use crate::kinds::objects::table::{
 use crate::kinds::{
     container::ContainerKind, guest_template::GuestTemplateKind, pool::PoolKind, virtual_machine::VirtualMachineKind,
 };
+use crate::kinds::snapshot_policy::SnapshotPolicyKind;
 use crate::kinds::{guest_set, network_profile};
 use crate::resource::kind::{AnyKind, Entry};
 use serde_json::Value;
@@ -15,7 +16,7 @@ use std::marker::PhantomData;
 
 /// All kinds, in the order in which `explain` and the schemas list them, and in which objects are made: what is deleted goes
 /// in the opposite order.
-pub static KINDS: [&dyn AnyKind; 18] = [
+pub static KINDS: [&dyn AnyKind; 19] = [
     &Entry::<PoolKind>(PhantomData),
     &Entry::<Object<Role>>(PhantomData),
     &Entry::<Object<Group>>(PhantomData),
@@ -34,6 +35,7 @@ pub static KINDS: [&dyn AnyKind; 18] = [
     &Entry::<ContainerKind>(PhantomData),
     &Entry::<Object<BackupJob>>(PhantomData),
     &Entry::<Object<FirewallOptions>>(PhantomData),
+    &Entry::<SnapshotPolicyKind>(PhantomData),
 ];
 
 /// The names of everything that a manifest may be, sets of guests included.

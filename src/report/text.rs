@@ -91,7 +91,8 @@ fn lines(from: &str, to: &str, colour: bool) -> String {
 /// One resource of a plan; nothing for one that has nothing to say.
 pub fn delta(delta: &Delta, colour: bool) -> String {
     let mut out = String::new();
-    if delta.action == Action::NoOp && delta.notes.is_empty() && delta.problems.is_empty() && delta.changes.is_empty() {
+    let notes: Vec<String> = delta.notes.iter().map(note).filter(|text| !text.is_empty()).collect();
+    if delta.action == Action::NoOp && notes.is_empty() && delta.problems.is_empty() && delta.changes.is_empty() {
         return out;
     }
     let (sign, style) = match delta.action {
@@ -121,8 +122,7 @@ pub fn delta(delta: &Delta, colour: bool) -> String {
             paint(DIM, &format!("({})", step.impact.as_str()), colour)
         );
     }
-    for note in &delta.notes {
-        let text = self::note(note);
+    for text in notes {
         let _ = writeln!(out, "    {} {text}", paint(DIM, "·", colour));
     }
     for problem in &delta.problems {
@@ -149,6 +149,9 @@ pub fn note(note: &Note) -> String {
             format!("RebootRequired: takes effect at the next start: {}", keys.join(", "))
         }
         Note::Toothless(text) => format!("without effect: {text}"),
+        Note::Fresh { late: Some(late), .. } => format!("too old: {late}"),
+        // What is as it shall be is not told.
+        Note::Fresh { late: None, .. } => String::new(),
         Note::Info(text) => text.clone(),
     }
 }
