@@ -7,6 +7,7 @@ use crate::cli::args::guests::{
 use crate::cli::args::{Global, Verb};
 use crate::cli::exit;
 use crate::cli::guests::order;
+use crate::cli::played;
 use crate::cli::policies;
 use crate::cli::run::{Ended, Failure};
 use crate::cli::snapshots;
@@ -36,6 +37,7 @@ pub fn act(global: &Global, verb: &Verb) -> Ended {
         (Some(wanted), _) => order(global, &wanted),
         (None, Verb::Snapshot(SnapshotArgs::List(args))) => snapshots::list(global, args),
         (None, Verb::Snapshot(SnapshotArgs::Prune(args))) => policies::prune(global, args),
+        (None, Verb::Snapshot(SnapshotArgs::Simulate(args))) => played::simulate(args),
         (None, _) => unreachable!("only verbs of guests come here"),
     }
 }
@@ -123,7 +125,7 @@ fn migrate(args: &MigrateArgs) -> Deed {
 
 fn snapshot(args: &SnapshotArgs) -> Option<Order<'_>> {
     match args {
-        SnapshotArgs::List(_) | SnapshotArgs::Prune(_) => None,
+        SnapshotArgs::List(_) | SnapshotArgs::Prune(_) | SnapshotArgs::Simulate(_) => None,
         SnapshotArgs::Create(args) => Some(Order {
             which: &args.which,
             agreed: &args.agreed,

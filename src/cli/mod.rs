@@ -26,6 +26,7 @@ pub mod live;
 pub mod manifests;
 pub mod network;
 pub mod output;
+pub mod played;
 pub mod policies;
 pub mod problems;
 pub mod profiles;

@@ -44,10 +44,13 @@ struct Scene {
 }
 
 /// A policy of the manifests.
-struct Policy<'a> {
-    name: &'a str,
-    spec: &'a SnapshotPolicySpec,
-    rule: Rule,
+pub struct Policy<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// What is written.
+    pub spec: &'a SnapshotPolicySpec,
+    /// What it means.
+    pub rule: Rule,
 }
 
 /// A guest of a policy with its snapshots.
@@ -61,12 +64,14 @@ struct Of<'a> {
     delta: Option<&'a Delta>,
 }
 
-fn policy(want: &Desired) -> Option<Policy<'_>> {
+/// A resource as a policy, if it is one that can be understood.
+pub fn policy(want: &Desired) -> Option<Policy<'_>> {
     let spec = want.spec.downcast_ref::<SnapshotPolicySpec>()?;
     Some(Policy { name: &want.resource.name, spec, rule: understand(spec).ok()? })
 }
 
-fn read(files: &[PathBuf]) -> Result<Tree, Failure> {
+/// The manifests that hold policies.
+pub fn read(files: &[PathBuf]) -> Result<Tree, Failure> {
     if files.is_empty() {
         return Err(Failure::new(exit::USAGE, format!("a {NAME} stands in manifests, not on the cluster"))
             .hint("say where: -f manifests/"));
@@ -75,7 +80,7 @@ fn read(files: &[PathBuf]) -> Result<Tree, Failure> {
 }
 
 /// The policies of a tree: all, or the one of a name.
-fn chosen(tree: &Tree, names: &[String]) -> Result<BTreeSet<ResourceRef>, Failure> {
+pub fn chosen(tree: &Tree, names: &[String]) -> Result<BTreeSet<ResourceRef>, Failure> {
     let all: Vec<&ResourceRef> = tree.desired.resources.keys().filter(|r| r.kind == NAME).collect();
     let mut out = BTreeSet::new();
     for name in names {
@@ -130,13 +135,14 @@ impl Scene {
 }
 
 /// A time in the zone of a schedule.
-fn local(schedule: &Schedule, at: i64) -> String {
+pub fn local(schedule: &Schedule, at: i64) -> String {
     Timestamp::from_second(at)
         .map(|time| time.to_zoned(schedule.zone().clone()).strftime("%Y-%m-%d %H:%M %:z").to_string())
         .unwrap_or_default()
 }
 
-fn utc(at: i64) -> Option<String> {
+/// A time for machines.
+pub fn utc(at: i64) -> Option<String> {
     Timestamp::from_second(at).ok().map(|time| time.to_string())
 }
 
@@ -231,7 +237,8 @@ pub fn get(global: &Global, args: &args::Get) -> Ended {
     Ok(exit::DONE)
 }
 
-fn show(value: &Value, form: &Form) -> Result<(), Failure> {
+/// Prints a value in a form.
+pub fn show(value: &Value, form: &Form) -> Result<(), Failure> {
     match form {
         Form::Yaml => print(&yaml(value)),
         other => print(&output::write(value, other)?),

@@ -61,14 +61,14 @@ impl Keep {
     }
 }
 
-/// As `last 3, daily 7, weekly 4; younger than 2d; daily 7d, weekly 28d; at least 2`.
+/// As `last 3, daily 7, weekly 4; younger than 2d; daily ones 7d, weekly ones 28d; at least 2`.
 impl fmt::Display for Keep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.keeps_everything() {
             return f.write_str("everything");
         }
         let counts = Rule::ALL.iter().filter_map(|rule| Some(format!("{rule} {}", self.count(*rule)?)));
-        let ages = self.classes.iter().map(|(class, age)| format!("{class} {}", Age(*age)));
+        let ages = self.classes.iter().map(|(class, age)| format!("{class} ones {}", Age(*age)));
         let parts = [
             counts.collect::<Vec<_>>().join(", "),
             self.within.map_or_else(String::new, |within| format!("younger than {}", Age(within))),

@@ -108,6 +108,12 @@ impl<'a> Reader<'a> {
         }
         // What comes before the first `:` or blank is a date where it has a `-`.
         let head = self.rest.split([':', ' ', '\t']).next().unwrap_or_default();
+        if head.contains('~') {
+            return Err(format!(
+                "`{}`: `~`, a day counted from the end of the month, is systemd's and not PVE's",
+                self.whole
+            ));
+        }
         match head.matches('-').count() {
             0 => {}
             1 => self.month_and_day(&mut fields)?,
@@ -144,7 +150,8 @@ impl<'a> Reader<'a> {
             self.rest = rest;
             return Ok(at);
         }
-        let near = nearest(name, WEEKDAYS.into_iter().chain(WORDS));
+        let short = WEEKDAYS.iter().map(|day| &day[..3]);
+        let near = nearest(name, short.chain(WEEKDAYS).chain(WORDS));
         let near = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
         let found = if name.is_empty() { self.ahead() } else { name };
         let expected = "a weekday (`mon` to `sun`) or a word as `hourly`, `daily`, `weekly`, `monthly` is expected";
@@ -271,7 +278,7 @@ impl<'a> Reader<'a> {
 
     /// The next word, to show where reading stopped.
     fn ahead(&self) -> &'a str {
-        self.rest.split([' ', '\t']).next().unwrap_or_default()
+        self.rest.trim_start().split([' ', '\t']).next().unwrap_or_default()
     }
 
     fn wrong(&self, expected: &str) -> String {

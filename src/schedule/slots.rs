@@ -78,8 +78,7 @@ impl Schedule {
     /// The first slot later than `after`, both in seconds since 1970. `None` where there is none: an expression that names
     /// its years has a last slot, and time itself ends with the year 9999 here.
     pub fn next(&self, after: i64) -> Option<i64> {
-        let from = after.checked_add(1)?.max(Timestamp::MIN.as_second());
-        let from = Timestamp::from_second(from).ok()?;
+        let from = Timestamp::from_second(after.checked_add(1)?.max(Timestamp::MIN.as_second() + 1)).ok()?;
         if self.fields.every_hour() { self.next_running(from) } else { self.next_fixed(from) }
     }
 

@@ -2,6 +2,7 @@
 
 use crate::base::id::VmId;
 use crate::cli::args::{Allow, FormatArgs, duration};
+use crate::cli::played::{Length, Start, length, start};
 use crate::kinds::guest::hand::snapshot::check_name;
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
@@ -124,6 +125,8 @@ pub enum Snapshot {
     Delete(SnapshotDelete),
     /// Delete what the snapshot policies of manifests let go
     Prune(SnapshotPrune),
+    /// Play the snapshot policies of manifests over a year, without a cluster
+    Simulate(SnapshotSimulate),
 }
 
 /// `snapshot prune`.
@@ -141,6 +144,26 @@ pub struct SnapshotPrune {
     /// Do not ask
     #[arg(short, long)]
     pub yes: bool,
+    /// Form of output.
+    #[command(flatten)]
+    pub format: FormatArgs,
+}
+
+/// `snapshot simulate`.
+#[derive(Debug, Args)]
+pub struct SnapshotSimulate {
+    /// The manifests that hold the policies
+    #[arg(short, long = "filename", value_name = "FILE|DIR|-|URL")]
+    pub files: Vec<PathBuf>,
+    /// Only this policy; repeatable
+    #[arg(long, value_name = "NAME")]
+    pub policy: Vec<String>,
+    /// The first day, or a time such as 2026-01-01T12:00:00Z [default: today]
+    #[arg(long, value_name = "DATE", value_parser = start)]
+    pub from: Option<Start>,
+    /// How long: 1y, 26w, 90d, 36h
+    #[arg(long = "for", value_name = "TIME", default_value = "1y", value_parser = length)]
+    pub length: Length,
     /// Form of output.
     #[command(flatten)]
     pub format: FormatArgs,
