@@ -3,6 +3,7 @@
 
 pub mod clone;
 pub mod deed;
+pub mod half_made;
 pub mod migrate;
 pub mod power;
 pub mod snapshot;

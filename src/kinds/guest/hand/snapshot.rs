@@ -4,7 +4,10 @@
 use crate::base::diagnostic::nearest;
 use crate::base::id::GuestType;
 use crate::kinds::guest::hand::clone::storages_of;
-use crate::kinds::guest::hand::deed::{Scene, base, open, task};
+use crate::kinds::guest::hand::deed::{Scene, base, open, task, tasks_query};
+use crate::kinds::guest::hand::half_made::{by_force, half_made, task_runs};
+use crate::kinds::guest::mapping::slot_number;
+use crate::kinds::guest::observed::decode_row;
 use crate::pve::request::{Call, Method, Query, segment};
 use crate::resource::index::{GuestRow, number, text};
 use crate::resource::observation::guest_query;
@@ -112,6 +115,24 @@ fn policy_of(line: &str) -> Option<(String, String)> {
 /// The read that lists a guest's snapshots.
 pub fn list_query(row: &GuestRow) -> Query {
     Query::new(format!("{}/snapshot", base(row)))
+}
+
+/// The read that says on which volume a snapshot's memory is.
+pub fn config_query(row: &GuestRow, name: &str) -> Query {
+    Query::new(format!("{}/snapshot/{}/config", base(row), segment(name)))
+}
+
+/// The volume with what was in memory, out of a snapshot's configuration: its storage and its whole id.
+pub fn memory_volume(config: &Value) -> Option<(String, String)> {
+    let volume = text(&config["vmstate"])?;
+    let storage = volume.split_once(':')?.0.to_owned();
+    Some((storage, volume))
+}
+
+/// The snapshot after which a guest became what it is now.
+pub fn here(list: &Value) -> Option<String> {
+    let current = list.as_array().into_iter().flatten().find(|r| r["name"] == "current");
+    current.and_then(|c| text(&c["parent"])).filter(|parent| !parent.is_empty())
 }
 
 /// The snapshots of a list, oldest first; where the guest stands is none.
@@ -236,7 +257,17 @@ fn create(name: &str, memory: bool, description: Option<&str>, list: &Value, sce
     if is_reserved(row.guest, name) {
         scene.refuse(delta, format!("PVE keeps the snapshot name `{name}` for itself"), "take another name");
     }
-    if taken {
+    if scene.row.template {
+        scene.refuse(
+            delta,
+            format!("{} {vmid} is a template, and PVE takes no snapshots of one", scene.word()),
+            "clone it",
+        );
+    }
+    let broken = rows(list).into_iter().find(|r| r.name == name).filter(|r| r.state.is_some());
+    if broken.is_some() {
+        not_whole(broken.as_ref(), scene, delta);
+    } else if taken {
         let other = format!("{} {vmid} has a snapshot `{name}` already", scene.word());
         let kind = &scene.target.resource.kind;
         scene.refuse(delta, other, format!("take another name, or: pvectl snapshot delete {kind} {vmid} {name}"));
@@ -256,6 +287,9 @@ fn create(name: &str, memory: bool, description: Option<&str>, list: &Value, sce
     } else if memory && !scene.running() {
         scene.refuse(delta, format!("VM {vmid} does not run, so there is no memory to save"), "leave --ram out");
     }
+    if memory && scene.running() {
+        memory_can_be_saved(scene, delta);
+    }
     if !memory && scene.running() {
         scene
             .say(delta, "it runs, and its memory is not saved: going back to it is like a start after a power failure");
@@ -272,6 +306,45 @@ fn create(name: &str, memory: bool, description: Option<&str>, list: &Value, sce
     open(delta, &format!("snapshot {name}"), Some("not there"), Some(&format!("there ({with})")), step);
 }
 
+/// A snapshot that is not whole is there, and is of no use but to be deleted.
+pub fn not_whole(found: Option<&Row>, scene: &Scene<'_>, delta: &mut Delta) {
+    let Some(row) = found.filter(|r| r.state.is_some()) else { return };
+    let tasks = scene.seen.value(&tasks_query(scene.row));
+    let lock = scene.lock();
+    let broken = half_made(std::slice::from_ref(row), lock.as_deref(), tasks.is_some_and(task_runs));
+    for half in broken {
+        let kind = &scene.target.resource.kind;
+        let what = format!(
+            "snapshot `{}` of {} is half made ({}): {}",
+            half.name,
+            scene.row.vmid,
+            half.state.as_str(),
+            half.story()
+        );
+        scene.refuse(delta, what, half.remedy(scene.row, kind));
+    }
+}
+
+/// What keeps a VM's memory from being saved: some of it PVE refuses itself (`check_non_migratable_resources` of qemu-server),
+/// devices of the host QEMU refuses in the task (`0000:01:00.0: VFIO migration is not supported in kernel`), unless they are
+/// mapped and can be migrated live.
+fn memory_can_be_saved(scene: &Scene<'_>, delta: &mut Delta) {
+    let row = scene.seen.index.guests.get(&scene.row.vmid);
+    let Some(seen) = row.and_then(|row| decode_row(row, scene.seen).ok().flatten()) else { return };
+    // What waits for the next start is not what runs.
+    let now = seen.config.iter().filter(|(key, _)| !seen.pending.contains(key)).chain(&seen.in_force);
+    for (key, value) in now {
+        let mapped = value.split(',').any(|part| part.starts_with("mapping="));
+        let device = slot_number(key, "hostpci").is_some();
+        if device && mapped {
+            scene.say(delta, format!("{key} is a device of the host: its memory can be saved only where the mapping is live-migration-capable"));
+        } else if device || slot_number(key, "virtiofs").is_some() || matches!(key.as_str(), "amd-sev" | "intel-tdx") {
+            let why = format!("the memory of VM {} cannot be saved: it has {key} ({value})", scene.row.vmid);
+            scene.refuse(delta, why, "leave --ram out");
+        }
+    }
+}
+
 fn delete(name: &str, list: &Value, scene: &Scene<'_>, delta: &mut Delta) {
     let Some(found) = rows(list).into_iter().find(|r| r.name == name) else {
         if scene.is_first() {
@@ -285,6 +358,19 @@ fn delete(name: &str, list: &Value, scene: &Scene<'_>, delta: &mut Delta) {
     if !found.ours {
         scene.say(delta, format!("pvectl did not take `{name}`: somebody else may count on it"));
     }
+    if let Some(state) = &found.state {
+        scene.say(
+            delta,
+            format!(
+                "it is half made ({}); where a disk has no such snapshot PVE fails and locks {} again: then it goes only by \
+                 hand, as root on node {}: {}",
+                state.as_str(),
+                scene.row.vmid,
+                scene.row.node,
+                by_force(scene.row, name),
+            ),
+        );
+    }
     let call = Call::new(Method::Delete, format!("{}/snapshot/{}", base(scene.row), segment(name)));
     let step = task(format!("delete snapshot `{name}` of {}", scene.row.vmid), call, impact, scene.row);
     open(delta, &format!("snapshot {name}"), Some("there"), Some("gone"), step);
@@ -297,8 +383,7 @@ fn rollback(name: &str, start: bool, list: &Value, scene: &Scene<'_>, delta: &mu
         unknown(name, list, scene, delta);
         return;
     };
-    let current = list.as_array().into_iter().flatten().find(|r| r["name"] == "current");
-    let parent = current.and_then(|c| text(&c["parent"]));
+    let parent = here(list);
     let back = parent.as_deref() == Some(name);
     if !scene.is_first() && back && (!start || scene.running()) {
         return;
@@ -308,7 +393,10 @@ fn rollback(name: &str, start: bool, list: &Value, scene: &Scene<'_>, delta: &mu
     if start {
         scene.require_here(delta, &["VM.PowerMgmt"]);
     }
-    only_the_newest(found, &snapshots, scene, delta);
+    not_whole(Some(found), scene, delta);
+    if !only_the_newest(found, &snapshots, scene, delta) {
+        other_branch(found, &snapshots, scene, delta);
+    }
     if scene.running() {
         scene.say(delta, "it runs: PVE stops it hard before it goes back");
     }
@@ -332,8 +420,26 @@ fn rollback(name: &str, start: bool, list: &Value, scene: &Scene<'_>, delta: &mu
     open(delta, "state", Some(&from), Some(&format!("as at {name}")), step);
 }
 
-/// ZFS and LVM chains go back to the newest snapshot only.
-fn only_the_newest(found: &Row, snapshots: &[Row], scene: &Scene<'_>, delta: &mut Delta) {
+/// Snapshots that were taken after it stay where they are, and the guest goes on beside them.
+fn other_branch(found: &Row, snapshots: &[Row], scene: &Scene<'_>, delta: &mut Delta) {
+    let newer: Vec<&Row> = snapshots.iter().filter(|r| r.time > found.time).collect();
+    if newer.is_empty() {
+        return;
+    }
+    let names = newer.iter().map(|r| r.name.as_str()).collect::<Vec<_>>().join(", ");
+    scene.say(delta, format!("snapshots that are newer stay, in another branch: {names}"));
+    let policies: BTreeSet<&str> =
+        newer.iter().filter_map(|r| r.policy.as_ref()).map(|(_, name)| name.as_str()).collect();
+    for policy in policies {
+        scene.say(
+            delta,
+            format!("SnapshotPolicy {policy} keeps and prunes its snapshots in both branches by their ages"),
+        );
+    }
+}
+
+/// ZFS and chains of volumes go back to the newest snapshot only; whether it is refused.
+fn only_the_newest(found: &Row, snapshots: &[Row], scene: &Scene<'_>, delta: &mut Delta) -> bool {
     let plugin = |s: &String| {
         let row = scene.seen.index.storages.get(&(scene.row.node.clone(), s.clone()));
         row.is_some_and(|r| matches!(r.plugin.as_str(), "zfspool" | "zfs" | "lvm"))
@@ -351,6 +457,7 @@ fn only_the_newest(found: &Row, snapshots: &[Row], scene: &Scene<'_>, delta: &mu
             format!("delete the newer ones first: {}", newer.join(", ")),
         );
     }
+    !strict.is_empty() && !newer.is_empty()
 }
 
 #[cfg(test)]
