@@ -55,7 +55,6 @@ pub fn list(global: &Global, args: &SnapshotList) -> Ended {
         }
     })??;
     let now = cluster.clock.now_ms() / 1000;
-    drop(cluster);
     session.close()?;
     let values = || {
         let of = |s: &Shown| s.rows.iter().map(|r| value(r, s, now, one.is_none())).collect::<Vec<_>>();
@@ -90,7 +89,6 @@ pub fn tree(global: &Global, args: &SnapshotTree) -> Ended {
     let cluster = session.cluster();
     let shown = block_on(look(&cluster, &args.which))??;
     let now = cluster.clock.now_ms() / 1000;
-    drop(cluster);
     session.close()?;
     let place = shown.here.as_deref();
     let values = || {

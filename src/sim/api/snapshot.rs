@@ -14,12 +14,17 @@
 //! in `prepare` or `delete` is deleted like any other, volume by volume: those that were done are gone from its section. A volume
 //! that never got its snapshot fails the deletion (but with `force`), and the lock is back.
 
-use crate::sim::api::lxc::{config, power, view};
+mod memory;
+mod rollback;
+
+pub use memory::memory_blockers;
+
+use crate::sim::api::lxc::{config, view};
 use crate::sim::api::qemu;
 use crate::sim::ctx::{Ctx, NewTask};
 use crate::sim::request::{Args, Refusal};
 use crate::sim::task::{End, Task};
-use crate::sim::volume::{NewVolume, storage_of};
+use crate::sim::volume::storage_of;
 use crate::sim::world::{Guest, GuestType, Power, Snapshot, World};
 use serde_json::{Value, json};
 
@@ -63,7 +68,7 @@ impl Work {
 pub const EFFECTS: &[crate::sim::task::Effect] = &[
     crate::sim::task::Effect { name: Work::Take.effect(), run: taken },
     crate::sim::task::Effect { name: Work::Delete.effect(), run: deleted },
-    crate::sim::task::Effect { name: Work::Rollback.effect(), run: rolled_back },
+    crate::sim::task::Effect { name: Work::Rollback.effect(), run: rollback::rolled_back },
 ];
 
 /// Starts the task of a work. What it writes at its beginning is written now; why it cannot begin is how it ends.
@@ -76,7 +81,7 @@ pub fn start(ctx: &mut Ctx<'_>, args: &Args, work: Work, guest: GuestType) -> Va
     let begun = match work {
         Work::Take => prepare(ctx.world, &told),
         Work::Delete => begin_delete(ctx.world, &told),
-        Work::Rollback => begin_rollback(ctx.world, &told),
+        Work::Rollback => rollback::begin(ctx.world, &told),
     };
     let ms = match (work, args.on("vmstate")) {
         (Work::Take, true) => 5000,
@@ -126,22 +131,6 @@ fn volumes(guest: GuestType, of: &std::collections::BTreeMap<String, String>) ->
     }
 }
 
-/// `check_non_migratable_resources` of qemu-server: what keeps a VM's memory from being saved, in PVE's words.
-pub fn memory_blockers(guest: &Guest) -> Result<(), String> {
-    let mut blockers: Vec<&str> = [("amd-sev", "amd-sev"), ("intel-tdx", "intel-tdx")]
-        .iter()
-        .filter(|(k, _)| guest.config.contains_key(*k))
-        .map(|b| b.1)
-        .collect();
-    if guest.config.keys().any(|k| config::numbered(k, "virtiofs")) {
-        blockers.push("virtiofs");
-    }
-    match blockers.as_slice() {
-        [] => Ok(()),
-        some => Err(format!("Cannot live-migrate, snapshot (with RAM), or hibernate a VM with: {}", some.join(", "))),
-    }
-}
-
 /// `__snapshot_prepare`: the checks, the lock, the section, the volume for the memory.
 fn prepare(world: &mut World, told: &Value) -> Result<(), String> {
     let (vmid, name) = told_of(told);
@@ -173,7 +162,7 @@ fn prepare(world: &mut World, told: &Value) -> Result<(), String> {
     section.insert("snaptime".to_owned(), now.to_string());
     section.insert("snapstate".to_owned(), "prepare".to_owned());
     if with_memory {
-        section.insert("vmstate".to_owned(), memory_volume(world, &guest, vmid, name)?);
+        section.insert("vmstate".to_owned(), memory::volume(world, &guest, vmid, name)?);
     }
     let guest = guest_of(world, told)?;
     // A parent of that name is one that is gone; it would make a circle now.
@@ -187,25 +176,6 @@ fn prepare(world: &mut World, told: &Value) -> Result<(), String> {
     Ok(())
 }
 
-/// The volume for what is in memory: twice the memory and 500 MiB, where the configuration says, or beside a disk.
-fn memory_volume(world: &mut World, guest: &Guest, vmid: u32, name: &str) -> Result<String, String> {
-    let disks = volumes(GuestType::Qemu, &guest.config);
-    let said = guest.config.get("vmstatestorage").cloned();
-    let storage = said.unwrap_or_else(|| disks.first().map_or("local", |(_, volid)| storage_of(volid)).to_owned());
-    let memory = guest.config.get("memory").and_then(|m| m.parse::<u64>().ok()).unwrap_or(512);
-    let label = format!("state-{name}");
-    let new = NewVolume {
-        storage: &storage,
-        node: &guest.node,
-        vmid,
-        size: (2 * memory + 500) << 20,
-        format: Some("raw"),
-        content: "images",
-        label: &label,
-    };
-    world.allocate(&new).map_err(|r| r.reason)
-}
-
 /// The volumes' snapshots, and `__snapshot_commit`.
 fn taken(world: &mut World, told: &Value, log: &mut Vec<String>) -> End {
     let (vmid, name) = told_of(told);
@@ -217,7 +187,7 @@ fn taken(world: &mut World, told: &Value, log: &mut Vec<String>) -> End {
     let Some(snapshot) = guest.snapshots.get(name).cloned() else { return End::Failed(absent(name)) };
     if snapshot.with_memory
         && running
-        && let Some(text) = passed_through(guest)
+        && let Some(text) = memory::passed_through(guest)
     {
         clean_up(world, told);
         return End::Failed(format!("VM {vmid} qmp command 'savevm-start' failed - {text}"));
@@ -235,16 +205,6 @@ fn taken(world: &mut World, told: &Value, log: &mut Vec<String>) -> End {
         snapshot.config.remove("snapstate");
     }
     End::Ok
-}
-
-/// QEMU's words about a device of the host that a VM has: its memory cannot be saved.
-fn passed_through(guest: &Guest) -> Option<String> {
-    let text = guest.config.iter().find(|(k, _)| config::numbered(k, "hostpci"))?.1;
-    let device = text.split([',', ';']).next().unwrap_or_default();
-    let device = device.strip_prefix("host=").unwrap_or(device);
-    let device = if device.contains('.') { device.to_owned() } else { format!("{device}.0") };
-    let device = if device.len() > "01:00.0".len() { device } else { format!("0000:{device}") };
-    Some(format!("{device}: VFIO migration is not supported in kernel"))
 }
 
 /// What PVE does when a volume fails while a snapshot is taken: it deletes what it has made, by force, and the lock with it.
@@ -347,94 +307,6 @@ fn deleted(world: &mut World, told: &Value, _: &mut Vec<String>) -> End {
         }
     }
     End::Ok
-}
-
-/// Up to the guest's stop and `lock: rollback`.
-fn begin_rollback(world: &mut World, told: &Value) -> Result<(), String> {
-    let (_, name) = told_of(told);
-    let guest = guest_of(world, told)?.clone();
-    if is_template(&guest) {
-        return Err("you can't rollback if vm is a template".to_owned());
-    }
-    let snapshot = guest.snapshots.get(name).ok_or_else(|| absent(name))?;
-    for (key, volid) in volumes(guest.guest_type, &snapshot.config) {
-        rollback_possible(world, &guest, name, &key, &volid)?;
-    }
-    if let Some(state) = snapshot.config.get("snapstate") {
-        return Err(format!("unable to rollback to incomplete snapshot (snapstate = {state})"));
-    }
-    locked(&guest)?;
-    let guest = guest_of(world, told)?;
-    match guest.guest_type {
-        GuestType::Qemu => qemu::turn_off(guest),
-        GuestType::Lxc => guest.power = Power::Stopped,
-    }
-    guest.config.insert("lock".to_owned(), "rollback".to_owned());
-    Ok(())
-}
-
-/// `volume_rollback_is_possible` of the storage plugins: ZFS goes back to the newest alone.
-fn rollback_possible(world: &World, guest: &Guest, name: &str, key: &str, volid: &str) -> Result<(), String> {
-    let storage = world.storages.get(storage_of(volid));
-    let chain = storage.is_some_and(|s| s.config.get("snapshot-as-volume-chain").is_some_and(|v| v == "1"));
-    if !chain && !storage.is_some_and(|s| s.storage_type == "zfspool") {
-        return Ok(());
-    }
-    let here =
-        |s: &Snapshot| volumes(guest.guest_type, &s.config).iter().any(|(k, v)| v == volid && !s.missing.contains(k));
-    let time = |s: &Snapshot| s.config.get("snaptime").and_then(|t| t.parse::<u64>().ok()).unwrap_or(0);
-    let wanted = guest.snapshots.get(name).filter(|s| !s.missing.contains(key));
-    let Some(wanted) = wanted else {
-        return Err(format!("can't rollback, snapshot '{name}' does not exist on '{volid}'"));
-    };
-    let newer = |s: &Snapshot| {
-        time(s) > time(wanted) || (time(s) == time(wanted) && s.config.get("parent").is_some_and(|p| p == name))
-    };
-    if guest.snapshots.values().any(|s| here(s) && newer(s)) {
-        return Err(format!("can't rollback, '{name}' is not most recent snapshot on '{volid}'"));
-    }
-    Ok(())
-}
-
-/// The volumes are what they were, the configuration becomes so, and the guest runs if its memory was saved.
-fn rolled_back(world: &mut World, told: &Value, _: &mut Vec<String>) -> End {
-    let (vmid, name) = told_of(told);
-    if let Some(text) = told["refused"].as_str() {
-        return End::Failed(text.to_owned());
-    }
-    let id = world.new_uuid();
-    let Ok(guest) = guest_of(world, told) else { return End::Failed(absent(name)) };
-    if guest.config.get("lock").is_none_or(|lock| lock != "rollback") {
-        return End::Failed("got wrong lock".to_owned());
-    }
-    let Some(snapshot) = guest.snapshots.get(name).cloned() else { return End::Failed(absent(name)) };
-    let (guest_type, node) = (guest.guest_type, guest.node.clone());
-    let mut config = snapshot.config;
-    config.retain(|k, _| !NOT_COPIED.contains(&k.as_str()));
-    let kept: Vec<String> = volumes(guest_type, &config).into_iter().map(|(_, volid)| volid).collect();
-    // The guest keeps its own description and its unused volumes; the snapshot's words stay with it.
-    let unused = |k: &str, v: &str| config::numbered(k, "unused") && !kept.iter().any(|volid| volid == v);
-    let own = guest.config.iter().filter(|(k, v)| k.as_str() == "description" || unused(k, v));
-    config.extend(own.map(|(k, v)| (k.clone(), v.clone())).collect::<Vec<_>>());
-    config.insert("parent".to_owned(), name.to_owned());
-    if guest_type == GuestType::Qemu {
-        config.insert("vmgenid".to_owned(), id);
-    }
-    guest.config = config;
-    guest.pending.clear();
-    let start = snapshot.with_memory || told["start"] == true;
-    if guest_type == GuestType::Qemu {
-        qemu::sizes_of_config(world, &node, vmid);
-    }
-    let started = match (start, guest_type) {
-        (false, _) => Ok(()),
-        (true, GuestType::Qemu) => qemu::turn_on(world, &node, vmid),
-        (true, GuestType::Lxc) => {
-            let (pid, now) = (world.new_pid(), world.clock_ms);
-            power::start_now(world, vmid, pid, now)
-        }
-    };
-    started.map_or_else(End::Failed, |()| End::Ok)
 }
 
 impl World {

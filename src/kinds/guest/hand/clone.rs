@@ -4,7 +4,8 @@
 use crate::base::id::{GuestType, VmId};
 use crate::kinds::guest::fit::volumes;
 use crate::kinds::guest::hand::deed::{Scene, base, open, task};
-use crate::kinds::guest::hand::snapshot::{list_query, names, not_whole, rows, unknown};
+use crate::kinds::guest::hand::snapshot::{list_query, names, rows};
+use crate::kinds::guest::hand::snapshot_checks::{not_whole, unknown};
 use crate::kinds::guest::mapping::{TAG, slot_number};
 use crate::kinds::guest::observed::decode_row;
 use crate::pve::property::PropertyString;

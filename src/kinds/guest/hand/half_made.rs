@@ -115,7 +115,9 @@ impl HalfMade {
 
     /// What to do.
     pub fn remedy(&self, row: &GuestRow, kind: &str) -> String {
-        let delete = format!("pvectl snapshot delete {kind} {} {}", row.vmid, self.name);
+        // What pvectl did not take goes only with consent, half made or whole.
+        let consent = if self.ours { "" } else { " --allow data-loss" };
+        let delete = format!("pvectl snapshot delete {kind} {} {}{consent}", row.vmid, self.name);
         match &self.way {
             Way::Wait => "wait until its task has ended".to_owned(),
             Way::Delete => delete,

@@ -7,4 +7,5 @@ pub mod half_made;
 pub mod migrate;
 pub mod power;
 pub mod snapshot;
+pub mod snapshot_checks;
 pub mod target;

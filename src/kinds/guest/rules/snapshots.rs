@@ -208,7 +208,7 @@ mod tests {
     #[test]
     fn what_is_left_half_made_comes_with_what_to_do() {
         let list = json!([{"name": "s1", "snaptime": NOW, "snapstate": "delete"}]);
-        let delete = "pvectl snapshot delete VirtualMachine 101 s1";
+        let delete = "pvectl snapshot delete VirtualMachine 101 s1 --allow data-loss";
         let story = "snapshot-broken: `s1` is half made (delete): it was being deleted when its task failed or died";
         let unlock = "when no task works on it any more, as root on node pve1: qm unlock 101";
         assert_eq!(failed(list.clone(), None, false), [format!("{story} | {delete}")]);
