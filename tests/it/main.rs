@@ -31,6 +31,8 @@ mod refusals;
 
 mod hands;
 
+mod snapshot_verbs;
+
 mod apidoc;
 
 mod guests;
