@@ -5,7 +5,7 @@ use crate::base::clock::Clock;
 use crate::base::quantity::parse_seconds;
 use crate::cli::args::guests::SnapshotSimulate;
 use crate::cli::exit;
-use crate::cli::output::{Form, Format, table};
+use crate::cli::output::{self, Format, table};
 use crate::cli::policies::{self, Policy, local, utc};
 use crate::cli::run::{Ended, Failure, print};
 use crate::cli::session::WallClock;
@@ -77,7 +77,10 @@ pub fn simulate(args: &SnapshotSimulate) -> Ended {
     }
     let plays = chosen.iter().map(|policy| Play::of(policy, args)).collect::<Result<Vec<_>, Failure>>()?;
     match &args.format.output {
-        Some(Format::Value(form)) => show(&plays, form)?,
+        Some(Format::Value(form)) => {
+            let value = Value::from(plays.iter().map(Play::json).collect::<Vec<_>>());
+            print(&output::write(&value, form)?);
+        }
         Some(Format::Name) => plays.iter().flat_map(|play| &play.played.left).for_each(|(item, _)| {
             print(&format!("{}\n", item.name));
         }),
@@ -87,10 +90,6 @@ pub fn simulate(args: &SnapshotSimulate) -> Ended {
         }
     }
     Ok(exit::DONE)
-}
-
-fn show(plays: &[Play<'_>], form: &Form) -> Result<(), Failure> {
-    policies::show(&Value::from(plays.iter().map(Play::json).collect::<Vec<_>>()), form)
 }
 
 /// A policy that was played.

@@ -58,6 +58,7 @@ mod daemon_verbs;
 mod http;
 mod metrics;
 mod pages;
+mod played;
 mod site;
 
 mod flapping;
