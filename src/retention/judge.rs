@@ -256,10 +256,12 @@ fn above(item: &Item, mark: Mark, keep: &Keep, now: i64) -> Verdict {
         return kept(Reason::Counted { rule: period.rule(), n, of, period });
     }
     let age = now.saturating_sub(item.time);
-    if let Some(within) = keep.within.filter(|within| age < *within) {
+    let class = Class::of_name(&item.name).age(&keep.classes);
+    let within = keep.within.filter(|within| age < *within);
+    // Of two floors the one that holds it longer is told.
+    if let Some(within) = within.filter(|within| class.is_none_or(|(_, limit)| limit < *within)) {
         return kept(Reason::Within(within));
     }
-    let class = Class::of_name(&item.name).age(&keep.classes);
     match (class, mark) {
         (Some((class, limit)), _) if age < limit => kept(Reason::Class(class, limit)),
         (_, Mark::Remove(period) | Mark::Open(Some(period))) => removed(Reason::Covered(period)),
