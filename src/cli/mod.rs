@@ -41,5 +41,7 @@ pub mod sets;
 pub mod shelf;
 pub mod show;
 pub mod simulate;
+pub mod snapshot_rules;
+pub mod snapshot_tree;
 pub mod snapshots;
 pub mod wait;

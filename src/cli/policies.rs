@@ -4,28 +4,28 @@
 use crate::base::diagnostic::nearest;
 use crate::cli::args::guests::SnapshotPrune;
 use crate::cli::args::{self, Global, Sources};
+use crate::cli::exit;
 use crate::cli::job::{self, AtTerminal, Job};
 use crate::cli::manifests::{self, Tree};
-use crate::cli::output::{self, Format, Form, table, yaml};
+use crate::cli::output::{self, Form, Format, table, yaml};
 use crate::cli::run::{Ended, Failure, block_on, print};
 use crate::cli::session::Session;
-use crate::cli::exit;
 use crate::engine::observe::observe;
 use crate::kinds::guest::hand::snapshot::{Row, list_query};
 use crate::kinds::snapshot_policy::NAME;
 use crate::kinds::snapshot_policy::member::{Judged, Member, span};
 use crate::kinds::snapshot_policy::name::prefix;
-use crate::kinds::snapshot_policy::rule::{Rule, understand, words};
+use crate::kinds::snapshot_policy::rule::{Rule, understand};
 use crate::kinds::snapshot_policy::spec::SnapshotPolicySpec;
 use crate::plan::assemble::{Plan, Settings, plan};
 use crate::plan::desired::Desired;
 use crate::plan::identify::identify;
+use crate::report::text::note;
 use crate::resource::index::GuestRow;
 use crate::resource::observation::Observation;
 use crate::resource::reference::{Identity, ResourceRef};
 use crate::resource::step::{Action, Delta};
 use crate::retention::play::{Policy as Played, until_when};
-use crate::report::text::note;
 use crate::schedule::slots::Schedule;
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -262,12 +262,13 @@ pub fn describe(global: &Global, args: &args::Describe) -> Ended {
     };
     let guests = scene.guests(&policy);
     let schedule = &policy.rule.schedule;
-    let next: Vec<i64> = std::iter::successors(schedule.next(scene.seen.at), |at| schedule.next(*at)).take(NEXT_SHOWN).collect();
+    let next: Vec<i64> =
+        std::iter::successors(schedule.next(scene.seen.at), |at| schedule.next(*at)).take(NEXT_SHOWN).collect();
     match &args.format.output {
         Some(Format::Value(form)) => {
             let value = json!({
                 "kind": NAME, "name": policy.name, "schedule": schedule.text(), "timeZone": schedule.zone_name(),
-                "next": next.iter().filter_map(|at| utc(*at)).collect::<Vec<_>>(), "keep": words(&policy.rule.keep),
+                "next": next.iter().filter_map(|at| utc(*at)).collect::<Vec<_>>(), "keep": policy.rule.keep.to_string(),
                 "guests": guests.iter().map(Of::json).collect::<Vec<_>>(),
             });
             show(&value, form)?;
@@ -279,7 +280,7 @@ pub fn describe(global: &Global, args: &args::Describe) -> Ended {
             for (n, at) in next.iter().enumerate() {
                 print(&format!("{}{}\n", if n == 0 { "Next:      " } else { "           " }, local(schedule, *at)));
             }
-            print(&format!("Keeps:     {}\nGuests:\n", words(&policy.rule.keep)));
+            print(&format!("Keeps:     {}\nGuests:\n", policy.rule.keep));
             let rows = guests.iter().map(|of| {
                 let age = of.newest().map(|at| span(scene.seen.at.saturating_sub(at)));
                 vec![
@@ -343,7 +344,7 @@ fn table_of(scene: &Scene, args: &SnapshotPrune) -> Ended {
     let (mut kept, mut pruned, mut unread) = (0, 0, 0);
     for policy in scene.policies() {
         let schedule = &policy.rule.schedule;
-        print(&format!("{NAME}/{}: {}\n", policy.name, words(&policy.rule.keep)));
+        print(&format!("{NAME}/{}: {}\n", policy.name, policy.rule.keep));
         let guests = scene.guests(&policy);
         let mut rows = Vec::new();
         for of in &guests {

@@ -5,10 +5,10 @@ use crate::kinds::objects::table::{
     AclEntry, ApiToken, BackupJob, FirewallAlias, FirewallOptions, Group, IpSet, Role, SdnSubnet, SdnVnet, SdnZone,
     SecurityGroup, Storage, User,
 };
+use crate::kinds::snapshot_policy::SnapshotPolicyKind;
 use crate::kinds::{
     container::ContainerKind, guest_template::GuestTemplateKind, pool::PoolKind, virtual_machine::VirtualMachineKind,
 };
-use crate::kinds::snapshot_policy::SnapshotPolicyKind;
 use crate::kinds::{guest_set, network_profile};
 use crate::resource::kind::{AnyKind, Entry};
 use serde_json::Value;

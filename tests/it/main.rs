@@ -31,6 +31,8 @@ mod refusals;
 
 mod hands;
 
+mod snapshot_verbs;
+
 mod apidoc;
 
 mod guests;
@@ -59,6 +61,7 @@ mod http;
 mod metrics;
 mod pages;
 mod played;
+mod policies;
 mod site;
 
 mod flapping;

@@ -119,10 +119,16 @@ pub struct Migrate {
 pub enum Snapshot {
     /// Take a snapshot
     Create(SnapshotCreate),
-    /// List the snapshots of a guest, oldest first
+    /// List the snapshots of a guest, of a kind, or of all guests, oldest first
     List(SnapshotList),
+    /// Draw which snapshot came after which, and where the guest stands
+    Tree(SnapshotTree),
     /// Delete a snapshot; one that pvectl did not take wants --allow data-loss
     Delete(SnapshotDelete),
+    /// Roll a guest back to a snapshot; what came after it is lost
+    Rollback(SnapshotRollback),
+    /// Make a new guest of a snapshot, and leave the guest alone
+    Branch(SnapshotBranch),
     /// Delete what the snapshot policies of manifests let go
     Prune(SnapshotPrune),
     /// Play the snapshot policies of manifests over a year, without a cluster
@@ -195,6 +201,18 @@ pub struct SnapshotCreate {
 /// `snapshot list`.
 #[derive(Debug, Args)]
 pub struct SnapshotList {
+    /// Its kind: vm or ct [default: both]
+    pub kind: Option<String>,
+    /// Its name in the manifests, its name in PVE, or its VMID [default: all]
+    pub name: Option<String>,
+    /// Form of output.
+    #[command(flatten)]
+    pub format: FormatArgs,
+}
+
+/// `snapshot tree`.
+#[derive(Debug, Args)]
+pub struct SnapshotTree {
     /// Which guest.
     #[command(flatten)]
     pub which: Which,
@@ -212,6 +230,46 @@ pub struct SnapshotDelete {
     /// Which snapshot
     #[arg(value_name = "SNAP", value_parser = check_name)]
     pub snapshot: String,
+    /// What is agreed to.
+    #[command(flatten)]
+    pub agreed: Agreed,
+}
+
+/// `snapshot rollback`.
+#[derive(Debug, Args)]
+pub struct SnapshotRollback {
+    /// Which guest.
+    #[command(flatten)]
+    pub which: Which,
+    /// Which snapshot
+    #[arg(value_name = "SNAP", value_parser = check_name)]
+    pub snapshot: String,
+    /// Start the guest when it is rolled back
+    #[arg(long)]
+    pub start: bool,
+    /// What is agreed to.
+    #[command(flatten)]
+    pub agreed: Agreed,
+}
+
+/// `snapshot branch`.
+#[derive(Debug, Args)]
+pub struct SnapshotBranch {
+    /// Which guest.
+    #[command(flatten)]
+    pub which: Which,
+    /// Which snapshot
+    #[arg(value_name = "SNAP", value_parser = check_name)]
+    pub snapshot: String,
+    /// The name of the new guest
+    #[arg(value_name = "NEWNAME", value_parser = guest_name)]
+    pub new: String,
+    /// Its number [default: the smallest that is free]
+    #[arg(long, value_name = "VMID", value_parser = number)]
+    pub vmid: Option<VmId>,
+    /// Put its disks on this storage
+    #[arg(long, value_name = "STORAGE")]
+    pub storage: Option<String>,
     /// What is agreed to.
     #[command(flatten)]
     pub agreed: Agreed,

@@ -3,7 +3,9 @@
 
 pub mod clone;
 pub mod deed;
+pub mod half_made;
 pub mod migrate;
 pub mod power;
 pub mod snapshot;
+pub mod snapshot_checks;
 pub mod target;
