@@ -17,6 +17,27 @@ pub enum ConditionType {
     Paused,
     /// Part of it could not be observed or applied.
     Degraded,
+    /// The newest good snapshot is as new as its policy wants it.
+    SnapshotsFresh,
+    /// The newest good backup is as new as its policy wants it.
+    BackupsFresh,
+}
+
+impl ConditionType {
+    /// The word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ConditionType::Ready => "Ready",
+            ConditionType::Synced => "Synced",
+            ConditionType::Drifted => "Drifted",
+            ConditionType::RebootRequired => "RebootRequired",
+            ConditionType::Locked => "Locked",
+            ConditionType::Paused => "Paused",
+            ConditionType::Degraded => "Degraded",
+            ConditionType::SnapshotsFresh => "SnapshotsFresh",
+            ConditionType::BackupsFresh => "BackupsFresh",
+        }
+    }
 }
 
 /// True, false, or not to be known.

@@ -10,8 +10,8 @@ use crate::manifest::load::Loaded;
 use crate::manifest::schema;
 use crate::manifest::tree::{Node, NodeValue, PathSegment};
 use crate::plan::desired::{Desired, DesiredSet};
-use crate::resource::kind::AnyKind;
-use crate::resource::reference::ResourceRef;
+use crate::resource::kind::{AnyKind, Labelled};
+use crate::resource::reference::{Claim, ResourceRef};
 use crate::resource::step::Problem;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -52,11 +52,24 @@ pub fn bind(loaded: &mut Loaded, set: Option<&str>) -> DesiredSet {
             Err(diagnostic) => diagnostics.push(*diagnostic),
         }
     }
+    let guests = labelled(&resources);
+    resources.values_mut().for_each(|want| want.kind.choose(&mut want.spec, &guests));
     diagnostics.extend(dangling(loaded, resources.values().chain(&broken_ones)));
     diagnostics.extend(twice::numbers(loaded, &resources));
     loaded.diagnostics.extend(diagnostics);
     once(&mut loaded.diagnostics);
     DesiredSet { set, resources }
+}
+
+/// The guests of the manifests, for policies that mean them by their labels.
+fn labelled(resources: &BTreeMap<ResourceRef, Desired>) -> Vec<Labelled> {
+    let guest = |want: &Desired| match want.kind.claim(&want.resource.name, &want.spec) {
+        Claim::Guest { vmid, .. } => {
+            Some(Labelled { resource: want.resource.clone(), labels: want.labels.clone(), vmid })
+        }
+        Claim::Pool(_) | Claim::Object { .. } => None,
+    };
+    resources.values().filter_map(guest).collect()
 }
 
 /// What is wrong with a template or a default is wrong with everything that is made of it: it is said once.

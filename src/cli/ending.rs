@@ -108,7 +108,7 @@ fn holds_back(note: &Note) -> bool {
         | Note::Paused
         | Note::NodeOffline(_)
         | Note::Toothless(_) => true,
-        Note::Waiting(_) | Note::RebootRequired(_) | Note::Info(_) => false,
+        Note::Waiting(_) | Note::RebootRequired(_) | Note::Fresh { .. } | Note::Info(_) => false,
     }
 }
 

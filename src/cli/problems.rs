@@ -26,7 +26,7 @@ pub fn diagnostics(plan: &Plan, loaded: Option<&Loaded>, refusals: &[Refusal]) -
     for delta in &plan.deltas {
         for problem in &delta.problems {
             let mut diagnostic = Diagnostic::error("refused", format!("{}: {}", delta.resource, problem.message));
-            if let Some(span) = loaded.and_then(|l| place(l, &delta.resource, &problem.path)) {
+            if let Some(span) = loaded.and_then(|l| place(l, &delta.resource.declared(), &problem.path)) {
                 diagnostic = diagnostic.at(span, "");
             }
             diagnostic.help.clone_from(&problem.help);

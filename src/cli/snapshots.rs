@@ -8,7 +8,7 @@ use crate::cli::output::{self, Form, Format, yaml};
 use crate::cli::run::{Ended, Failure, block_on, print};
 use crate::cli::session::Session;
 use crate::engine::observe::get;
-use crate::kinds::guest::hand::snapshot::{Row, list_query, rows};
+use crate::kinds::guest::hand::snapshot::{Row, SnapState, list_query, rows};
 use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::{Value, json};
 
@@ -40,8 +40,8 @@ fn time(row: &Row) -> Option<String> {
 }
 
 fn value(row: &Row) -> Value {
-    let Row { name, description, time: _, memory, parent, ours } = row;
-    json!({"name": name, "description": description, "taken": time(row), "ram": memory, "parent": parent, "ours": ours})
+    let Row { name, description, time: _, memory, parent, ours, policy: _, state } = row;
+    json!({"name": name, "description": description, "taken": time(row), "ram": memory, "parent": parent, "ours": ours, "state": state.as_ref().map(SnapState::as_str)})
 }
 
 fn table(found: &[Row]) -> String {

@@ -1,7 +1,7 @@
 //! What a look at the cluster means for a source: what is told of each object, what is to be run, what waits for a person.
 //! Pure: a plan and what was known before go in, a verdict comes out.
 
-use crate::base::condition::{ConditionType, Truth};
+use crate::base::condition::Truth;
 use crate::base::id::VmId;
 use crate::daemon::record::{ConditionRecord, Mode, ObjectRecord};
 use crate::plan::assemble::Plan;
@@ -43,7 +43,7 @@ impl Verdict {
 
 /// What may be done to an object: what its source may, or less if its manifest says so.
 pub fn mode(source: Mode, desired: &DesiredSet, resource: &ResourceRef) -> Mode {
-    let said = desired.resources.get(resource).and_then(|want| want.annotations.get(MODE));
+    let said = desired.resources.get(&resource.declared()).and_then(|want| want.annotations.get(MODE));
     let asked = match said.map(String::as_str) {
         Some("Observe") => Mode::Observe,
         Some("Propose") => Mode::Propose,
@@ -212,22 +212,13 @@ pub fn record(
 }
 
 fn claim(condition: &crate::base::condition::Condition, before: Option<&ObjectRecord>, now_ms: u64) -> ConditionRecord {
-    let word = match condition.condition {
-        ConditionType::Ready => "Ready",
-        ConditionType::Synced => "Synced",
-        ConditionType::Drifted => "Drifted",
-        ConditionType::RebootRequired => "RebootRequired",
-        ConditionType::Locked => "Locked",
-        ConditionType::Paused => "Paused",
-        ConditionType::Degraded => "Degraded",
-    };
     let status = match condition.status {
         Truth::True => "True",
         Truth::False => "False",
         Truth::Unknown => "Unknown",
     };
     let new = ConditionRecord {
-        condition: word.into(),
+        condition: condition.condition.as_str().into(),
         status: status.into(),
         reason: condition.reason.clone(),
         message: condition.message.clone(),

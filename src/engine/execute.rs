@@ -33,6 +33,7 @@ fn room(limit: &Limit) -> usize {
         Limit::Storage(_) => 3,
         // Two linked clones from one template at once time out on PVE's lock.
         Limit::Template(_) | Limit::UserConfig | Limit::File(_) | Limit::Config(_) => 1,
+        Limit::Policy { room, .. } => usize::from(*room),
     }
 }
 
@@ -89,17 +90,21 @@ pub async fn execute(cluster: &Cluster<'_>, plan: &Plan, watch: &dyn Watch) -> V
     for delta in plan.deltas.iter().filter(|d| !d.steps.is_empty()) {
         let needs: Vec<(ResourceRef, Finished)> =
             delta.after.iter().filter_map(|r| Some((r.clone(), finished.get(r)?.clone()))).collect();
+        let behind: Vec<Finished> = delta.behind.iter().filter_map(|r| finished.get(r).cloned()).collect();
         let (sender, receiver) = oneshot::channel();
         finished.insert(delta.resource.clone(), receiver.shared());
-        jobs.push((delta, needs, sender));
+        jobs.push((delta, needs, behind, sender));
     }
     // In the plan's order, so that what others wait for is started first and the bound cannot deadlock.
     let mut runs: Vec<BoxFuture<'_, Done>> = Vec::with_capacity(jobs.len());
-    for (delta, needs, sender) in jobs {
+    for (delta, needs, behind, sender) in jobs {
         let limits = &limits;
         // Boxed, so that the whole run may move between threads.
         runs.push(Box::pin(async move {
             let mut missing = None;
+            for receiver in behind {
+                let _ = receiver.await;
+            }
             for (resource, receiver) in needs {
                 if receiver.await != Ok(true) {
                     missing = Some(resource);

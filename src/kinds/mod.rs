@@ -11,4 +11,6 @@ pub mod list;
 pub mod network_profile;
 pub mod objects;
 pub mod pool;
+pub mod selector;
+pub mod snapshot_policy;
 pub mod virtual_machine;

@@ -111,12 +111,19 @@ pub fn plan(desired: &DesiredSet, seen: &Observation, kinds: &[&'static dyn AnyK
     gone.retain(|one| settings.delete.contains(&one.owner) || !bound_identities.contains(&one.identity));
     let leaving: BTreeSet<VmId> = gone.iter().filter_map(|one| number(&one.identity)).collect();
     let mut deltas: BTreeMap<ResourceRef, Delta> = BTreeMap::new();
-    let asked = |w: &&Desired| settings.only.as_ref().is_none_or(|only| only.contains(&w.resource));
+    // Of a policy, what it does to each guest may be asked for by itself.
+    let policies: Option<BTreeSet<ResourceRef>> =
+        settings.only.as_ref().map(|only| only.iter().map(ResourceRef::declared).collect());
+    let asked = |w: &&Desired| policies.as_ref().is_none_or(|only| only.contains(&w.resource));
+    let mut members: Vec<Delta> = Vec::new();
     for want in desired.resources.values().filter(|w| !settings.delete.contains(&w.resource)).filter(asked) {
-        let delta = one(desired, want, &bound, seen, settings, &leaving);
+        let (delta, of_guests) = one(desired, want, &bound, seen, settings, &leaving);
         deltas.insert(want.resource.clone(), delta);
+        members.extend(of_guests);
     }
     if let Some(only) = &settings.only {
+        deltas.retain(|resource, _| only.contains(resource));
+        members.retain(|delta| only.contains(&delta.resource) || only.contains(&delta.resource.declared()));
         gone.retain(|one| only.contains(&one.owner));
         plan.orphans.clear();
     }
@@ -137,6 +144,7 @@ pub fn plan(desired: &DesiredSet, seen: &Observation, kinds: &[&'static dyn AnyK
     plan.deltas = order(deltas);
     rolling::hold_back(&mut plan.deltas, desired, seen);
     share(&mut plan.deltas);
+    plan.deltas.extend(members);
     plan.deltas.extend(deletions(&scene, &gone, kinds));
     gather(&mut plan.deltas);
     let allows = |want: &Desired| want.annotations.get(ALLOW_LOCKOUT).is_some_and(|v| v == "true");
@@ -147,6 +155,7 @@ pub fn plan(desired: &DesiredSet, seen: &Observation, kinds: &[&'static dyn AnyK
     plan
 }
 
+/// The delta of a resource, and those of the guests that it means.
 fn one(
     desired: &DesiredSet,
     want: &Desired,
@@ -154,26 +163,27 @@ fn one(
     seen: &Observation,
     settings: &Settings,
     leaving: &BTreeSet<VmId>,
-) -> Delta {
+) -> (Delta, Vec<Delta>) {
     let resource = &want.resource;
+    let alone = |delta: Delta| (delta, Vec::new());
     if let Some(problems) = bound.problems.get(resource) {
-        return Delta {
+        return alone(Delta {
             problems: problems.clone(),
             ..Delta::none(resource.clone(), bound.known.get(resource).cloned())
-        };
+        });
     }
     let Some(identity) = bound.known.get(resource) else {
         let unknown = || Note::Unsettled("its number is not known yet".to_owned());
-        return Delta {
+        return alone(Delta {
             action: Action::Create,
             notes: vec![bound.waiting.get(resource).cloned().unwrap_or_else(unknown)],
             ..Delta::none(resource.clone(), None)
-        };
+        });
     };
     if let Some(node) = offline(identity, seen) {
         // What is there is not known, which is not the same as absent: it is left alone, and so is nothing else.
         let note = Note::NodeOffline(node.to_owned());
-        return Delta { notes: vec![note], ..Delta::none(resource.clone(), Some(identity.clone())) };
+        return alone(Delta { notes: vec![note], ..Delta::none(resource.clone(), Some(identity.clone())) });
     }
     let adopt = settings.adopt.contains(resource);
     let cx = PlanContext {
@@ -210,6 +220,9 @@ fn one(
     if !delta.changes.iter().any(|c| c.path == "node") {
         delta.notes.extend(elsewhere(want, identity, seen));
     }
+    let mut members = if delta.problems.is_empty() { want.kind.members(&cx, &want.spec) } else { Vec::new() };
+    members.iter_mut().filter(|member| !member.problems.is_empty()).for_each(|member| member.steps.clear());
+    members.retain(|_| !want.paused);
     if want.paused && !(delta.steps.is_empty() && delta.changes.is_empty() && delta.batch.is_none()) {
         delta.steps.clear();
         delta.batch = None;
@@ -220,7 +233,7 @@ fn one(
     if !delta.problems.is_empty() {
         delta.steps.clear();
     }
-    delta
+    (delta, members)
 }
 
 /// The resource of the set that a reference means: by its name, or by the id of the object that it is.

@@ -64,7 +64,9 @@ pub fn gate(plan: &Plan, consent: &Consent) -> Vec<Refusal> {
         }
     }
     let deletes = plan.deltas.iter().filter(|d| d.action == Action::Delete).count();
-    let limit = consent.max_deletes.unwrap_or_else(|| 5.max(plan.deltas.len() / 10));
+    // What a policy does to each guest is no object of the set.
+    let objects = plan.deltas.iter().filter(|d| !d.resource.is_member()).count();
+    let limit = consent.max_deletes.unwrap_or_else(|| 5.max(objects / 10));
     if deletes > limit {
         refusals.push(Refusal::TooManyDeletes { deletes, limit });
     }

@@ -13,7 +13,12 @@ pub fn share(deltas: &mut [Delta]) {
         delta.steps.retain(|step| {
             let file = step.limits.iter().find_map(|limit| match limit {
                 Limit::File(file) => Some(file),
-                Limit::Node(_) | Limit::Storage(_) | Limit::Template(_) | Limit::UserConfig | Limit::Config(_) => None,
+                Limit::Node(_)
+                | Limit::Storage(_)
+                | Limit::Template(_)
+                | Limit::UserConfig
+                | Limit::Config(_)
+                | Limit::Policy { .. } => None,
             });
             match file.and_then(|file| first.get(file)) {
                 Some(other) => {

@@ -37,6 +37,7 @@ pub fn delta(delta: &Delta) -> Value {
             Note::Paused => json!({"type": "Paused"}),
             Note::RebootRequired(keys) => json!({"type": "RebootRequired", "fields": keys}),
             Note::Toothless(text) => json!({"type": "Toothless", "text": text}),
+            Note::Fresh { copies, late } => json!({"type": format!("{copies:?}Fresh"), "late": late}),
             Note::Info(text) => json!({"type": "Info", "text": text}),
         })
         .collect();

@@ -2,7 +2,7 @@
 
 use crate::base::condition::{Condition, ConditionType, Truth};
 use crate::resource::merge::Cause;
-use crate::resource::step::{Action, Delta, Note};
+use crate::resource::step::{Action, Copies, Delta, Note};
 
 /// The conditions of one resource, from the delta of a plan made of what was just seen.
 pub fn conditions(delta: &Delta) -> Vec<Condition> {
@@ -36,6 +36,17 @@ pub fn conditions(delta: &Delta) -> Vec<Condition> {
                 format!("waits for the next start: {}", keys.join(", ")),
             )),
             Note::Toothless(why) => blocked = Some(("WithoutEffect", why.clone())),
+            Note::Fresh { copies, late } => {
+                let condition = match copies {
+                    Copies::Snapshots => ConditionType::SnapshotsFresh,
+                    Copies::Backups => ConditionType::BackupsFresh,
+                };
+                let (reason, message) = match late {
+                    Some(late) => ("TooOld", late.clone()),
+                    None => ("NewEnough", "as new as they shall be".to_owned()),
+                };
+                out.push(claim(condition, late.is_none(), reason, message));
+            }
             Note::Info(_) => {}
         }
     }

@@ -121,8 +121,7 @@ pub fn delta(delta: &Delta, colour: bool) -> String {
             paint(DIM, &format!("({})", step.impact.as_str()), colour)
         );
     }
-    for note in &delta.notes {
-        let text = self::note(note);
+    for text in delta.notes.iter().map(note).filter(|text| !text.is_empty()) {
         let _ = writeln!(out, "    {} {text}", paint(DIM, "·", colour));
     }
     for problem in &delta.problems {
@@ -149,6 +148,9 @@ pub fn note(note: &Note) -> String {
             format!("RebootRequired: takes effect at the next start: {}", keys.join(", "))
         }
         Note::Toothless(text) => format!("without effect: {text}"),
+        Note::Fresh { late: Some(late), .. } => format!("too old: {late}"),
+        // What is as it shall be is not told.
+        Note::Fresh { late: None, .. } => String::new(),
         Note::Info(text) => text.clone(),
     }
 }

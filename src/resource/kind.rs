@@ -102,6 +102,17 @@ pub fn dns_label(name: &str) -> String {
     out.chars().take(NAME_CHARACTERS_MAX).collect::<String>().trim_matches('-').to_owned()
 }
 
+/// A guest of the manifests, as policies may mean it by its labels.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Labelled {
+    /// Which resource.
+    pub resource: ResourceRef,
+    /// `metadata.labels`.
+    pub labels: BTreeMap<String, String>,
+    /// The number that its manifest gives.
+    pub vmid: Option<VmId>,
+}
+
 /// A type of resource with a schema.
 pub trait Kind: Send + Sync + 'static {
     /// Its name in manifests.
@@ -117,6 +128,8 @@ pub trait Kind: Send + Sync + 'static {
     fn check(_spec: &Self::Spec) -> Vec<Problem> {
         Vec::new()
     }
+    /// Settles which guests of the manifests the spec means by their labels.
+    fn choose(_spec: &mut Self::Spec, _guests: &[Labelled]) {}
     /// What it wants to be.
     fn claim(name: &str, spec: &Self::Spec) -> Claim;
     /// What lists the objects of this kind, and those that it refers to: asked for with the index, and only where manifests
@@ -164,6 +177,10 @@ pub trait Kind: Send + Sync + 'static {
     fn marker(observed: &Self::Observed) -> Option<&Marker>;
     /// What is to be done.
     fn plan(cx: &PlanContext<'_>, desired: Option<&Self::Spec>, observed: Option<&Self::Observed>) -> Delta;
+    /// What is to be done about each guest that a policy means, one delta a guest, named by [`ResourceRef::member`].
+    fn members(_cx: &PlanContext<'_>, _spec: &Self::Spec) -> Vec<Delta> {
+        Vec::new()
+    }
     /// The spec that would make the object as it is, for `get -o yaml`.
     fn export(observed: &Self::Observed) -> Value;
     /// What it has that no manifest of the kind can say, in words.
@@ -189,6 +206,8 @@ pub trait AnyKind: Send + Sync {
     fn check(&self, _spec: &AnySpec) -> Vec<Problem> {
         Vec::new()
     }
+    /// [`Kind::choose`].
+    fn choose(&self, _spec: &mut AnySpec, _guests: &[Labelled]) {}
     /// [`Kind::claim`].
     fn claim(&self, name: &str, spec: &AnySpec) -> Claim;
     /// [`Kind::lists`].
@@ -221,6 +240,10 @@ pub trait AnyKind: Send + Sync {
     fn columns(&self, listed: &Listed, seen: &Observation) -> Vec<(&'static str, String)>;
     /// [`Kind::decode`] and [`Kind::plan`] in one, and [`Kind::marker`] of what was decoded.
     fn plan(&self, cx: &PlanContext<'_>, desired: Option<&AnySpec>) -> Result<(Delta, Option<Marker>), DecodeError>;
+    /// [`Kind::members`].
+    fn members(&self, _cx: &PlanContext<'_>, _spec: &AnySpec) -> Vec<Delta> {
+        Vec::new()
+    }
     /// [`Kind::decode`] and [`Kind::export`] in one.
     fn export(&self, identity: &Identity, seen: &Observation) -> Result<Option<Value>, DecodeError>;
     /// [`Kind::unsaid`] of the object, if it is there and can be read.
@@ -258,6 +281,10 @@ impl<K: Kind> AnyKind for Entry<K> {
 
     fn check(&self, value: &AnySpec) -> Vec<Problem> {
         K::check(spec::<K>(value))
+    }
+
+    fn choose(&self, value: &mut AnySpec, guests: &[Labelled]) {
+        K::choose(value.downcast_mut().expect("a spec is given back to the kind that parsed it"), guests);
     }
 
     fn claim(&self, name: &str, value: &AnySpec) -> Claim {
@@ -312,6 +339,10 @@ impl<K: Kind> AnyKind for Entry<K> {
         let observed = K::decode(cx.identity, cx.seen)?;
         let marker = observed.as_ref().and_then(K::marker).cloned();
         Ok((K::plan(cx, desired.map(spec::<K>), observed.as_ref()), marker))
+    }
+
+    fn members(&self, cx: &PlanContext<'_>, value: &AnySpec) -> Vec<Delta> {
+        K::members(cx, spec::<K>(value))
     }
 
     fn export(&self, identity: &Identity, seen: &Observation) -> Result<Option<Value>, DecodeError> {

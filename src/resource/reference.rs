@@ -17,6 +17,22 @@ impl ResourceRef {
     pub fn new(kind: impl Into<String>, name: impl Into<String>) -> ResourceRef {
         ResourceRef { kind: kind.into(), name: name.into() }
     }
+
+    /// What a policy does to one of the guests that it means: `SnapshotPolicy/nightly:101`. No manifest has such a name.
+    pub fn member(&self, vmid: VmId) -> ResourceRef {
+        ResourceRef { kind: self.kind.clone(), name: format!("{}:{vmid}", self.name) }
+    }
+
+    /// Whether it is what a policy does to one guest.
+    pub fn is_member(&self) -> bool {
+        self.name.contains(':')
+    }
+
+    /// The resource that a manifest declares: the policy, of what it does to one guest.
+    pub fn declared(&self) -> ResourceRef {
+        let name = self.name.split_once(':').map_or(self.name.as_str(), |(policy, _)| policy);
+        ResourceRef { kind: self.kind.clone(), name: name.to_owned() }
+    }
 }
 
 impl fmt::Display for ResourceRef {

@@ -79,6 +79,15 @@ pub enum Limit {
     UserConfig,
     /// Writes to another file of the datacenter that has one lock, such as `cluster.fw`.
     Config(&'static str),
+    /// What a policy does at one place.
+    Policy {
+        /// The policy's name.
+        of: String,
+        /// The node or storage: `node/pve1`.
+        at: String,
+        /// How much at once: one or more.
+        room: u8,
+    },
 }
 
 /// A list whose rows a call names by their position. Read right before the call, it must still hold these rows; its digest
@@ -225,8 +234,24 @@ pub enum Note {
     RebootRequired(Vec<String>),
     /// It is as its manifest says and yet has no effect: why, and what to do.
     Toothless(String),
+    /// Whether its snapshots or backups are as new as they shall be.
+    Fresh {
+        /// Which.
+        copies: Copies,
+        /// What is too old, in words; `None`: nothing is.
+        late: Option<String>,
+    },
     /// Something to know.
     Info(String),
+}
+
+/// Copies of a guest that grow old.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Copies {
+    /// Snapshots.
+    Snapshots,
+    /// Backups.
+    Backups,
 }
 
 impl Note {
@@ -302,10 +327,16 @@ pub struct Delta {
     pub notes: Vec<Note>,
     /// Why nothing may be done.
     pub problems: Vec<Problem>,
-    /// Resources whose steps come first.
+    /// Resources whose steps come first, and without which its own are not sent.
     pub after: Vec<ResourceRef>,
+    /// Resources whose steps come first if there are any, however they end.
+    pub behind: Vec<ResourceRef>,
     /// What its steps take effect with; they may be none, and it is still to be closed.
     pub batch: Option<Batch>,
+    /// When there is something to do by the passing of time alone, in seconds since 1970.
+    pub next: Option<i64>,
+    /// When the newest good copy of it was made, in seconds since 1970, where it is about copies.
+    pub newest: Option<i64>,
 }
 
 impl Delta {
@@ -320,7 +351,10 @@ impl Delta {
             notes: Vec::new(),
             problems: Vec::new(),
             after: Vec::new(),
+            behind: Vec::new(),
             batch: None,
+            next: None,
+            newest: None,
         }
     }
 

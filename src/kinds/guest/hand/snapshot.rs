@@ -14,6 +14,8 @@ use std::collections::BTreeSet;
 
 /// The last line of the description of a snapshot that pvectl took.
 pub const TAKEN_BY: &str = "taken with pvectl";
+/// The same line where a policy had it taken, before the policy's name.
+const TAKEN_FOR: &str = "taken with pvectl for SnapshotPolicy/";
 /// PVE's bound of a snapshot's name.
 const NAME_MAX: usize = 40;
 
@@ -43,7 +45,38 @@ pub enum Snapshot {
     },
 }
 
-/// A snapshot as the list shows it.
+/// What a snapshot is in the middle of, or was when its task died. One that is whole has none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SnapState {
+    /// It is being taken.
+    Prepare,
+    /// It is being deleted.
+    Delete,
+    /// What this version does not know.
+    Unknown(String),
+}
+
+impl SnapState {
+    fn parse(word: &str) -> SnapState {
+        match word {
+            "prepare" => SnapState::Prepare,
+            "delete" => SnapState::Delete,
+            other => SnapState::Unknown(other.to_owned()),
+        }
+    }
+
+    /// PVE's word.
+    pub fn as_str(&self) -> &str {
+        match self {
+            SnapState::Prepare => "prepare",
+            SnapState::Delete => "delete",
+            SnapState::Unknown(word) => word,
+        }
+    }
+}
+
+/// A snapshot as the list shows it. The list says that memory was saved, and not where: `…/snapshot/NAME/config` names the
+/// volume.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
     /// Its name.
@@ -56,8 +89,24 @@ pub struct Row {
     pub memory: bool,
     /// The one before it.
     pub parent: Option<String>,
-    /// pvectl took it.
+    /// pvectl took it, by hand or for a policy.
     pub ours: bool,
+    /// The set and the name of the SnapshotPolicy that it was taken for.
+    pub policy: Option<(String, String)>,
+    /// It is not whole: being taken or deleted, or left so.
+    pub state: Option<SnapState>,
+}
+
+/// The last line of the description of a snapshot that is taken for a policy.
+pub fn policy_line(set: &str, name: &str) -> String {
+    format!("{TAKEN_FOR}{name} of {set}")
+}
+
+/// The policy of such a line.
+fn policy_of(line: &str) -> Option<(String, String)> {
+    let (name, set) = line.strip_prefix(TAKEN_FOR)?.split_once(" of ")?;
+    let word = |text: &str| !text.is_empty() && !text.contains(char::is_whitespace);
+    (word(name) && word(set)).then(|| (set.to_owned(), name.to_owned()))
 }
 
 /// The read that lists a guest's snapshots.
@@ -75,14 +124,18 @@ pub fn rows(list: &Value) -> Vec<Row> {
         .filter_map(|r| {
             let words = text(&r["description"]).unwrap_or_default();
             let words = words.trim_end();
-            let own = words.strip_suffix(TAKEN_BY);
+            let (above, last) = words.rsplit_once('\n').unwrap_or(("", words));
+            let policy = policy_of(last);
+            let ours = policy.is_some() || last == TAKEN_BY;
             Some(Row {
                 name: text(&r["name"])?,
-                description: own.unwrap_or(words).trim_end().to_owned(),
+                description: if ours { above } else { words }.trim_end().to_owned(),
                 time: number(&r["snaptime"]),
                 memory: number(&r["vmstate"]) == Some(1),
                 parent: text(&r["parent"]),
-                ours: own.is_some(),
+                ours,
+                policy,
+                state: text(&r["snapstate"]).filter(|s| !s.is_empty()).map(|s| SnapState::parse(&s)),
             })
         })
         .collect();
@@ -105,10 +158,20 @@ pub fn check_name(name: &str) -> Result<String, String> {
             "a snapshot's name begins with a letter, goes on with letters, digits, - and _, and has 2 to {NAME_MAX} of them"
         ));
     }
-    if matches!(name, "current" | "pending") {
-        return Err("PVE keeps this name for itself".to_owned());
+    if name == "current" {
+        return Err(format!("PVE keeps the name `{name}` for itself"));
     }
     Ok(name.to_owned())
+}
+
+/// Whether PVE keeps a name for itself when a snapshot of this type of guest is taken. Where the guest stands is `current` in
+/// every list; a VM's file has a section `[PENDING]`; and a container's backup makes and deletes a snapshot `vzdump`
+/// (qemu-server `API2/Qemu.pm`, pve-container `API2/LXC/Snapshot.pm`). One that is there all the same can be deleted.
+pub fn is_reserved(guest: GuestType, name: &str) -> bool {
+    match guest {
+        GuestType::Qemu => name == "current" || name.eq_ignore_ascii_case("pending"),
+        GuestType::Lxc => matches!(name, "current" | "vzdump"),
+    }
 }
 
 /// Types of the task.
@@ -170,6 +233,9 @@ fn create(name: &str, memory: bool, description: Option<&str>, list: &Value, sce
         return;
     }
     let (vmid, row) = (scene.row.vmid, scene.row);
+    if is_reserved(row.guest, name) {
+        scene.refuse(delta, format!("PVE keeps the snapshot name `{name}` for itself"), "take another name");
+    }
     if taken {
         let other = format!("{} {vmid} has a snapshot `{name}` already", scene.word());
         let kind = &scene.target.resource.kind;
@@ -298,9 +364,17 @@ mod tests {
             assert_eq!(check_name(good).as_deref(), Ok(good));
         }
         let long = "a".repeat(41);
-        for bad in ["", "a", "1a", "a b", "ä1", "current", "pending", &long] {
+        for bad in ["", "a", "1a", "a b", "ä1", "current", &long] {
             assert!(check_name(bad).is_err(), "{bad}");
         }
+        assert_eq!(check_name(&"a".repeat(40)).map(|n| n.len()), Ok(40));
+        // A backup's left-over can be deleted, so its name may be said.
+        for word in ["vzdump", "pending"] {
+            assert!(check_name(word).is_ok(), "{word}");
+        }
+        let kept = |guest| ["current", "Current", "pending", "PENDING", "vzdump", "ab"].map(|n| is_reserved(guest, n));
+        assert_eq!(kept(GuestType::Qemu), [true, false, true, true, false, false]);
+        assert_eq!(kept(GuestType::Lxc), [true, false, false, false, true, false]);
     }
 
     #[test]
@@ -314,5 +388,38 @@ mod tests {
         assert_eq!(rows.iter().map(|r| r.name.as_str()).collect::<Vec<_>>(), ["early", "late"]);
         assert_eq!((rows[0].ours, rows[0].description.as_str(), rows[0].memory), (true, "mine", false));
         assert_eq!((rows[1].ours, rows[1].description.as_str(), rows[1].memory), (false, "by hand", true));
+    }
+
+    #[test]
+    fn whose_a_snapshot_is_stands_in_its_last_line() {
+        let one = |description: &str| rows(&json!([{"name": "ab", "description": description}])).remove(0);
+        let policy = one(&format!("words\nmore\n{}\n", policy_line("homelab", "nightly")));
+        assert_eq!(policy.policy, Some(("homelab".to_owned(), "nightly".to_owned())));
+        assert_eq!((policy.ours, policy.description.as_str()), (true, "words\nmore"));
+        let by_hand = one("taken with pvectl\n");
+        assert_eq!((by_hand.ours, by_hand.policy, by_hand.description.as_str()), (true, None, ""));
+        // Somebody's words that only look like ours.
+        for words in [
+            "not taken with pvectl",
+            "taken with pvectl\nand then edited",
+            "taken with pvectl for SnapshotPolicy/nightly",
+            "taken with pvectl for SnapshotPolicy/nightly of two words",
+        ] {
+            let row = one(words);
+            assert_eq!((row.ours, row.policy, row.description.as_str()), (false, None, words), "{words}");
+        }
+    }
+
+    #[test]
+    fn one_that_is_not_whole_says_so() {
+        let list = json!([
+            {"name": "aa", "snaptime": 1, "snapstate": "prepare"},
+            {"name": "bb", "snaptime": 2, "snapstate": "delete"},
+            {"name": "cc", "snaptime": 3, "snapstate": "someday"},
+            {"name": "dd", "snaptime": 4},
+        ]);
+        let states: Vec<_> = rows(&list).into_iter().map(|r| r.state).collect();
+        let unknown = SnapState::Unknown("someday".to_owned());
+        assert_eq!(states, [Some(SnapState::Prepare), Some(SnapState::Delete), Some(unknown), None]);
     }
 }
