@@ -80,9 +80,13 @@ pub fn list(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
     let (node, storage) = (args.text("node"), args.text("storage"));
     let allocates = ctx.may(&format!("/storage/{storage}"), &["Datastore.Allocate"]);
     let visible = |v: &Volume| match v.vmid {
+        // `PVE::Storage::check_volume_access`.
+        Some(vmid) if !allocates && v.content == "backup" => {
+            ctx.may(&format!("/storage/{storage}"), &["Datastore.AllocateSpace"])
+                && ctx.may(&format!("/vms/{vmid}"), &["VM.Backup"])
+        }
         Some(vmid) if !allocates => {
             ctx.may(&format!("/vms/{vmid}"), &["VM.Config.Disk"])
-                || (v.content == "backup" && ctx.may(&format!("/vms/{vmid}"), &["VM.Backup"]))
                 || ctx.may(&format!("/storage/{storage}"), &["Datastore.Audit"])
         }
         _ => true,

@@ -1,0 +1,327 @@
+//! Backups: policies that are jobs of PVE's, whose guests come and leave, and whether what they made is there.
+
+use crate::objects::{by_hand, one, read, refused};
+use crate::world::{Lab, bound, desired, nothing, open, plain, prune, run};
+use pvectl::kinds::list::KINDS;
+use pvectl::plan::assemble::{Plan, Settings};
+use pvectl::pve::api::Api;
+use pvectl::pve::request::{Call, Method};
+use pvectl::report::status::conditions;
+use pvectl::resource::step::Note;
+use pvectl::sim::world::Volume;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+fn policy(spec: &str) -> String {
+    one("BackupPolicy", "nightly", spec)
+}
+
+/// A machine of the manifests, with a label.
+fn guest(name: &str, vmid: u32, app: &str) -> String {
+    format!(
+        "\n---\n{{apiVersion: pvectl/v1alpha1, kind: VirtualMachine, metadata: {{name: {name}, labels: {{app: {app}}}}}, spec: {{vmid: {vmid}, node: pve1, tags: [prod]}}}}"
+    )
+}
+
+fn job(lab: &Lab) -> Value {
+    let jobs = read(lab, "/cluster/backup");
+    let mine = jobs.as_array().into_iter().flatten().find(|j| j["id"] == "pvectl-nightly");
+    mine.cloned().unwrap_or_default()
+}
+
+fn notes(plan: &Plan) -> Vec<String> {
+    let of = plan.deltas.iter().filter(|d| d.resource.kind == "BackupPolicy").flat_map(|d| &d.notes);
+    of.map(pvectl::report::text::note).filter(|n| !n.is_empty()).collect()
+}
+
+/// The condition `BackupsFresh` of the policy: its message where it is false.
+fn late(lab: &Lab, yaml: &str) -> Option<String> {
+    let plan = lab.preview(&desired(yaml), &plain());
+    let delta = plan.deltas.iter().find(|d| d.resource.kind == "BackupPolicy").expect("the policy");
+    assert!(!delta.is_open(), "a policy whose backups are old is Ready all the same: {delta:?}");
+    let all = conditions(delta);
+    assert!(all.iter().any(|c| format!("{c:?}").contains("Ready") && format!("{c:?}").contains("True")), "{all:?}");
+    let note =
+        delta.notes.iter().find_map(|n| if let Note::Fresh { late, .. } = n { Some(late.clone()) } else { None });
+    note.expect("it is told")
+}
+
+#[test]
+fn a_policy_is_a_job_whose_guests_come_and_leave() {
+    let lab = Lab::homelab();
+    let spec = "selector: {labels: {app: web}}, schedule: '03:30', storage: nfs, mode: Stop, compress: zstd, retention: {keepDaily: 7}";
+    let first = policy(spec) + &guest("a", 301, "web") + &guest("b", 302, "db");
+    lab.apply(&desired(&first), &plain());
+    let made = job(&lab);
+    assert_eq!((made["vmid"].as_str(), made["mode"].as_str()), (Some("301"), Some("stop")), "{made}");
+    assert_eq!((&made["storage"], &made["prune-backups"]), (&json!("nfs"), &json!({"keep-daily": "7"})));
+    assert!(
+        made["comment"].as_str().is_some_and(|c| c.contains(r#""kind":"BackupPolicy","name":"nightly""#)),
+        "{made}"
+    );
+    // Another label, one guest more, and none of it perpetual.
+    let second = policy(spec) + &guest("a", 301, "db") + &guest("b", 302, "web") + &guest("c", 303, "web");
+    let set = desired(&second);
+    let log = lab.sim.request_log().len();
+    let report = lab.apply(&set, &plain());
+    assert_eq!(job(&lab)["vmid"], "302,303");
+    assert!(lab.writes_since(log).iter().any(|w| w == "PUT /cluster/backup/pvectl-nightly"));
+    assert!(notes(&report.first).contains(&"b (302) comes to be backed up".to_owned()), "{:?}", notes(&report.first));
+    assert!(notes(&report.first).contains(&"a (301) is backed up no more".to_owned()));
+    assert!(lab.preview(&set, &plain()).is_empty());
+    // Nobody is left: there is no job that names nobody, and the policy is as it shall be.
+    let third = policy(spec) + &guest("a", 301, "db") + &guest("b", 302, "db") + &guest("c", 303, "db");
+    lab.apply(&desired(&third), &plain());
+    assert_eq!(job(&lab), Value::Null);
+    let plan = lab.preview(&desired(&third), &plain());
+    assert_eq!(notes(&plan), ["it chooses no guest, so there is no job"]);
+    // And back again; then the manifest goes, and the job with it.
+    lab.apply(&desired(&first), &plain());
+    assert_eq!(job(&lab)["vmid"], "301");
+    lab.apply(&nothing(), &prune());
+    assert_eq!(job(&lab), Value::Null);
+}
+
+#[test]
+fn everyone_and_one_pool_are_said_in_pves_way() {
+    let lab = Lab::homelab();
+    lab.sim.with_world(|w| {
+        w.edit_guest(8000, "template", Some("1"));
+        w.collect_statistics();
+    });
+    by_hand(&lab, Method::Post, "/pools", &[("poolid", "web")]);
+    let rest = "schedule: 'sat 04:00', storage: nfs";
+    lab.apply(&desired(&policy(&format!("selector: {{}}, {rest}"))), &plain());
+    let made = job(&lab);
+    assert_eq!((&made["all"], made["exclude"].as_str(), &made["vmid"]), (&json!(1), Some("8000"), &Value::Null));
+    let plan = lab.preview(&desired(&policy(&format!("selector: {{pools: [web]}}, {rest}"))), &plain());
+    let told: Vec<String> =
+        plan.deltas[0].changes.iter().map(|c| format!("{}: {:?} → {:?}", c.path, c.from, c.to)).collect();
+    assert!(told.contains(&r#"selector: Some("every guest") → None"#.to_owned()), "{told:?}");
+    lab.apply(&desired(&policy(&format!("selector: {{pools: [web]}}, {rest}"))), &plain());
+    let made = job(&lab);
+    assert_eq!((made["pool"].as_str(), &made["all"], &made["exclude"]), (Some("web"), &Value::Null, &Value::Null));
+    // A template in the pool is not meant, and a pool cannot leave it out.
+    by_hand(&lab, Method::Put, "/pools/web", &[("vms", "8000,8200")]);
+    lab.apply(&desired(&policy(&format!("selector: {{pools: [web]}}, {rest}"))), &plain());
+    assert_eq!(job(&lab)["vmid"], "8200");
+}
+
+#[test]
+fn what_somebody_changed_is_drift_and_what_left_the_manifest_is_reset() {
+    let lab = Lab::homelab();
+    let spec = "selector: {vmids: [8200]}, schedule: '03:30', storage: nfs";
+    lab.apply(&desired(&policy(&format!("{spec}, enabled: false, mode: Suspend, fleecing: {{enabled: true, storage: local-lvm}}, protected: true, repeatMissed: true, node: pve3, notesTemplate: 'x'"))), &plain());
+    assert_eq!(job(&lab)["fleecing"], json!({"enabled": "1", "storage": "local-lvm"}));
+    by_hand(&lab, Method::Put, "/cluster/backup/pvectl-nightly", &[("vmid", "8000,8200"), ("mode", "stop")]);
+    let full = policy(&format!(
+        "{spec}, enabled: false, mode: Suspend, fleecing: {{enabled: true, storage: local-lvm}}, protected: true, repeatMissed: true, node: pve3, notesTemplate: 'x'"
+    ));
+    let plan = lab.preview(&desired(&full), &plain());
+    let told: Vec<String> = plan.deltas[0]
+        .changes
+        .iter()
+        .map(|c| {
+            format!(
+                "{} {}→{} {}",
+                c.path,
+                c.from.as_deref().unwrap_or("-"),
+                c.to.as_deref().unwrap_or("-"),
+                c.cause.as_str()
+            )
+        })
+        .collect();
+    assert_eq!(told, ["guests 8000,8200→8200 drift", "mode Stop→Suspend drift"]);
+    lab.apply(&desired(&policy(spec)), &plain());
+    let made = job(&lab);
+    assert_eq!(made["mode"], "stop", "what somebody else set meanwhile is theirs");
+    for gone in ["fleecing", "node", "notes-template", "protected", "repeat-missed"] {
+        assert_eq!(made[gone], Value::Null, "{gone}");
+    }
+    assert_eq!(made["enabled"], 1, "PVE has no `delete` for it: it is set");
+}
+
+#[test]
+fn a_guest_whose_node_is_away_stays_on_the_list() {
+    let lab = Lab::homelab();
+    let yaml = policy("selector: {names: [legacy-*, wall]}, schedule: '03:30', storage: nfs");
+    lab.apply(&desired(&yaml), &plain());
+    let before = job(&lab)["vmid"].clone();
+    assert!(before.as_str().is_some_and(|v| v.contains("8200")), "{before}");
+    lab.sim.with_world(|w| w.nodes.get_mut("pve3").expect("there").online = false);
+    // PVE does not tell the names of what is on a node that is away.
+    lab.sim.with_world(|w| {
+        w.statistics.remove(&8200);
+    });
+    let plan = lab.preview(&desired(&yaml), &plain());
+    assert!(plan.deltas[0].changes.is_empty(), "{:?}", plan.deltas[0].changes);
+}
+
+#[test]
+fn a_policy_says_whose_backups_are_too_old() {
+    let lab = Lab::homelab();
+    lab.sim.with_world(|w| w.volumes.retain(|v| v.content != "backup"));
+    let yaml = policy("selector: {vmids: [8100, 8200]}, schedule: '03:30', storage: nfs, maxAge: 36h");
+    lab.apply(&desired(&yaml), &plain());
+    let (firewall, dns) = lab.sim.with_world(|w| {
+        let name = |v: u32| {
+            w.guests[&v].config.get("name").or(w.guests[&v].config.get("hostname")).cloned().unwrap_or_default()
+        };
+        (name(8100), name(8200))
+    });
+    assert_eq!(late(&lab, &yaml), Some(format!("{firewall} (8100): no backup yet; {dns} (8200): no backup yet")));
+    for vmid in [8100, 8200] {
+        let node = lab.sim.with_world(|w| w.guests[&vmid].node.clone());
+        by_hand(
+            &lab,
+            Method::Post,
+            &format!("/nodes/{node}/vzdump"),
+            &[("vmid", &vmid.to_string()), ("storage", "nfs")],
+        );
+        lab.sim.advance(Duration::from_secs(600));
+    }
+    assert_eq!(late(&lab, &yaml), None);
+    lab.sim.advance(Duration::from_secs(30 * 3600));
+    by_hand(&lab, Method::Post, "/nodes/pve3/vzdump", &[("vmid", "8200"), ("storage", "nfs")]);
+    lab.sim.advance(Duration::from_secs(18 * 3600));
+    assert_eq!(late(&lab, &yaml), Some(format!("{firewall} (8100): its newest good backup is 2d old")));
+    // A damaged one is not good, however new.
+    lab.sim.with_world(|w| {
+        let newest = w.volumes.iter_mut().filter(|v| v.content == "backup" && v.vmid == Some(8200)).next_back();
+        newest.expect("taken").verification = Some("failed".into());
+    });
+    let said = late(&lab, &yaml).expect("late");
+    assert!(
+        said.contains(&format!(
+            "{dns} (8200): the verification of its newest backup failed, and its newest good backup is 2d old"
+        )),
+        "{said}"
+    );
+    // What cannot be read is not told as absent.
+    lab.sim.with_world(|w| w.storages.get_mut("nfs").expect("there").config.insert("disable".into(), "1".into()));
+    let said = late(&lab, &yaml).expect("not known");
+    assert!(said.contains("not known") && !said.contains("no backup yet"), "{said}");
+}
+
+#[test]
+fn a_policy_is_refused_before_anything_is_sent() {
+    let lab = Lab::homelab();
+    lab.sim.with_world(|w| {
+        let mut vault = w.storages["nfs"].clone();
+        vault.storage_type = "pbs".into();
+        vault.config = BTreeMap::from([("content".into(), "backup".into()), ("namespace".into(), "home".into())]);
+        w.storages.insert("vault".into(), vault);
+    });
+    let some = "selector: {vmids: [8200]}, schedule: '03:30'";
+    for (spec, words) in [
+        (format!("{some}, storage: nope"), "there is no Storage `nope`"),
+        (format!("{some}, storage: local-lvm"), "storage `local-lvm` does not take `backup`"),
+        (format!("{some}, storage: nfs, node: pve9"), "there is no node `pve9`"),
+        (format!("{some}, storage: nfs, namespace: x"), "is no Proxmox Backup Server, and has no namespace"),
+        (format!("{some}, storage: vault, namespace: x"), "writes to the namespace `home`, and the policy says `x`"),
+        ("selector: {pools: [nope]}, schedule: '03:30', storage: nfs".to_owned(), "there is no pool `nope`"),
+    ] {
+        let told = refused(&lab, &policy(&spec));
+        assert!(told.contains(words), "{spec}: {told}");
+    }
+    let long = one("BackupPolicy", &"n".repeat(44), &format!("{some}, storage: nfs"));
+    assert!(refused(&lab, &long).contains("a name of 43 characters at most"));
+    lab.apply(&desired(&policy(&format!("{some}, storage: vault, namespace: home"))), &plain());
+    // In the manifests.
+    for (spec, words) in [
+        (format!("{some}, storage: nfs, fleecing: {{enabled: true}}"), "no `storage` says where"),
+        (format!("{some}, storage: nfs, mode: snapshot"), "mode"),
+        ("schedule: '03:30', storage: nfs".to_owned(), "selector"),
+    ] {
+        let said = format!("{:?}", bound(&policy(&spec), "lab").0.diagnostics);
+        assert!(said.contains(words), "{spec}: {said}");
+    }
+    let both = policy(&format!("{some}, storage: nfs"))
+        + "\n---\n"
+        + &one("BackupJob", "other", "id: pvectl-nightly, schedule: daily, all: true");
+    let said = format!("{:?}", bound(&both, "lab").0.diagnostics);
+    assert!(said.contains("are both the job `pvectl-nightly`"), "{said}");
+}
+
+#[test]
+fn a_job_of_somebody_is_not_taken_and_one_of_a_policy_is_no_backup_job() {
+    let lab = Lab::homelab();
+    by_hand(&lab, Method::Post, "/cluster/backup", &[("id", "pvectl-nightly"), ("schedule", "daily"), ("all", "1")]);
+    let yaml = policy("selector: {vmids: [8200]}, schedule: '03:30', storage: nfs");
+    assert!(refused(&lab, &yaml).contains("there is a backup job `pvectl-nightly` already, which pvectl does not own"));
+    let adopt = Settings { adopt: desired(&yaml).resources.keys().cloned().collect(), ..plain() };
+    lab.apply(&desired(&yaml), &adopt);
+    assert_eq!((job(&lab)["vmid"].as_str(), &job(&lab)["all"]), (Some("8200"), &Value::Null));
+    // Its job does not go with the jobs of manifests.
+    lab.apply(
+        &desired(&(yaml.clone() + "\n---\n" + &one("BackupJob", "weekly", "schedule: weekly, all: true"))),
+        &prune(),
+    );
+    lab.apply(&desired(&yaml), &prune());
+    assert_eq!(job(&lab)["vmid"], "8200");
+}
+
+#[test]
+fn what_a_token_lacks_is_named() {
+    let lab = Lab::homelab();
+    let rights = |privileges: &[(&str, &str)]| {
+        lab.sim.with_world(|w| {
+            w.acl.retain(|e| !e.path.is_empty());
+        });
+        privileges.len()
+    };
+    let _ = rights(&[]);
+    let api = lab.sim.api();
+    let made = |method, path: &str, params: &[(&str, &str)]| {
+        let call = params.iter().fold(Call::new(method, path), |call, (k, v)| call.with(k, v));
+        run(api.send(&call)).expect("the simulator takes it")
+    };
+    made(Method::Post, "/access/roles", &[("roleid", "Backs"), ("privs", "Sys.Audit,Sys.Modify,Datastore.Audit")]);
+    made(Method::Post, "/access/users", &[("userid", "backs@pve")]);
+    made(Method::Put, "/access/acl", &[("path", "/"), ("roles", "Backs"), ("users", "backs@pve")]);
+    let limited = lab.sim.api_as("backs@pve");
+    let yaml = policy("selector: {tags: [prod]}, schedule: '03:30', storage: nfs, maxAge: 36h");
+    let settings = Settings::default();
+    let plan = lab.preview_through(&limited, &desired(&yaml), &settings);
+    let told = format!("{:?}", plan.deltas[0].problems);
+    assert!(told.contains("VM.Audit on /vms is missing"), "{told}");
+    assert!(lab.try_apply(&limited, &KINDS, &desired(&yaml), &settings).is_err());
+    made(Method::Put, "/access/roles/Backs", &[("privs", "VM.Audit"), ("append", "1")]);
+    let all = policy("selector: {}, schedule: '03:30', storage: nfs, maxAge: 36h");
+    let told = format!("{:?}", lab.preview_through(&limited, &desired(&all), &settings).deltas[0].problems);
+    assert!(told.contains("Datastore.Allocate on /storage/nfs is missing"), "{told}");
+    lab.apply(&desired(&all), &plain());
+    let plan = lab.preview_through(&limited, &desired(&all), &settings);
+    assert!(notes(&plan).iter().any(|n| n.contains("are hidden from us")), "{:?}", notes(&plan));
+}
+
+/// A backup that lies on a storage, without having been taken.
+pub(crate) fn lying(storage: &str, vmid: u32, ctime: u64) -> Volume {
+    Volume {
+        volid: format!("{storage}:backup/vzdump-qemu-{vmid}-{ctime}.vma.zst"),
+        size: 1 << 20,
+        used: 1 << 20,
+        format: "vma.zst".into(),
+        content: "backup".into(),
+        vmid: Some(vmid),
+        ctime,
+        ..Volume::default()
+    }
+}
+
+#[test]
+fn one_list_of_a_shared_storage_is_asked_for() {
+    let lab = Lab::homelab();
+    let yaml = policy("selector: {}, schedule: '03:30', storage: nfs, maxAge: 36h");
+    let report = lab.apply(&desired(&yaml), &plain());
+    assert!(report.converged(), "{}", open(&report));
+    lab.sim.with_world(|w| {
+        let now = w.now();
+        w.volumes.push(lying("nfs", 8000, now));
+    });
+    let log = lab.sim.request_log().len();
+    lab.preview(&desired(&yaml), &plain());
+    let asked = lab.sim.request_log().into_iter().skip(log).filter(|(_, path)| path.contains("/content")).count();
+    assert_eq!(asked, 1);
+}
