@@ -145,17 +145,31 @@ fn what_somebody_changed_is_drift_and_what_left_the_manifest_is_reset() {
 #[test]
 fn a_guest_whose_node_is_away_stays_on_the_list() {
     let lab = Lab::homelab();
-    let yaml = policy("selector: {names: [legacy-*, wall]}, schedule: '03:30', storage: nfs");
-    lab.apply(&desired(&yaml), &plain());
-    let before = job(&lab)["vmid"].clone();
-    assert!(before.as_str().is_some_and(|v| v.contains("8200")), "{before}");
-    lab.sim.with_world(|w| w.nodes.get_mut("pve3").expect("there").online = false);
-    // PVE does not tell the names of what is on a node that is away.
     lab.sim.with_world(|w| {
-        w.statistics.remove(&8200);
+        w.edit_guest(8100, "template", Some("1"));
+        w.collect_statistics();
     });
+    let yaml = policy("selector: {names: [legacy-*, deb*]}, schedule: '03:30', storage: nfs");
+    let all = policy("selector: {}, schedule: '03:30', storage: nfs");
+    lab.apply(&desired(&yaml), &plain());
+    assert_eq!(job(&lab)["vmid"], "8000,8200");
+    // PVE does not tell the names of what is on a node that is away, nor that 8100 is a template.
+    let away = |lab: &Lab, online: bool| {
+        lab.sim.with_world(|w| {
+            for vmid in [8100, 8200] {
+                let node = w.guests[&vmid].node.clone();
+                w.nodes.get_mut(&node).expect("there").online = online;
+            }
+        });
+    };
+    away(&lab, false);
     let plan = lab.preview(&desired(&yaml), &plain());
-    assert!(plan.deltas[0].changes.is_empty(), "{:?}", plan.deltas[0].changes);
+    assert!(plan.is_empty(), "{:?}", plan.deltas);
+    away(&lab, true);
+    lab.apply(&desired(&all), &plain());
+    assert_eq!(job(&lab)["exclude"], "8100");
+    away(&lab, false);
+    assert!(lab.preview(&desired(&all), &plain()).is_empty());
 }
 
 #[test]
