@@ -35,19 +35,21 @@
 //! manifest: base
 //! firewall: base
 //! dns: base
+//! schedule: base
+//! retention: base schedule
 //! secret_files: base
 //! config: base pve
 //! pve: base
 //! resource: base pve manifest
-//! kinds: base pve firewall resource
+//! kinds: base schedule retention pve firewall resource
 //! lockout: base pve firewall resource
 //! plan: base pve resource lockout
 //! bind: base manifest firewall resource kinds plan
 //! report: base pve resource plan
 //! engine: base pve resource lockout plan report
 //! sim: base pve
-//! daemon: base manifest config pve resource kinds lockout plan bind report engine
-//! cli: base manifest config pve firewall dns secret_files resource kinds lockout plan bind report engine sim daemon
+//! daemon: base schedule retention manifest config pve resource kinds lockout plan bind report engine
+//! cli: base schedule retention manifest config pve firewall dns secret_files resource kinds lockout plan bind report engine sim daemon
 //! ```
 
 pub mod base;
@@ -57,6 +59,10 @@ pub mod pve;
 pub mod firewall;
 
 pub mod dns;
+
+pub mod schedule;
+
+pub mod retention;
 
 pub mod secret_files;
 

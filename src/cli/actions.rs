@@ -8,6 +8,7 @@ use crate::cli::args::{Global, Verb};
 use crate::cli::exit;
 use crate::cli::guests::order;
 use crate::cli::run::{Ended, Failure};
+use crate::cli::policies;
 use crate::cli::snapshots;
 use crate::kinds::guest::hand::clone::{Clone, free_number};
 use crate::kinds::guest::hand::deed::Deed;
@@ -34,6 +35,7 @@ pub fn act(global: &Global, verb: &Verb) -> Ended {
     match (ordered(verb), verb) {
         (Some(wanted), _) => order(global, &wanted),
         (None, Verb::Snapshot(SnapshotArgs::List(args))) => snapshots::list(global, args),
+        (None, Verb::Snapshot(SnapshotArgs::Prune(args))) => policies::prune(global, args),
         (None, _) => unreachable!("only verbs of guests come here"),
     }
 }
@@ -122,7 +124,7 @@ fn migrate(args: &MigrateArgs) -> Deed {
 
 fn snapshot(args: &SnapshotArgs) -> Option<Order<'_>> {
     match args {
-        SnapshotArgs::List(_) => None,
+        SnapshotArgs::List(_) | SnapshotArgs::Prune(_) => None,
         SnapshotArgs::Create(args) => Some(Order {
             which: &args.which,
             agreed: &args.agreed,

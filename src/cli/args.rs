@@ -390,6 +390,9 @@ pub struct Get {
     /// Only objects with these labels
     #[arg(short = 'l', long, value_name = "LABELS")]
     pub selector: Option<String>,
+    /// The manifests that hold it, for what stands nowhere else: SnapshotPolicy
+    #[arg(short, long = "filename", value_name = "FILE|DIR|-|URL")]
+    pub files: Vec<PathBuf>,
     /// Form of output.
     #[command(flatten)]
     pub format: FormatArgs,
@@ -402,6 +405,9 @@ pub struct Describe {
     pub kind: String,
     /// The name
     pub name: String,
+    /// The manifests that hold it, for what stands nowhere else: SnapshotPolicy
+    #[arg(short, long = "filename", value_name = "FILE|DIR|-|URL")]
+    pub files: Vec<PathBuf>,
     /// Form of output.
     #[command(flatten)]
     pub format: FormatArgs,

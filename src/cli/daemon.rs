@@ -6,7 +6,7 @@ use crate::cli::args::daemon::{At, By, Decide, Events, Past, Proposals, Reconcil
 use crate::cli::args::{self, FormatArgs};
 use crate::cli::ending::counted;
 use crate::cli::exit;
-use crate::cli::output::{self, DriftFormat, Format};
+use crate::cli::output::{self, DriftFormat, Format, table};
 use crate::cli::remote::Remote;
 use crate::cli::run::{Ended, Failure, print};
 use crate::cli::session::WallClock;
@@ -17,7 +17,6 @@ use crate::daemon::record::{
 use crate::daemon::report::findings::{Compared, Findings, Times};
 use crate::daemon::report::{junit, markdown};
 use crate::report::text::visible;
-use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -362,21 +361,6 @@ fn shown(format: &FormatArgs, value: &Value, names: impl FnOnce() -> Vec<String>
         Some(Format::Wide) => Ok(Some(true)),
         Some(Format::Table) | None => Ok(Some(false)),
     }
-}
-
-fn table(head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled).set_header(head.to_vec());
-    let mut count = 0;
-    for row in rows {
-        let cell = |text: String| if text.is_empty() { "-".to_owned() } else { visible(&text) };
-        table.add_row(row.into_iter().map(cell).collect::<Vec<_>>());
-        count += 1;
-    }
-    if count == 0 {
-        return "none\n".to_owned();
-    }
-    table.lines().map(|line| format!("{}\n", line.trim())).collect()
 }
 
 /// Several lines, each as it may be shown.

@@ -27,6 +27,7 @@ pub mod live;
 pub mod manifests;
 pub mod network;
 pub mod output;
+pub mod policies;
 pub mod problems;
 pub mod profiles;
 pub mod raw;

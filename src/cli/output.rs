@@ -4,6 +4,8 @@ pub mod jsonpath;
 
 use crate::cli::exit;
 use crate::cli::run::Failure;
+use crate::report::text::visible;
+use comfy_table::{ContentArrangement, Table, presets};
 use jsonpath::JsonPath;
 use minijinja::{Environment, UndefinedBehavior};
 use serde_json::Value;
@@ -121,6 +123,22 @@ fn wrong(error: &minijinja::Error) -> String {
         Some(line) => format!("{error} (line {line} of the template)"),
         None => error.to_string(),
     }
+}
+
+/// Rows under a head; `none` where there are none. What is empty becomes `-`, and control characters are shown as such.
+pub fn table(head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled).set_header(head.to_vec());
+    let mut count = 0;
+    for row in rows {
+        let cell = |text: String| if text.is_empty() { "-".to_owned() } else { visible(&text) };
+        table.add_row(row.into_iter().map(cell).collect::<Vec<_>>());
+        count += 1;
+    }
+    if count == 0 {
+        return "none\n".to_owned();
+    }
+    table.lines().map(|line| format!("{}\n", line.trim())).collect()
 }
 
 #[cfg(test)]

@@ -153,7 +153,7 @@ fn dispatch(cli: &Cli) -> Ended {
         Verb::Schema(args) => show::schema(args),
         Verb::Api(args) => raw::api(global, args),
         Verb::Auth(args) => auth::auth(global, args),
-        Verb::Sim(args) => simulate::sim(args),
+        Verb::Sim(args) => simulate::sim(global, args),
         Verb::Wait(args) => wait::wait(global, args),
         Verb::Start(_)
         | Verb::Stop(_)

@@ -150,6 +150,15 @@ impl Session {
         sim.set_speed(Some(speed));
     }
 
+    /// Lets time pass on the simulated cluster; tells what time it is there then.
+    pub fn pass(&self, by: Duration) -> jiff::Timestamp {
+        if let Some((sim, _)) = &self.sim {
+            sim.advance(by);
+        }
+        let now = i64::try_from(self.clock.now_ms() / 1000).unwrap_or(i64::MAX);
+        jiff::Timestamp::from_second(now).unwrap_or(jiff::Timestamp::MAX)
+    }
+
     /// Keeps the simulator's state for the next command.
     pub fn close(self) -> Result<(), Unusable> {
         self.save()

@@ -7,6 +7,7 @@ use crate::cli::daemon;
 use crate::cli::exit;
 use crate::cli::kind::find_kind;
 use crate::cli::output::{self, Form, Format, yaml};
+use crate::cli::policies;
 use crate::cli::profiles;
 use crate::cli::run::{Ended, Failure, block_on, print};
 use crate::cli::session::Session;
@@ -15,7 +16,7 @@ use crate::config::disk::write_atomically;
 use crate::daemon::record::ObjectRecord;
 use crate::engine::observe::{index, read_all};
 use crate::kinds::guest::observed::{GuestSeen, decode};
-use crate::kinds::list;
+use crate::kinds::{list, snapshot_policy};
 use crate::manifest::document::{API_VERSION, LIST};
 use crate::manifest::explain;
 use crate::pve::request::Query;
@@ -54,6 +55,9 @@ pub fn get(global: &Global, args: &args::Get) -> Ended {
         return profiles::get(global, args);
     }
     let kind = find_kind(&args.kind)?;
+    if kind.name() == snapshot_policy::NAME {
+        return policies::get(global, args);
+    }
     let session = Session::open(global, None)?;
     let wide = args.format.output == Some(Format::Wide);
     let (listed, seen, found, missing) = block_on(async {
@@ -178,6 +182,9 @@ pub fn describe(global: &Global, args: &args::Describe) -> Ended {
         return profiles::describe(global, args);
     }
     let kind = find_kind(&args.kind)?;
+    if kind.name() == snapshot_policy::NAME {
+        return policies::describe(global, args);
+    }
     let session = Session::open(global, None)?;
     let (listed, seen) = block_on(survey(&session, kind))??;
     session.close()?;

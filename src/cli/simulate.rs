@@ -1,8 +1,10 @@
 //! `sim serve`: the simulator as a server of its own, over HTTPS on loopback.
 
-use crate::cli::args::sim::{Baseline as Wanted, Sim as Asked, SimServe};
+use crate::cli::args::Global;
+use crate::cli::args::sim::{Baseline as Wanted, Sim as Asked, SimAdvance, SimServe};
 use crate::cli::exit;
 use crate::cli::run::{Ended, Failure, block_on_deaf, print};
+use crate::cli::session::Session;
 use crate::config::disk::write_atomically;
 use crate::sim::Sim;
 use crate::sim::baseline::Baseline;
@@ -15,9 +17,25 @@ const RECORDINGS_SPEED: f64 = 50.0;
 /// As fast as life, but for patience.
 const USUAL_SPEED: f64 = 10.0;
 
+/// `sim`.
+pub fn sim(global: &Global, args: &Asked) -> Ended {
+    match args {
+        Asked::Serve(args) => serve_it(args),
+        Asked::Advance(args) => advance(global, args),
+    }
+}
+
+/// `sim advance`.
+fn advance(global: &Global, args: &SimAdvance) -> Ended {
+    let session = Session::open(&Global { sim: true, ..global.clone() }, None)?;
+    let now = session.pass(args.by);
+    session.close()?;
+    print(&format!("it is {now} on the simulated cluster\n"));
+    Ok(exit::DONE)
+}
+
 /// `sim serve`.
-pub fn sim(args: &Asked) -> Ended {
-    let Asked::Serve(args) = args;
+fn serve_it(args: &SimServe) -> Ended {
     let SimServe { listen, state, baseline, nodes, guests, speed, fault } = args;
     if (nodes.is_some() || guests.is_some()) && *baseline != Wanted::Scale {
         return Err(Failure::new(exit::USAGE, "--nodes and --guests go with --baseline scale"));

@@ -188,6 +188,7 @@ mod tests {
             failures: 0,
             next_ms: None,
             error: None,
+            newest_ms: None,
         };
         let key = ("lab".to_owned(), "Pool".to_owned(), "a".to_owned());
         State { objects: [(key, object)].into(), turned_ms: 100_000, ..State::default() }

@@ -3,7 +3,7 @@
 
 use crate::base::condition::Truth;
 use crate::base::id::VmId;
-use crate::daemon::record::{ConditionRecord, Mode, ObjectRecord};
+use crate::daemon::record::{ConditionRecord, Level, Mode, ObjectRecord};
 use crate::plan::assemble::Plan;
 use crate::plan::desired::DesiredSet;
 use crate::plan::gate::{Consent, DataLoss, Refusal, gate};
@@ -208,6 +208,7 @@ pub fn record(
         failures: before.map_or(0, |b| b.failures),
         next_ms: before.and_then(|b| b.next_ms),
         error,
+        newest_ms: delta.newest.and_then(|at| u64::try_from(at).ok()).map(|at| at.saturating_mul(1000)),
     }
 }
 
@@ -234,6 +235,22 @@ fn transition(mut new: ConditionRecord, before: Option<&ObjectRecord>) -> Condit
         new.last_transition_ms = old.last_transition_ms;
     }
     new
+}
+
+/// What is to be told of copies that grew too old since the last look, or are new again.
+pub fn grown_old(before: Option<&ObjectRecord>, now: &ObjectRecord) -> Vec<(Level, &'static str, String)> {
+    let kinds = [("SnapshotsFresh", "SnapshotsTooOld"), ("BackupsFresh", "BackupsTooOld")];
+    let told = kinds.into_iter().filter_map(|(condition, old)| {
+        let of = |object: &ObjectRecord| object.conditions.iter().find(|c| c.condition == condition).cloned();
+        let is = of(now)?;
+        let was_good = before.and_then(of).is_none_or(|was| was.status == "True");
+        match (was_good, is.status == "True") {
+            (true, false) => Some((Level::Warning, old, is.message)),
+            (false, true) => Some((Level::Normal, condition, is.message)),
+            (true, true) | (false, false) => None,
+        }
+    });
+    told.collect()
 }
 
 /// Whether an object is Ready.

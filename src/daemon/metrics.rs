@@ -26,6 +26,8 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 
 /// Values of one label at most. A daemon with more sources than this should be two.
 pub const VALUES_MAX: usize = 100;
+/// Guests with a metric of their own at most.
+const GUESTS_MAX: usize = 10_000;
 /// What the others are called.
 const OTHER: &str = "other";
 
@@ -119,6 +121,7 @@ pub struct Metrics {
     drifted: Gauges,
     drift_seen: Counters,
     drift_healed: Counters,
+    snapshot_newest: Gauges,
     source_ready: Gauges,
     source_suspended: Gauges,
     source_read: Gauges,
@@ -159,6 +162,7 @@ impl Metrics {
             drifted: Family::default(),
             drift_seen: Family::default(),
             drift_healed: Family::default(),
+            snapshot_newest: Family::default(),
             source_ready: Family::default(),
             source_suspended: Family::default(),
             source_read: Family::default(),
@@ -198,6 +202,7 @@ impl Metrics {
                 "pvectl_drifted_objects" => registry.register(bare, help, self.drifted.clone()),
                 "pvectl_drift_seen_total" => registry.register(bare, help, self.drift_seen.clone()),
                 "pvectl_drift_healed_total" => registry.register(bare, help, self.drift_healed.clone()),
+                "pvectl_snapshot_newest_timestamp_seconds" => registry.register(bare, help, self.snapshot_newest.clone()),
                 "pvectl_source_ready" => registry.register(bare, help, self.source_ready.clone()),
                 "pvectl_source_suspended" => registry.register(bare, help, self.source_suspended.clone()),
                 "pvectl_source_last_read_timestamp_seconds" => registry.register(bare, help, self.source_read.clone()),
@@ -333,7 +338,7 @@ impl Metrics {
         for family in [&self.objects, &self.ready, &self.drifted, &self.source_ready, &self.source_suspended] {
             family.clear();
         }
-        for family in [&self.source_read, &self.proposals, &self.reconcile_active] {
+        for family in [&self.source_read, &self.proposals, &self.reconcile_active, &self.snapshot_newest] {
             family.clear();
         }
         for source in state.sources.values() {
@@ -355,6 +360,12 @@ impl Metrics {
             self.objects.get_or_create(&labels).inc();
             self.ready.get_or_create(&labels).inc_by(yes(object.says("Ready", "True")));
             self.drifted.get_or_create(&labels).inc_by(0.0);
+        }
+        // One a guest: as many as there are, and no more than a daemon is made for.
+        let members = state.objects.values().filter_map(|object| Some((object, object.snapshots_of()?)));
+        for (object, (policy, vmid)) in members.take(GUESTS_MAX) {
+            let labels = vec![self.value("source", &object.source), ("policy", policy.to_owned()), ("vmid", vmid.to_owned())];
+            self.snapshot_newest.get_or_create(&labels).set(seconds(object.newest_ms.unwrap_or(0)));
         }
         for drift in state.drift.iter().filter(|d| d.healed_ms.is_none()) {
             let labels = vec![self.value("source", &drift.source), self.value("kind", &drift.kind)];

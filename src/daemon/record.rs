@@ -89,6 +89,9 @@ pub struct ObjectRecord {
     pub next_ms: Option<u64>,
     /// The last error, in full.
     pub error: Option<String>,
+    /// When the newest good copy of it was made, where it is about copies: a snapshot of one guest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newest_ms: Option<u64>,
 }
 
 /// Who changed something, as PVE's log or task list tells.

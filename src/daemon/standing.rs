@@ -22,6 +22,11 @@ impl ObjectRecord {
         says(&self.conditions, condition, status)
     }
 
+    /// The policy and the guest's number, if it is what a snapshot policy does to one guest.
+    pub fn snapshots_of(&self) -> Option<(&str, &str)> {
+        (self.kind == "SnapshotPolicy").then(|| self.name.split_once(':')).flatten()
+    }
+
     /// In one word how it is: `Failed`, `Drifted`, `Ready`, `Differs`, `NotReady`; the first that is true.
     pub fn standing(&self) -> &'static str {
         match (self.error.is_some(), self.says("Drifted", "True"), self.says("Ready", "True")) {

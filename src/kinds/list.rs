@@ -9,6 +9,7 @@ use crate::kinds::objects::table::{
 use crate::kinds::{
     container::ContainerKind, guest_template::GuestTemplateKind, pool::PoolKind, virtual_machine::VirtualMachineKind,
 };
+use crate::kinds::snapshot_policy::SnapshotPolicyKind;
 use crate::kinds::{guest_set, network_profile};
 use crate::resource::kind::{AnyKind, Entry};
 use serde_json::Value;
@@ -36,6 +37,7 @@ pub static KINDS: [&dyn AnyKind; 19] = [
     &Entry::<Object<BackupJob>>(PhantomData),
     &Entry::<BackupPolicyKind>(PhantomData),
     &Entry::<Object<FirewallOptions>>(PhantomData),
+    &Entry::<SnapshotPolicyKind>(PhantomData),
 ];
 
 /// The names of everything that a manifest may be, sets of guests included.

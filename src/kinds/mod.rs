@@ -1,6 +1,6 @@
 //! One folder or file a kind; they do not see each other. [`guest`] is what the three kinds of guests share. [`objects`] are
-//! those of the datacenter, through one table. [`firewall_rules`] is what guests and security groups share. [`list`] is the
-//! registry: a new kind is one module and one entry.
+//! those of the datacenter, through one table. [`firewall_rules`] is what guests and security groups share, [`selector`] how policies say which guests they
+//! mean. [`list`] is the registry: a new kind is one module and one entry.
 
 pub mod backup_policy;
 pub mod backups;

@@ -91,7 +91,8 @@ fn lines(from: &str, to: &str, colour: bool) -> String {
 /// One resource of a plan; nothing for one that has nothing to say.
 pub fn delta(delta: &Delta, colour: bool) -> String {
     let mut out = String::new();
-    if delta.action == Action::NoOp && delta.notes.is_empty() && delta.problems.is_empty() && delta.changes.is_empty() {
+    let notes: Vec<String> = delta.notes.iter().map(note).filter(|text| !text.is_empty()).collect();
+    if delta.action == Action::NoOp && notes.is_empty() && delta.problems.is_empty() && delta.changes.is_empty() {
         return out;
     }
     let (sign, style) = match delta.action {
@@ -121,7 +122,7 @@ pub fn delta(delta: &Delta, colour: bool) -> String {
             paint(DIM, &format!("({})", step.impact.as_str()), colour)
         );
     }
-    for text in delta.notes.iter().map(note).filter(|text| !text.is_empty()) {
+    for text in notes {
         let _ = writeln!(out, "    {} {text}", paint(DIM, "·", colour));
     }
     for problem in &delta.problems {

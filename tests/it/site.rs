@@ -102,6 +102,7 @@ pub(crate) fn object(source: &str, name: &str, ready: bool) -> ObjectRecord {
         failures: 0,
         next_ms: None,
         error: None,
+        newest_ms: None,
     }
 }
 

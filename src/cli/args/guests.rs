@@ -4,6 +4,7 @@ use crate::base::id::VmId;
 use crate::cli::args::{Allow, FormatArgs, duration};
 use crate::kinds::guest::hand::snapshot::check_name;
 use clap::{Args, Subcommand};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Which guest.
@@ -121,6 +122,28 @@ pub enum Snapshot {
     List(SnapshotList),
     /// Delete a snapshot; one that pvectl did not take wants --allow data-loss
     Delete(SnapshotDelete),
+    /// Delete what the snapshot policies of manifests let go
+    Prune(SnapshotPrune),
+}
+
+/// `snapshot prune`.
+#[derive(Debug, Args)]
+pub struct SnapshotPrune {
+    /// The manifests that hold the policies
+    #[arg(short, long = "filename", value_name = "FILE|DIR|-|URL")]
+    pub files: Vec<PathBuf>,
+    /// Only this policy; repeatable
+    #[arg(long, value_name = "NAME")]
+    pub policy: Vec<String>,
+    /// Show each snapshot with what the rule says of it, and stop
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Form of output.
+    #[command(flatten)]
+    pub format: FormatArgs,
 }
 
 /// `snapshot create`.

@@ -1,15 +1,27 @@
 //! What may be typed after `sim`.
 
+use crate::cli::args::duration;
 use crate::cli::fault;
 use crate::sim::faults::Fault;
 use clap::{Args, Subcommand, ValueEnum};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// `sim`.
 #[derive(Debug, Subcommand)]
 pub enum Sim {
     /// Serve a simulated cluster over HTTPS; the first line on standard output is JSON with its address and tokens
     Serve(SimServe),
+    /// Let time pass on the cluster of --sim, which stands still between commands
+    Advance(SimAdvance),
+}
+
+/// `sim advance`.
+#[derive(Debug, Args)]
+pub struct SimAdvance {
+    /// How long: 30m, 12h, 7d
+    #[arg(value_parser = duration, value_name = "TIME")]
+    pub by: Duration,
 }
 
 /// `sim serve`.

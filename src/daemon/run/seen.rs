@@ -50,6 +50,9 @@ impl Daemon {
         // Not all sources at once: an eighth more or less, by the name.
         let spread = rest / 8 * (name.bytes().map(u64::from).sum::<u64>() + thread.looks) % (rest / 4).max(1);
         let again = now + rest - rest / 8 + spread;
+        // What is due by time alone is looked at in time.
+        let turns = plan.deltas.iter().filter_map(|d| u64::try_from(d.next?).ok()).min();
+        let again = turns.map_or(again, |at| at.saturating_mul(1000).max(now + super::LOOK_GAP_MS).min(again));
         thread.look_ms = Some(thread.look_ms.map_or(again, |due| due.min(again)));
         let why = if std::mem::take(&mut thread.moved) { Why::Anew } else { Why::Seen };
         thread.known = plan.deltas.iter().map(|d| (d.resource.clone(), Known::of(d))).collect();
@@ -97,8 +100,12 @@ impl Daemon {
         let moved = before.is_none_or(|b| b.revision != revision);
         let well_ms = before.map(|b| b.seen_ms);
         let record = look::record(source, revision, mode, delta, before, now);
+        let grown = look::grown_old(before, &record);
         state.objects.insert(at, record);
         drop(state);
+        for (level, reason, text) in grown {
+            self.tell(source, Some(&key.object), level, reason, text, None);
+        }
         if delta.unseen().is_some() {
             return;
         }

@@ -55,6 +55,10 @@ pub struct SnapshotPolicySpec {
     /// When none is taken.
     #[serde(default)]
     pub limits: Limits,
+    /// Take nothing, whatever is due: `pvectl snapshot prune`.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub prune_only: bool,
 }
 
 /// What is kept: Proxmox's own rule for backups. The newest come first; each rule takes the newest of its periods, and passes

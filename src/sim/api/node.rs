@@ -70,6 +70,7 @@ pub const ROUTES: &[Route] = &[
     get("/nodes/{node}/scan/zfs", &[], SCAN, outside::zfs),
     get("/nodes/{node}/certificates/info", &[], Check::User, hardware::certificates),
     get("/nodes/{node}/disks/list", &[params::DISKS], AUDIT, hardware::disks),
+    get("/nodes/{node}/disks/lvmthin", &[], Check::All("/", &["Sys.Audit"]), hardware::thin_pools),
     get("/nodes/{node}/hardware/pci", &[params::PCI], Check::Any("/", &["Sys.Audit", "Sys.Modify"]), hardware::pci),
     get("/nodes/{node}/capabilities", &[], Check::User, hardware::capabilities),
     get("/nodes/{node}/capabilities/qemu/cpu", &[params::ARCH], Check::User, hardware::cpus),

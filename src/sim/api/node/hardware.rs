@@ -41,6 +41,8 @@ const MACHINES: &[(&str, Option<&str>)] = &[
     ("8.2", None),
     ("7.2", None),
 ];
+/// A thin pool has one byte of metadata for so many of data.
+const METADATA_SHARE: u64 = 100;
 const YEAR_SECONDS: u64 = 365 * 86_400;
 
 /// `GET /nodes/{node}/disks/list`: one disk in use, as large as the local storages together.
@@ -66,6 +68,26 @@ pub fn disks(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
         rows.push(partition);
     }
     Ok(rows.into())
+}
+
+/// `GET /nodes/{node}/disks/lvmthin`: the thin pools of a node. How full the metadata are, in hundredths, may be set in the table
+/// `nodes/lvmthin` by `GROUP/POOL`.
+pub fn thin_pools(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
+    let node = args.text("node");
+    let world = &ctx.world;
+    let pools = world.storages.iter().filter(|(_, s)| s.storage_type == "lvmthin" && s.on_node(node));
+    let row = |(id, storage): (&String, &crate::sim::world::Storage)| {
+        let option = |key: &str| storage.config.get(key).cloned().unwrap_or_default();
+        let (group, pool) = (option("vgname"), option("thinpool"));
+        let used = world.storage_used(id, node);
+        let size = (storage.size / METADATA_SHARE).max(1);
+        let set = world.tables.get("nodes/lvmthin").and_then(|t| t.get(&format!("{group}/{pool}"))?.as_u64());
+        let metadata = set.map_or(used / METADATA_SHARE / 4, |share| size / 100 * share);
+        json!({
+            "vg": group, "lv": pool, "lv_size": storage.size, "used": used, "metadata_size": size, "metadata_used": metadata,
+        })
+    };
+    Ok(pools.map(row).collect::<Vec<_>>().into())
 }
 
 fn devices(world: &World, node: &str) -> Vec<Value> {

@@ -1,0 +1,99 @@
+//! Classes of snapshots by their name: `…-weekly`, `…-monthly`, `…-yearly`, the rest daily.
+
+use crate::retention::period::{Dates, Rule};
+use jiff::tz::TimeZone;
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// How long a snapshot lives where a policy gives ages by class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Class {
+    /// Every snapshot whose name says nothing else.
+    Daily,
+    /// `…-weekly`
+    Weekly,
+    /// `…-monthly`
+    Monthly,
+    /// `…-yearly`
+    Yearly,
+}
+
+/// Seconds that the snapshots of a class live, for each class that a policy names.
+pub type Ages = BTreeMap<Class, i64>;
+
+impl Class {
+    /// From the shortest to the longest life.
+    pub const ALL: [Class; 4] = [Class::Daily, Class::Weekly, Class::Monthly, Class::Yearly];
+
+    /// The class of a snapshot by its name.
+    pub fn of_name(name: &str) -> Class {
+        let longer = [Class::Weekly, Class::Monthly, Class::Yearly];
+        longer.into_iter().find(|class| name.ends_with(class.suffix())).unwrap_or(Class::Daily)
+    }
+
+    /// What stands at the end of a name.
+    pub fn suffix(self) -> &'static str {
+        match self {
+            Class::Daily => "",
+            Class::Weekly => "-weekly",
+            Class::Monthly => "-monthly",
+            Class::Yearly => "-yearly",
+        }
+    }
+
+    /// The age that a policy gives to this class. A class that it does not name lives as long as the next shorter one that
+    /// it does name: to a policy without `weekly`, `x-weekly` is a daily one.
+    pub fn age(self, ages: &Ages) -> Option<(Class, i64)> {
+        ages.range(..=self).next_back().map(|(class, age)| (*class, *age))
+    }
+
+    /// The periods of which each gets one snapshot of this class.
+    fn rule(self) -> Rule {
+        match self {
+            Class::Daily => Rule::Daily,
+            Class::Weekly => Rule::Weekly,
+            Class::Monthly => Rule::Monthly,
+            Class::Yearly => Rule::Yearly,
+        }
+    }
+}
+
+impl fmt::Display for Class {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Class::Daily => "daily",
+            Class::Weekly => "weekly",
+            Class::Monthly => "monthly",
+            Class::Yearly => "yearly",
+        })
+    }
+}
+
+/// The class of the snapshot that a slot takes: the longest-lived class of the policy that has none yet in the slot's year,
+/// month or ISO week (in `zone`), else daily. `existing` are the snapshots of the guest by class and slot.
+pub fn class_of(slot: i64, existing: impl IntoIterator<Item = (Class, i64)>, ages: &Ages, zone: &TimeZone) -> Class {
+    let mut open: Vec<Class> = ages.keys().copied().filter(|class| *class != Class::Daily).collect();
+    let here = Dates::of(slot, zone);
+    for (class, at) in existing {
+        let taken = Dates::of(at, zone).key(class.rule()) == here.key(class.rule());
+        open.retain(|wanted| *wanted != class || !taken);
+    }
+    open.pop().unwrap_or(Class::Daily)
+}
+
+/// The name of a snapshot: prefix, the slot's time in UTC, class. The same slot has the same name however often it is
+/// tried, so a restart never takes it twice.
+pub fn name_of(prefix: &str, slot: i64, class: Class) -> String {
+    let stamp = jiff::Timestamp::from_second(slot).unwrap_or_default().strftime("%Y%m%dT%H%M%SZ");
+    format!("{prefix}-{stamp}{}", class.suffix())
+}
+
+/// The slot in a name that [`name_of`] made with this prefix; `None` for any other name.
+pub fn slot_of(prefix: &str, name: &str) -> Option<i64> {
+    let rest = name.strip_prefix(prefix)?.strip_prefix('-')?;
+    let class = Class::of_name(rest);
+    let stamp = rest.strip_suffix(class.suffix())?;
+    let time = jiff::civil::DateTime::strptime("%Y%m%dT%H%M%SZ", stamp).ok()?;
+    let slot = time.to_zoned(TimeZone::UTC).ok()?.timestamp().as_second();
+    (name_of(prefix, slot, class) == name).then_some(slot)
+}
