@@ -7,8 +7,8 @@ use crate::cli::args::guests::{
 use crate::cli::args::{Global, Verb};
 use crate::cli::exit;
 use crate::cli::guests::order;
-use crate::cli::run::{Ended, Failure};
 use crate::cli::policies;
+use crate::cli::run::{Ended, Failure};
 use crate::cli::snapshots;
 use crate::kinds::guest::hand::clone::{Clone, free_number};
 use crate::kinds::guest::hand::deed::Deed;

@@ -4,12 +4,12 @@
 use crate::base::diagnostic::nearest;
 use crate::cli::args::guests::SnapshotPrune;
 use crate::cli::args::{self, Global, Sources};
+use crate::cli::exit;
 use crate::cli::job::{self, AtTerminal, Job};
 use crate::cli::manifests::{self, Tree};
-use crate::cli::output::{self, Format, Form, table, yaml};
+use crate::cli::output::{self, Form, Format, table, yaml};
 use crate::cli::run::{Ended, Failure, block_on, print};
 use crate::cli::session::Session;
-use crate::cli::exit;
 use crate::engine::observe::observe;
 use crate::kinds::guest::hand::snapshot::{Row, list_query};
 use crate::kinds::snapshot_policy::NAME;
@@ -20,12 +20,12 @@ use crate::kinds::snapshot_policy::spec::SnapshotPolicySpec;
 use crate::plan::assemble::{Plan, Settings, plan};
 use crate::plan::desired::Desired;
 use crate::plan::identify::identify;
+use crate::report::text::note;
 use crate::resource::index::GuestRow;
 use crate::resource::observation::Observation;
 use crate::resource::reference::{Identity, ResourceRef};
 use crate::resource::step::{Action, Delta};
 use crate::retention::play::{Policy as Played, until_when};
-use crate::report::text::note;
 use crate::schedule::slots::Schedule;
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -256,7 +256,8 @@ pub fn describe(global: &Global, args: &args::Describe) -> Ended {
     };
     let guests = scene.guests(&policy);
     let schedule = &policy.rule.schedule;
-    let next: Vec<i64> = std::iter::successors(schedule.next(scene.seen.at), |at| schedule.next(*at)).take(NEXT_SHOWN).collect();
+    let next: Vec<i64> =
+        std::iter::successors(schedule.next(scene.seen.at), |at| schedule.next(*at)).take(NEXT_SHOWN).collect();
     match &args.format.output {
         Some(Format::Value(form)) => {
             let value = json!({

@@ -202,7 +202,9 @@ impl Metrics {
                 "pvectl_drifted_objects" => registry.register(bare, help, self.drifted.clone()),
                 "pvectl_drift_seen_total" => registry.register(bare, help, self.drift_seen.clone()),
                 "pvectl_drift_healed_total" => registry.register(bare, help, self.drift_healed.clone()),
-                "pvectl_snapshot_newest_timestamp_seconds" => registry.register(bare, help, self.snapshot_newest.clone()),
+                "pvectl_snapshot_newest_timestamp_seconds" => {
+                    registry.register(bare, help, self.snapshot_newest.clone())
+                }
                 "pvectl_source_ready" => registry.register(bare, help, self.source_ready.clone()),
                 "pvectl_source_suspended" => registry.register(bare, help, self.source_suspended.clone()),
                 "pvectl_source_last_read_timestamp_seconds" => registry.register(bare, help, self.source_read.clone()),
@@ -364,7 +366,8 @@ impl Metrics {
         // One a guest: as many as there are, and no more than a daemon is made for.
         let members = state.objects.values().filter_map(|object| Some((object, object.snapshots_of()?)));
         for (object, (policy, vmid)) in members.take(GUESTS_MAX) {
-            let labels = vec![self.value("source", &object.source), ("policy", policy.to_owned()), ("vmid", vmid.to_owned())];
+            let labels =
+                vec![self.value("source", &object.source), ("policy", policy.to_owned()), ("vmid", vmid.to_owned())];
             self.snapshot_newest.get_or_create(&labels).set(seconds(object.newest_ms.unwrap_or(0)));
         }
         for drift in state.drift.iter().filter(|d| d.healed_ms.is_none()) {

@@ -6,10 +6,10 @@ use crate::kinds::objects::table::{
     AclEntry, ApiToken, BackupJob, FirewallAlias, FirewallOptions, Group, IpSet, Role, SdnSubnet, SdnVnet, SdnZone,
     SecurityGroup, Storage, User,
 };
+use crate::kinds::snapshot_policy::SnapshotPolicyKind;
 use crate::kinds::{
     container::ContainerKind, guest_template::GuestTemplateKind, pool::PoolKind, virtual_machine::VirtualMachineKind,
 };
-use crate::kinds::snapshot_policy::SnapshotPolicyKind;
 use crate::kinds::{guest_set, network_profile};
 use crate::resource::kind::{AnyKind, Entry};
 use serde_json::Value;
@@ -17,7 +17,7 @@ use std::marker::PhantomData;
 
 /// All kinds, in the order in which `explain` and the schemas list them, and in which objects are made: what is deleted goes
 /// in the opposite order.
-pub static KINDS: [&dyn AnyKind; 19] = [
+pub static KINDS: [&dyn AnyKind; 20] = [
     &Entry::<PoolKind>(PhantomData),
     &Entry::<Object<Role>>(PhantomData),
     &Entry::<Object<Group>>(PhantomData),

@@ -1,5 +1,6 @@
 //! Backups: policies that are jobs of PVE's, whose guests come and leave, and whether what they made is there.
 
+use crate::hands::{self, GUESTS, does, said};
 use crate::objects::{by_hand, one, read, refused};
 use crate::world::{Lab, bound, desired, nothing, open, plain, prune, run};
 use pvectl::kinds::list::KINDS;
@@ -8,7 +9,7 @@ use pvectl::pve::api::Api;
 use pvectl::pve::request::{Call, Method};
 use pvectl::report::status::conditions;
 use pvectl::resource::step::Note;
-use pvectl::sim::world::Volume;
+use pvectl::sim::world::{Power, Volume, World};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -246,6 +247,8 @@ fn a_policy_is_refused_before_anything_is_sent() {
     for (spec, words) in [
         (format!("{some}, storage: nfs, fleecing: {{enabled: true}}"), "no `storage` says where"),
         (format!("{some}, storage: nfs, mode: snapshot"), "mode"),
+        ("selector: {}, schedule: 'every night', storage: nfs".to_owned(), "every night"),
+        ("selector: {}, schedule: '0 3 * * *', storage: nfs".to_owned(), "cron is none of them"),
         ("schedule: '03:30', storage: nfs".to_owned(), "selector"),
     ] {
         let said = format!("{:?}", bound(&policy(&spec), "lab").0.diagnostics);
@@ -338,4 +341,216 @@ fn one_list_of_a_shared_storage_is_asked_for() {
     lab.preview(&desired(&yaml), &plain());
     let asked = lab.sim.request_log().into_iter().skip(log).filter(|(_, path)| path.contains("/content")).count();
     assert_eq!(asked, 1);
+}
+
+// ---- by hand ---------------------------------------------------------------------------------------------------------
+
+fn taken(lab: &Lab, vmid: u32) -> Vec<Volume> {
+    lab.sim
+        .with_world(|w| w.volumes.iter().filter(|v| v.content == "backup" && v.vmid == Some(vmid)).cloned().collect())
+}
+
+fn config(lab: &Lab, vmid: u32) -> BTreeMap<String, String> {
+    lab.sim.with_world(|w| w.guests[&vmid].config.clone())
+}
+
+#[test]
+fn a_backup_now_is_there_with_its_notes() {
+    let lab = hands::lab();
+    lab.sim.with_world(|w| w.edit_guest(120, "scsi1", Some("nfs:120/vm-120-disk-9.qcow2,backup=0,size=1G")));
+    let done = does(&lab, "backup now web --storage nfs --protected --notes {{guestname}}-by-hand");
+    let told = said(&done);
+    assert!(
+        told.contains(&"scsi1 (nfs:120/vm-120-disk-9.qcow2) is not in it: it says backup=0".to_owned()),
+        "{told:?}"
+    );
+    let backup = taken(&lab, 120).remove(0);
+    assert_eq!((backup.notes.as_deref(), backup.protected), (Some("web-by-hand"), true));
+    assert!(backup.volid.ends_with(".vma.zst"), "{}", backup.volid);
+    lab.sim.advance(Duration::from_secs(3 * 86_400));
+    let again = does(&lab, "backup now 120 ct/dns --storage nfs");
+    assert_eq!((taken(&lab, 120).len(), taken(&lab, 220).len()), (2, 1));
+    assert!(again.first.deltas[0].changes[0].from.as_deref() == Some("none"), "{:?}", again.first.deltas[0].changes);
+    let third = does(&lab, "backup now web --storage nfs");
+    let from = third.first.deltas[0].changes[0].from.clone();
+    assert!(from.as_deref().is_some_and(|f| f.ends_with("old")), "{from:?}");
+}
+
+#[test]
+fn a_backup_becomes_a_guest_of_nobody() {
+    let lab = hands::lab();
+    lab.sim.with_world(|w| w.edit_guest(120, "ipconfig0", Some("ip=10.0.0.5/24")));
+    does(&lab, "backup now web --storage nfs");
+    let told = said(&does(&lab, "backup restore web"));
+    let (old, new) = (config(&lab, 120), config(&lab, 100));
+    assert_eq!(
+        (new["name"].as_str(), new["description"].as_str()),
+        ("web-restored", "front end"),
+        "no marker is on it"
+    );
+    assert!(!new.get("tags").is_some_and(|t| t.contains("pvectl")), "{new:?}");
+    assert_ne!(new["net0"], old["net0"], "its MAC addresses are new");
+    for words in [
+        "it has the original's fixed address (10.0.0.5/24): change it before both run",
+        "it belongs to no manifest; pvectl adopt takes it over",
+    ] {
+        assert!(told.contains(&words.to_owned()), "{told:?}");
+    }
+    let told = said(&does(&lab, "backup restore web --as kept --vmid 195 --keep-mac"));
+    assert_eq!(config(&lab, 195)["net0"], old["net0"]);
+    assert!(told.iter().any(|t| t.contains("keeps the MAC addresses")), "{told:?}");
+    // Of a guest that is gone there is still a backup, by its number, and its marker makes nobody ours.
+    lab.apply(&nothing(), &prune());
+    let told = said(&does(&lab, "backup restore 120@latest --keep-hostname"));
+    assert!(told.contains(&"the original's number 120 is free: --vmid 120 takes it again".to_owned()), "{told:?}");
+    does(&lab, "backup restore 120 --as again --vmid 120");
+    let plan = lab.preview(&nothing(), &prune());
+    assert!(plan.is_empty() && plan.orphans.is_empty(), "a restored guest is nobody's: {plan:?}");
+    // A container by its volume.
+    let volume = lab.sim.with_world(|w| {
+        w.volumes.iter().find(|v| v.content == "backup" && v.vmid == Some(8200)).map(|v| v.volid.clone())
+    });
+    let volume = volume.expect("the homelab has one");
+    does(&lab, &format!("backup restore {volume} --as old-dns --vmid 196 --storage local-lvm"));
+    assert_eq!(config(&lab, 196)["hostname"], "old-dns");
+}
+
+#[test]
+fn in_place_a_guest_stays_ours_and_diff_shows_what_went_back() {
+    let lab = hands::lab();
+    let before = desired(GUESTS);
+    does(&lab, "backup now web --storage nfs");
+    let after = desired(&GUESTS.replace("{cores: 1, guestAgent: true}", "{cores: 2, guestAgent: true}"));
+    lab.apply(&after, &plain());
+    does(&lab, "snapshot create vm web later");
+    does(&lab, "shutdown vm web");
+    let told = said(&does(&lab, "backup restore web --in-place --allow data-loss"));
+    for words in
+        ["is deleted; it comes back as it was in the backup", "its snapshots go: later", "pvectl diff shows what"]
+    {
+        assert!(told.iter().any(|t| t.contains(words)), "{words}: {told:?}");
+    }
+    let now = config(&lab, 120);
+    assert_eq!((now["cores"].as_str(), now["tags"].contains("pvectl")), ("1", true));
+    let plan = lab.preview(&after, &plain());
+    let told = crate::world::differences(&plan);
+    assert!(told.contains("hardware.cores") && told.contains("drift"), "{told}");
+    lab.apply(&after, &plain());
+    assert_eq!(config(&lab, 120)["cores"], "2");
+    // The marker that stands in the backup is that of the older manifest: it was not taken.
+    does(&lab, "shutdown vm web");
+    does(&lab, "backup restore web --in-place --allow data-loss");
+    lab.apply(&before, &plain());
+    assert!(lab.preview(&before, &plain()).is_empty());
+}
+
+#[test]
+fn what_becomes_of_each_volume_is_said() {
+    let lab = hands::lab();
+    does(&lab, "shutdown ct dns");
+    lab.sim.with_world(|w| w.edit_guest(220, "mp0", Some("local-lvm:vm-220-disk-7,mp=/data,size=1G")));
+    does(&lab, "backup now dns --storage nfs");
+    lab.sim.with_world(|w| w.edit_guest(220, "unused0", Some("local-lvm:vm-220-disk-8")));
+    let told = said(&does(&lab, "backup restore dns --in-place --allow data-loss"));
+    for words in [
+        "rootfs (local-lvm:vm-220-disk-0, 1G) is deleted; it comes back as it was in the backup, 1G",
+        "mp0 (local-lvm:vm-220-disk-7, 1G) is deleted with what is on it, and comes back EMPTY: it was not backed up (no backup=1)",
+        "unused0 (local-lvm:vm-220-disk-8) is deleted with what is on it",
+    ] {
+        assert!(told.contains(&words.to_owned()), "{words}: {told:#?}");
+    }
+    assert!(lab.preview(&desired(GUESTS), &plain()).deltas.iter().all(|d| d.problems.is_empty()));
+}
+
+#[test]
+fn backups_that_cannot_be() {
+    let two = |_: &mut World| {};
+    hands::refused(
+        "backup now web",
+        two,
+        "node `pve1` has several storages that take backups",
+        "say which with --storage: ",
+    );
+    hands::refused("backup now web --storage nope", two, "node `pve1` has no storage `nope`", "that do: ");
+    hands::refused("backup now web --storage local-lvm", two, "`local-lvm` does not take `backup`", "that do: ");
+    hands::refused("backup now wbe --storage nfs", two, "there is no guest `wbe`", "did you mean `web`?");
+    let locked = |w: &mut World| w.edit_guest(120, "lock", Some("migrate"));
+    hands::refused("backup now web --storage nfs", locked, "VM 120 is locked (migrate)", "wait until");
+    let twin = |w: &mut World| {
+        w.edit_guest(121, "name", Some("dns"));
+        w.edit_guest(121, "description", None);
+        w.collect_statistics();
+    };
+    hands::refused("backup now dns --storage nfs", twin, "a VM and a CT are called `dns`", "vm/dns or ct/dns");
+    let has = |w: &mut World| {
+        let guest = Box::new(w.guests[&121].clone());
+        w.volumes.push(Volume { backup_of: Some(guest), ..lying("nfs", 121, 1_795_226_400) });
+    };
+    hands::refused("backup restore web", |_| {}, "there is no backup of `web` that we may see", "pvectl backup list");
+    hands::refused("backup restore local@2020", has, "there is no backup of `local` at 2020", "there are: 2026-");
+    hands::refused(
+        "backup restore nfs:backup/nope",
+        has,
+        "there is no backup `nfs:backup/nope`",
+        "backup list --storage nfs",
+    );
+    hands::refused("backup restore local --as web", has, "there is a guest called `web` already", "--as");
+    hands::refused("backup restore local --vmid 120", has, "VMID 120 is taken by `web`", "--in-place");
+    hands::refused("backup restore local --storage zfs", has, "node `pve1` has no storage `zfs`", "");
+    hands::refused("backup restore local --target-node pve9", has, "node `pve9` does not see", "node `pve1` does");
+    hands::refused("backup restore local --in-place", has, "data loss: restore nfs:backup/vzdump-qemu-121", "");
+    let running = |w: &mut World| {
+        has(w);
+        w.guests.get_mut(&121).expect("there").power = Power::Running;
+    };
+    hands::refused("backup restore local --in-place --allow data-loss", running, "VM 121 runs", "pvectl shutdown");
+    let protected = |w: &mut World| {
+        has(w);
+        w.edit_guest(121, "protection", Some("1"));
+    };
+    hands::refused(
+        "backup restore local --in-place --allow data-loss",
+        protected,
+        "VM 121 is protected",
+        "`protection: false`",
+    );
+    let broken = |w: &mut World| {
+        has(w);
+        w.volumes.last_mut().expect("there").verification = Some("failed".into());
+    };
+    hands::refused(
+        "backup restore local",
+        broken,
+        "the last verification of every backup of `local` failed",
+        "by its time",
+    );
+    let volume = "nfs:backup/vzdump-qemu-121-1795226400.vma.zst";
+    let line = format!("backup restore {volume} --in-place --allow data-loss");
+    hands::refused(&line, broken, "the last verification of this backup failed", "to a new guest");
+    // A container's new volumes are made before the old ones go, and it is lost where they do not fit.
+    let full = |w: &mut World| {
+        w.guests.get_mut(&220).expect("there").power = Power::Stopped;
+        let guest = Box::new(w.guests[&220].clone());
+        let mut backup = Volume { backup_of: Some(guest), ..lying("nfs", 220, 1_795_226_400) };
+        backup.volid = "nfs:backup/vzdump-lxc-220-2026_11_21-02_00_00.tar.zst".into();
+        w.volumes.push(backup);
+        let used = w.storage_used("local-lvm", "pve1");
+        w.storages.get_mut("local-lvm").expect("there").size = used + 1;
+    };
+    hands::refused("backup restore dns --in-place --allow data-loss", full, "are asked for", "make room");
+}
+
+#[test]
+fn the_newest_whose_verification_did_not_fail_is_the_latest() {
+    let lab = hands::lab();
+    does(&lab, "backup now local --storage nfs");
+    let first = taken(&lab, 121).remove(0).volid;
+    lab.sim.advance(Duration::from_secs(3600));
+    does(&lab, "backup now local --storage nfs");
+    lab.sim.with_world(|w| {
+        let newest = w.volumes.iter_mut().rfind(|v| v.content == "backup" && v.vmid == Some(121));
+        newest.expect("taken").verification = Some("failed".into());
+    });
+    let done = does(&lab, "backup restore local@latest");
+    assert!(done.first.deltas[0].steps[0].title.contains(&first), "{:?}", done.first.deltas[0].steps);
 }

@@ -19,6 +19,7 @@ use crate::resource::observation::Observation;
 use crate::resource::privilege::{require, require_any};
 use crate::resource::reference::{Claim, Identity, Reference};
 use crate::resource::step::{Action, Delta, Impact, Note, Problem, Step};
+use crate::schedule::slots::Schedule;
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -47,6 +48,12 @@ impl Kind for BackupPolicyKind {
 
     fn check(spec: &BackupPolicySpec) -> Vec<Problem> {
         let mut problems = Vec::new();
+        // PVE's own parser says so too, but only when the job is written.
+        if let Err(why) = Schedule::calendar(&spec.schedule, None) {
+            problems.push(Problem::new("schedule", why).help(
+                "PVE's calendar events: `03:30`, `mon..fri 22:00`, `*-*-01 04:00`, `daily`; cron is none of them",
+            ));
+        }
         if spec.fleecing.as_ref().is_some_and(|f| f.enabled && f.storage.is_none()) {
             problems.push(
                 Problem::new("fleecing", "fleecing is on, and no `storage` says where")

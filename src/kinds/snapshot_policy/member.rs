@@ -234,7 +234,9 @@ impl Member<'_> {
         let memory = self.spec.include_memory && (runs || row.guest == GuestType::Lxc);
         let clash = all.iter().any(|row| row.name == name && !self.took(row));
         let against = clash
-            .then(|| format!("there is a snapshot `{name}` that this policy did not take: give it a namePrefix of its own"))
+            .then(|| {
+                format!("there is a snapshot `{name}` that this policy did not take: give it a namePrefix of its own")
+            })
             .or_else(|| if memory { room::without_memory(row, guest.as_ref()) } else { None })
             .or_else(|| room::too_full(self.spec, guest.as_ref()?, cx.seen));
         if let Some(why) = against {

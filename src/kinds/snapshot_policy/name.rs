@@ -56,9 +56,12 @@ mod tests {
             spec["namePrefix"] = prefix.into();
             serde_json::from_value::<SnapshotPolicySpec>(spec).expect("a spec")
         };
-        for (policy, wanted) in
-            [("nightly", "nightly"), ("7-days", "days"), ("12", "auto"), ("a-very-long-name-of-a-policy", "a-very-long-nam")]
-        {
+        for (policy, wanted) in [
+            ("nightly", "nightly"),
+            ("7-days", "days"),
+            ("12", "auto"),
+            ("a-very-long-name-of-a-policy", "a-very-long-nam"),
+        ] {
             assert_eq!(prefix(policy, &spec(None)), wanted);
         }
         assert_eq!(prefix("nightly", &spec(Some("auto"))), "auto");

@@ -55,7 +55,9 @@ pub fn storages(guest: &GuestSeen) -> BTreeSet<String> {
 /// devices of the host, and PVE's API of containers has no such parameter).
 pub fn without_memory(row: &GuestRow, guest: Option<&GuestSeen>) -> Option<String> {
     if row.guest == GuestType::Lxc {
-        return Some("PVE saves no memory of containers: say `types: [VirtualMachine]`, or leave includeMemory out".into());
+        return Some(
+            "PVE saves no memory of containers: say `types: [VirtualMachine]`, or leave includeMemory out".into(),
+        );
     }
     let device = guest?.config.keys().find(|key| slot_number(key, "hostpci").is_some())?;
     Some(format!("PVE saves no memory of a VM with a device of its node ({device}): leave includeMemory out for it"))

@@ -5,7 +5,6 @@
 use crate::base::id::{GuestType, VmId};
 use crate::base::quantity::Bytes;
 use crate::kinds::backups::{Backup, Verified, age};
-use crate::kinds::guest::fit::noun;
 use crate::kinds::guest::hand::deed::{current_query, open, tasks_of};
 use crate::kinds::guest::hand::losses::{left_out, losses};
 use crate::kinds::guest::hand::snapshot;
@@ -97,10 +96,29 @@ impl Restore {
             return false;
         }
         match &self.becomes {
-            Becomes::New { name, .. } => made.config.get(self.name_key()) == Some(name),
+            Becomes::New { name, .. } if made.config.get(self.name_key()) == Some(name) => {
+                if only_ours(made.config.get("tags")) {
+                    open(delta, &format!("the tag `{TAG}`"), Some("on it"), Some("off"), self.untag());
+                }
+                true
+            }
+            Becomes::New { .. } => false,
             Becomes::Itself => true,
         }
     }
+
+    /// A tag of ours that is the only one cannot go with the request: PVE would write an option without a value.
+    fn untag(&self) -> Step {
+        let Backup { guest, node, .. } = &self.backup;
+        let call = Call::new(Method::Put, format!("/nodes/{node}/{guest}/{}/config", self.vmid)).with("delete", "tags");
+        Step::new(format!("take the tag `{TAG}` off {}", self.vmid), call, Impact::None)
+    }
+}
+
+/// Whether our tag is there, and no other.
+fn only_ours(tags: Option<&String>) -> bool {
+    let mut all = tags.into_iter().flat_map(|t| t.split([';', ',', ' '])).filter(|t| !t.is_empty()).peekable();
+    all.peek().is_some() && all.all(|tag| tag == TAG)
 }
 
 impl Look<'_> {
@@ -113,7 +131,7 @@ impl Look<'_> {
     }
 
     fn word(&self) -> &'static str {
-        noun(self.restore.backup.guest)
+        if self.restore.backup.guest == GuestType::Qemu { "VM" } else { "CT" }
     }
 
     /// The storages that the volumes go to, each with the bytes that it takes. `None`: it is not said where.
@@ -478,7 +496,7 @@ fn marks(look: &Look<'_>, saved: &Config, notes: &str) -> (Option<String>, Optio
     }
     let (people, marker) = Marker::split(notes);
     let without: BTreeSet<&str> = tags.iter().copied().filter(|t| *t != TAG).collect();
-    let tags = (without.len() < tags.len()).then(|| join(&without));
+    let tags = (without.len() < tags.len() && !without.is_empty()).then(|| join(&without));
     match (&look.restore.becomes, marker.is_some()) {
         (Becomes::Itself, false) => (None, tags),
         (Becomes::New { .. } | Becomes::Itself, _) if people.trim().is_empty() => {
@@ -530,4 +548,7 @@ fn deed(look: &Look<'_>, saved: &Config, notes: &str, delta: &mut Delta) {
         step = step.limit(Limit::Storage(storage));
     }
     open(delta, &path, Some(from), Some(&to_be), step);
+    if matches!(becomes, Becomes::New { .. }) && only_ours(saved.get("tags")) {
+        delta.steps.push(look.restore.untag());
+    }
 }
