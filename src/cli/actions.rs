@@ -7,6 +7,7 @@ use crate::cli::args::guests::{
 use crate::cli::args::{Global, Verb};
 use crate::cli::exit;
 use crate::cli::guests::order;
+use crate::cli::played;
 use crate::cli::policies;
 use crate::cli::run::{Ended, Failure};
 use crate::cli::snapshots;
@@ -36,6 +37,8 @@ pub fn act(global: &Global, verb: &Verb) -> Ended {
         (Some(wanted), _) => order(global, &wanted),
         (None, Verb::Snapshot(SnapshotArgs::List(args))) => snapshots::list(global, args),
         (None, Verb::Snapshot(SnapshotArgs::Prune(args))) => policies::prune(global, args),
+        (None, Verb::Snapshot(SnapshotArgs::Simulate(args))) => played::simulate(args),
+        (None, Verb::Snapshot(SnapshotArgs::Tree(args))) => snapshots::tree(global, args),
         (None, _) => unreachable!("only verbs of guests come here"),
     }
 }
@@ -124,7 +127,7 @@ fn migrate(args: &MigrateArgs) -> Deed {
 
 fn snapshot(args: &SnapshotArgs) -> Option<Order<'_>> {
     match args {
-        SnapshotArgs::List(_) | SnapshotArgs::Prune(_) => None,
+        SnapshotArgs::List(_) | SnapshotArgs::Tree(_) | SnapshotArgs::Prune(_) | SnapshotArgs::Simulate(_) => None,
         SnapshotArgs::Create(args) => Some(Order {
             which: &args.which,
             agreed: &args.agreed,
@@ -141,21 +144,43 @@ fn snapshot(args: &SnapshotArgs) -> Option<Order<'_>> {
             agreed: &args.agreed,
             make: Box::new(|_| Ok(Deed::Snapshot(Snapshot::Delete { name: args.snapshot.clone() }))),
         }),
+        SnapshotArgs::Rollback(args) => Some(Order {
+            which: &args.which,
+            agreed: &args.agreed,
+            make: Box::new(|_| Ok(rollback(&args.snapshot, args.start))),
+        }),
+        SnapshotArgs::Branch(args) => Some(Order {
+            which: &args.which,
+            agreed: &args.agreed,
+            make: Box::new(|index| branch(&args.snapshot, &args.new, (args.vmid, args.storage.as_deref()), index)),
+        }),
     }
 }
 
 /// In place, or as a branch: a full copy of the snapshot.
 fn restore(args: &Restore, index: &Index) -> Result<Deed, Failure> {
-    let name = args.snapshot.clone();
     match &args.branch {
-        None => Ok(Deed::Snapshot(Snapshot::Rollback { name, start: args.start })),
-        Some(branch) => Ok(Deed::Clone(Clone {
-            name: branch.clone(),
-            vmid: new_number(args.vmid, index)?,
-            full: Some(true),
-            storage: args.storage.clone(),
-            node: None,
-            snapshot: Some(name),
-        })),
+        None => Ok(rollback(&args.snapshot, args.start)),
+        Some(new) => branch(&args.snapshot, new, (args.vmid, args.storage.as_deref()), index),
     }
+}
+
+fn rollback(name: &str, start: bool) -> Deed {
+    Deed::Snapshot(Snapshot::Rollback { name: name.to_owned(), start })
+}
+
+fn branch(
+    snapshot: &str,
+    new: &str,
+    (vmid, storage): (Option<VmId>, Option<&str>),
+    index: &Index,
+) -> Result<Deed, Failure> {
+    Ok(Deed::Clone(Clone {
+        name: new.to_owned(),
+        vmid: new_number(vmid, index)?,
+        full: Some(true),
+        storage: storage.map(str::to_owned),
+        node: None,
+        snapshot: Some(snapshot.to_owned()),
+    }))
 }

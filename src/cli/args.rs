@@ -162,7 +162,7 @@ pub enum Verb {
     Clone(guests::Clone),
     /// Move a guest to another node
     Migrate(guests::Migrate),
-    /// Take, list and delete a guest's snapshots
+    /// Take, list, delete, go back to and branch off snapshots
     #[command(subcommand)]
     Snapshot(guests::Snapshot),
     /// Roll a guest back to a snapshot, or make a new guest of it

@@ -14,6 +14,7 @@ use crate::cli::manifests::{self, Tree};
 use crate::cli::output::{self, Format};
 use crate::cli::run::{Ended, Failure, block_on, colour_err, print};
 use crate::cli::session::Session;
+use crate::cli::snapshot_rules;
 use crate::engine::observe::{index, read_all};
 use crate::engine::reconcile::Cluster;
 use crate::kinds::guest::observed::{GuestSeen, decode_row};
@@ -46,6 +47,8 @@ struct Checked {
     kind: &'static str,
     listed: Listed,
     findings: Vec<Finding>,
+    /// Its snapshots were looked at, and there are none.
+    bare: bool,
 }
 
 /// A guest that was asked for, by its kind, with the rules that were named for it.
@@ -59,6 +62,8 @@ struct Choice {
     given: Option<Checks>,
     /// What manifests declare, with the rules that they name.
     declared: Option<(String, BTreeMap<ResourceRef, Option<Checks>>)>,
+    /// How old the newest snapshot may be; `None` where other rules were named.
+    snapshot_age: Option<Duration>,
 }
 
 /// `check [KIND [NAME…]] [-f …] [--rules NAME|FILE]`.
@@ -74,9 +79,13 @@ pub fn check(global: &Global, args: &Args) -> Ended {
         let rules = failed + unknown + count(Verdict::Pass);
         let _ = writeln!(
             anstream::stderr(),
-            "{} on {}: {failed} failed, {unknown} not known.",
+            "{} on {}: {failed} failed, {unknown} not known.{}",
             counted(rules, "rule"),
-            counted(checked.len(), "guest")
+            counted(checked.len(), "guest"),
+            match checked.iter().filter(|c| c.bare).count() {
+                0 => String::new(),
+                bare => format!(" {bare} without any snapshot."),
+            }
         );
     }
     for line in &wrong {
@@ -115,7 +124,8 @@ fn choose(args: &Args) -> Result<Choice, Failure> {
     }
     let tree = if args.sources.files.is_empty() { None } else { Some(manifests::read(&args.sources)?) };
     let declared = tree.map(|tree| declared(&tree).map(|list| (tree.desired.set.clone(), list))).transpose()?;
-    Ok(Choice { kinds, names: args.names.clone(), given, declared })
+    let snapshot_age = given.is_none().then_some(args.max_snapshot_age);
+    Ok(Choice { kinds, names: args.names.clone(), given, declared, snapshot_age })
 }
 
 fn is_guests(kind: &str) -> bool {
@@ -221,10 +231,17 @@ async fn run(
         }
     }
     more(cluster, &guests, &mut seen).await.map_err(wire)?;
+    if choice.snapshot_age.is_some() {
+        snapshot_rules::read(cluster, guests.iter().map(|(_, _, _, guest)| guest), &mut seen).await.map_err(wire)?;
+    }
     let mut checked = Vec::with_capacity(guests.len());
     for (kind, listed, checks, guest) in guests {
         let inside = if look_inside { inside::look(cluster, &checks, &guest).await } else { Inside::new() };
-        checked.push(Checked { kind, listed, findings: evaluate(&checks, &guest, &seen, &inside) });
+        let mut findings = evaluate(&checks, &guest, &seen, &inside);
+        let list = choice.snapshot_age.and_then(|age| snapshot_rules::judge(cluster, &guest.row, &seen, age));
+        let bare = list.as_ref().is_some_and(Vec::is_empty);
+        findings.extend(list.into_iter().flatten());
+        checked.push(Checked { kind, listed, findings, bare });
     }
     Ok((checked, wrong))
 }
@@ -268,7 +285,7 @@ async fn more(
 
 /// Those that were asked for, each with its rules; and what was asked for and is not there.
 fn select(every: Vec<(&'static str, Listed)>, choice: &Choice, seen: &Observation) -> (Vec<Chosen>, Vec<String>) {
-    let Choice { kinds: _, names, given, declared } = choice;
+    let Choice { kinds: _, names, given, declared, snapshot_age: _ } = choice;
     let mut wrong = Vec::new();
     let means = |listed: &Listed, name: &String| {
         let Identity::Guest { vmid, .. } = &listed.identity else { return false };
@@ -320,7 +337,7 @@ fn show(checked: &[Checked], format: &Option<Format>) -> Result<(), Failure> {
 }
 
 fn value(checked: &[Checked]) -> Value {
-    let guests = checked.iter().map(|Checked { kind, listed, findings }| {
+    let guests = checked.iter().map(|Checked { kind, listed, findings, bare: _ }| {
         let list = findings.iter().map(|Finding { rule, verdict, read, wanted, remedy }| {
             json!({
                 "rule": rule.id, "set": rule.set, "severity": rule.severity.as_str(), "verdict": verdict.as_str(),
@@ -344,7 +361,7 @@ fn table(checked: &[Checked], wide: bool) -> String {
         head.extend(["SEVERITY", "WHY"]);
     }
     table.set_header(head);
-    for Checked { kind, listed, findings } in checked {
+    for Checked { kind, listed, findings, bare: _ } in checked {
         let mut findings: Vec<&Finding> = findings.iter().filter(|f| wide || f.verdict != Verdict::Pass).collect();
         findings.sort_by_key(|f| {
             (f.verdict == Verdict::Pass, f.verdict == Verdict::NotKnown, f.rule.severity != Severity::Error)

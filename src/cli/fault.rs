@@ -7,6 +7,7 @@
 //! | `503`, `500=TEXT`, …                          | answered with a status (and a text), without effect          |
 //! | `node-offline`, `expired`                     | 595; 401                                                     |
 //! | `task-fails=TEXT`, `task-warns`               | the task it starts                                           |
+//! | `task-dies=VOLUMES`                           | the task it starts is killed after so many volumes           |
 //! | `locked=NAME`, `lock-timeout`, `digest-race`  | the guest's lock; its lock file; somebody else changes it    |
 //! | `storage-full`                                | no room                                                      |
 //!
@@ -42,6 +43,11 @@ fn kind(what: &str) -> Result<FaultKind, String> {
         ("node-offline", None) => Ok(FaultKind::NodeOffline),
         ("expired", None) => Ok(FaultKind::Expired),
         ("task-fails", _) => Ok(FaultKind::TaskFails(said("made to fail"))),
+        ("task-dies", volumes) => volumes
+            .unwrap_or("0")
+            .parse()
+            .map(FaultKind::TaskDies)
+            .map_err(|_| format!("`{}` is no number of volumes", volumes.unwrap_or_default())),
         ("task-warns", None) => Ok(FaultKind::TaskWarns),
         ("locked", _) => Ok(FaultKind::Locked(said("backup"))),
         ("lock-timeout", None) => Ok(FaultKind::LockTimeout),
@@ -49,7 +55,7 @@ fn kind(what: &str) -> Result<FaultKind, String> {
         ("storage-full", None) => Ok(FaultKind::StorageFull),
         _ => Err(format!(
             "there is no fault `{what}`: unsent, drop-before, drop-after, slow=MS, a status, node-offline, expired, \
-             task-fails=TEXT, task-warns, locked=NAME, lock-timeout, digest-race, storage-full"
+             task-fails=TEXT, task-dies=VOLUMES, task-warns, locked=NAME, lock-timeout, digest-race, storage-full"
         )),
     }
 }

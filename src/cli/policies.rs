@@ -15,7 +15,7 @@ use crate::kinds::guest::hand::snapshot::{Row, list_query};
 use crate::kinds::snapshot_policy::NAME;
 use crate::kinds::snapshot_policy::member::{Judged, Member, span};
 use crate::kinds::snapshot_policy::name::prefix;
-use crate::kinds::snapshot_policy::rule::{Rule, understand, words};
+use crate::kinds::snapshot_policy::rule::{Rule, understand};
 use crate::kinds::snapshot_policy::spec::SnapshotPolicySpec;
 use crate::plan::assemble::{Plan, Settings, plan};
 use crate::plan::desired::Desired;
@@ -44,10 +44,13 @@ struct Scene {
 }
 
 /// A policy of the manifests.
-struct Policy<'a> {
-    name: &'a str,
-    spec: &'a SnapshotPolicySpec,
-    rule: Rule,
+pub struct Policy<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// What is written.
+    pub spec: &'a SnapshotPolicySpec,
+    /// What it means.
+    pub rule: Rule,
 }
 
 /// A guest of a policy with its snapshots.
@@ -61,12 +64,14 @@ struct Of<'a> {
     delta: Option<&'a Delta>,
 }
 
-fn policy(want: &Desired) -> Option<Policy<'_>> {
+/// A resource as a policy, if it is one that can be understood.
+pub fn policy(want: &Desired) -> Option<Policy<'_>> {
     let spec = want.spec.downcast_ref::<SnapshotPolicySpec>()?;
     Some(Policy { name: &want.resource.name, spec, rule: understand(spec).ok()? })
 }
 
-fn read(files: &[PathBuf]) -> Result<Tree, Failure> {
+/// The manifests that hold policies.
+pub fn read(files: &[PathBuf]) -> Result<Tree, Failure> {
     if files.is_empty() {
         return Err(Failure::new(exit::USAGE, format!("a {NAME} stands in manifests, not on the cluster"))
             .hint("say where: -f manifests/"));
@@ -75,7 +80,7 @@ fn read(files: &[PathBuf]) -> Result<Tree, Failure> {
 }
 
 /// The policies of a tree: all, or the one of a name.
-fn chosen(tree: &Tree, names: &[String]) -> Result<BTreeSet<ResourceRef>, Failure> {
+pub fn chosen(tree: &Tree, names: &[String]) -> Result<BTreeSet<ResourceRef>, Failure> {
     let all: Vec<&ResourceRef> = tree.desired.resources.keys().filter(|r| r.kind == NAME).collect();
     let mut out = BTreeSet::new();
     for name in names {
@@ -130,13 +135,14 @@ impl Scene {
 }
 
 /// A time in the zone of a schedule.
-fn local(schedule: &Schedule, at: i64) -> String {
+pub fn local(schedule: &Schedule, at: i64) -> String {
     Timestamp::from_second(at)
         .map(|time| time.to_zoned(schedule.zone().clone()).strftime("%Y-%m-%d %H:%M %:z").to_string())
         .unwrap_or_default()
 }
 
-fn utc(at: i64) -> Option<String> {
+/// A time for machines.
+pub fn utc(at: i64) -> Option<String> {
     Timestamp::from_second(at).ok().map(|time| time.to_string())
 }
 
@@ -231,7 +237,8 @@ pub fn get(global: &Global, args: &args::Get) -> Ended {
     Ok(exit::DONE)
 }
 
-fn show(value: &Value, form: &Form) -> Result<(), Failure> {
+/// Prints a value in a form.
+pub fn show(value: &Value, form: &Form) -> Result<(), Failure> {
     match form {
         Form::Yaml => print(&yaml(value)),
         other => print(&output::write(value, other)?),
@@ -262,7 +269,7 @@ pub fn describe(global: &Global, args: &args::Describe) -> Ended {
         Some(Format::Value(form)) => {
             let value = json!({
                 "kind": NAME, "name": policy.name, "schedule": schedule.text(), "timeZone": schedule.zone_name(),
-                "next": next.iter().filter_map(|at| utc(*at)).collect::<Vec<_>>(), "keep": words(&policy.rule.keep),
+                "next": next.iter().filter_map(|at| utc(*at)).collect::<Vec<_>>(), "keep": policy.rule.keep.to_string(),
                 "guests": guests.iter().map(Of::json).collect::<Vec<_>>(),
             });
             show(&value, form)?;
@@ -274,7 +281,7 @@ pub fn describe(global: &Global, args: &args::Describe) -> Ended {
             for (n, at) in next.iter().enumerate() {
                 print(&format!("{}{}\n", if n == 0 { "Next:      " } else { "           " }, local(schedule, *at)));
             }
-            print(&format!("Keeps:     {}\nGuests:\n", words(&policy.rule.keep)));
+            print(&format!("Keeps:     {}\nGuests:\n", policy.rule.keep));
             let rows = guests.iter().map(|of| {
                 let age = of.newest().map(|at| span(scene.seen.at.saturating_sub(at)));
                 vec![
@@ -338,7 +345,7 @@ fn table_of(scene: &Scene, args: &SnapshotPrune) -> Ended {
     let (mut kept, mut pruned, mut unread) = (0, 0, 0);
     for policy in scene.policies() {
         let schedule = &policy.rule.schedule;
-        print(&format!("{NAME}/{}: {}\n", policy.name, words(&policy.rule.keep)));
+        print(&format!("{NAME}/{}: {}\n", policy.name, policy.rule.keep));
         let guests = scene.guests(&policy);
         let mut rows = Vec::new();
         for of in &guests {

@@ -13,6 +13,7 @@ use crate::pve::upid::Upid;
 use crate::report::event::{Event, Watch};
 use crate::resource::hand::{Hand, Proof};
 use crate::resource::observation::Observation;
+use crate::resource::reference::ResourceRef;
 use crate::resource::step::{Action, Delta, Note};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -201,7 +202,9 @@ async fn verify(
                 let open = delta.is_open();
                 last = Some(alone(delta));
                 let late = cluster.clock.now_ms() >= if locked { end_of_lock } else { end };
-                if !open || late || (matches!(fate, Fate::Failed(_)) && !locked) {
+                // A lock after a failure is worth a wait only where somebody else may make it so; a snapshot's own task leaves one.
+                let hopeless = matches!(fate, Fate::Failed(_)) && (!locked || hand.proof() != Proof::State);
+                if !open || late || hopeless {
                     return (last, None);
                 }
                 blind = 0;
@@ -245,8 +248,19 @@ fn conclude(hand: &dyn Hand, fate: Fate, last: &Plan, blind: Option<PveError>) -
             (None, Some((format!("{error}; it was looked for, and {}", open(last)), Some(again))))
         }
         (Fate::Failed(error), true, Proof::State) => (Some(format!("{error}; and yet it is as it was asked")), None),
-        (Fate::Failed(error), _, _) => (None, Some((error.to_string(), error.hint()))),
+        (Fate::Failed(error), _, _) => (None, Some((error.to_string(), left(last).or_else(|| error.hint())))),
     }
+}
+
+/// What to do about a lock that the task has left.
+fn left(last: &Plan) -> Option<String> {
+    let locked = last.deltas.iter().find_map(|delta| {
+        let lock = delta.notes.iter().find_map(|n| if let Note::Locked(lock) = n { Some(lock) } else { None })?;
+        Some((delta, lock))
+    });
+    let (delta, lock) = locked.filter(|(_, lock)| lock.starts_with("snapshot") || *lock == "rollback")?;
+    let ResourceRef { kind, name } = &delta.resource;
+    Some(format!("PVE left the lock `{lock}`: pvectl snapshot list {kind} {name} says what is left and what to do"))
 }
 
 /// What is not as it was asked, in words.

@@ -75,8 +75,11 @@ pub fn class_of(slot: i64, existing: impl IntoIterator<Item = (Class, i64)>, age
     let mut open: Vec<Class> = ages.keys().copied().filter(|class| *class != Class::Daily).collect();
     let here = Dates::of(slot, zone);
     for (class, at) in existing {
-        let taken = Dates::of(at, zone).key(class.rule()) == here.key(class.rule());
-        open.retain(|wanted| *wanted != class || !taken);
+        if let Some(n) = open.iter().position(|wanted| *wanted == class)
+            && Dates::of(at, zone).key(class.rule()) == here.key(class.rule())
+        {
+            open.remove(n);
+        }
     }
     open.pop().unwrap_or(Class::Daily)
 }

@@ -17,6 +17,8 @@ pub enum FaultKind {
     NodeOffline,
     /// The task it starts fails with a text.
     TaskFails(String),
+    /// The task it starts is killed half way, as when its node loses power; one of a snapshot after so many volumes.
+    TaskDies(usize),
     /// The task it starts ends with a warning.
     TaskWarns,
     /// The guest carries a lock of this name.

@@ -176,6 +176,10 @@ impl Sim {
                     task_fault = Some(("!fail".to_owned(), text));
                     continue;
                 }
+                FaultKind::TaskDies(done) => {
+                    task_fault = Some(("!die".to_owned(), done.to_string()));
+                    continue;
+                }
                 FaultKind::TaskWarns => {
                     task_fault = Some(("!warn".to_owned(), String::new()));
                     continue;

@@ -107,14 +107,19 @@ impl World {
             lines.extend(progress_lines(total, 100));
         }
         let effect = crate::sim::api::effects().find(|e| e.name == name);
-        // A marked task fails instead of having its effect (see faults).
+        // A marked task fails or is killed instead of having its effect (see faults).
+        if let Some(done) = told.get("!die").and_then(Value::as_str).and_then(|n| n.parse().ok()) {
+            return self.kill_task(index, done);
+        }
         let end = match (told.get("!fail").and_then(Value::as_str), effect) {
-            (Some(text), _) => {
+            // What could not begin says why, and has nothing to fail at.
+            (Some(text), _) if told["refused"].is_null() => {
                 self.abandon(&told);
+                self.abandon_snapshot(&name, &told);
                 End::Failed(text.to_owned())
             }
-            (None, Some(effect)) => (effect.run)(self, &told, &mut lines),
-            (None, None) => End::Ok,
+            (_, Some(effect)) => (effect.run)(self, &told, &mut lines),
+            (_, None) => End::Ok,
         };
         let end = match (told.get("!warn").is_some(), end) {
             (true, End::Ok) => End::Warnings(1),
@@ -165,9 +170,25 @@ impl World {
         }
     }
 
-    /// Stops a running task: no effect, `received interrupt`. The locks that it left on guests stay, as on PVE.
+    /// Ends a task as a killed one ends: its log stops, and what it has written stays.
+    fn kill_task(&mut self, index: usize, done: usize) {
+        let task = self.tasks[index].clone();
+        self.kill_snapshot(&task, done);
+        let now = self.clock_ms;
+        let task = &mut self.tasks[index];
+        task.exit_status = "unexpected status".to_owned();
+        task.end_ms = Some(now);
+    }
+
+    /// Stops a running task: no effect, `received interrupt`. The locks that it left on guests stay, as on PVE; a snapshot that
+    /// was being taken is taken back.
     pub fn interrupt_task(&mut self, index: usize) {
         let now = self.clock_ms;
+        if let Some((effect, told)) =
+            self.tasks.get(index).filter(|t| t.running()).map(|t| (t.effect.clone(), t.told.clone()))
+        {
+            self.abandon_snapshot(&effect, &told);
+        }
         if let Some(task) = self.tasks.get_mut(index).filter(|t| t.running()) {
             task.end_ms = Some(now);
             task.exit_status = "received interrupt".to_owned();

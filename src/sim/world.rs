@@ -227,6 +227,9 @@ pub struct Snapshot {
     pub config: BTreeMap<String, String>,
     /// Whether memory was saved.
     pub with_memory: bool,
+    /// The keys of the volumes that have no such snapshot: its task was killed before it came to them.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub missing: BTreeSet<String>,
 }
 
 /// A pool.

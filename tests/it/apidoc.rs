@@ -687,6 +687,9 @@ fn on_the_wire() -> Vec<Sent> {
     wire.run(at, "check vm web-01 --rules LinuxRunner --inside", 1);
     wire.run(at, "check ct pg-01", 1);
     wire.run(at, "describe vm web-01", 0);
+    wire.run(at, "snapshot create vm web-01 clean --ram --yes", 0);
+    wire.run(at, "snapshot list vm web-01", 0);
+    wire.run(at, "snapshot list", 0);
     wire.run(at, "wait VirtualMachine/web-01 --for condition=Ready --timeout 5s", 0);
     let plan = at.join("plan.json").display().to_string();
     wire.sim.with_world(|w| w.edit_guest(101, "tags", Some("other")));
@@ -844,6 +847,7 @@ const EXPECTED: &[&str] = &[
     "GET /nodes/{node}/qemu/{vmid}/migrate",
     "GET /nodes/{node}/qemu/{vmid}/pending",
     "GET /nodes/{node}/qemu/{vmid}/snapshot",
+    "GET /nodes/{node}/qemu/{vmid}/snapshot/{snapname}/config",
     "GET /nodes/{node}/qemu/{vmid}/status/current",
     "GET /nodes/{node}/storage/{storage}/content",
     "GET /nodes/{node}/tasks",
@@ -892,6 +896,7 @@ const EXPECTED: &[&str] = &[
 const RARE: &[(&str, &str)] = &[
     ("GET /nodes/{node}/lxc/{vmid}/feature", "snapname"),
     ("GET /nodes/{node}/qemu/{vmid}/feature", "snapname"),
+    ("GET /nodes/{node}/storage/{storage}/content", "vmid"),
     ("POST /access/ticket", "tfa-challenge"),
     ("POST /nodes/{node}/lxc/{vmid}/clone", "hostname"),
     ("POST /nodes/{node}/lxc/{vmid}/clone", "snapname"),
@@ -934,11 +939,13 @@ const CONSTRUCTORS: &[(&str, usize)] = &[
     ("cli/scene.rs", 1),
     ("kinds/guest/fit.rs", 2),
     ("kinds/guest/ha.rs", 2),
+    ("kinds/guest/hand/backup.rs", 1),
     ("kinds/guest/hand/clone.rs", 3),
     ("kinds/guest/hand/deed.rs", 2),
     ("kinds/guest/hand/migrate.rs", 2),
     ("kinds/guest/hand/power.rs", 1),
-    ("kinds/guest/hand/snapshot.rs", 5),
+    ("kinds/guest/hand/restore.rs", 2),
+    ("kinds/guest/hand/snapshot.rs", 6),
     ("kinds/guest/create.rs", 2),
     ("kinds/guest/moving.rs", 2),
     ("kinds/guest/plan.rs", 4),

@@ -979,4 +979,21 @@ spec:
 ",
         ],
     },
+    Life {
+        name: "a snapshot policy that moves",
+        states: &[
+            r"
+{apiVersion: pvectl/v1alpha1, kind: VirtualMachine, metadata: {name: kept, labels: {app: web}}, spec: {vmid: 120, node: pve2, description: kept, disks: [{slot: scsi0, storage: local-lvm, size: 1Gi}]}}
+---
+{apiVersion: pvectl/v1alpha1, kind: SnapshotPolicy, metadata: {name: nightly}, spec: {selector: {vmids: [120]}, schedule: '00:00', retention: {keepDaily: 2}}}
+",
+            r"
+{apiVersion: pvectl/v1alpha1, kind: VirtualMachine, metadata: {name: kept, labels: {app: web}}, spec: {vmid: 120, node: pve2, description: kept, disks: [{slot: scsi0, storage: local-lvm, size: 2Gi}]}}
+---
+{apiVersion: pvectl/v1alpha1, kind: SnapshotPolicy, metadata: {name: nightly}, spec: {selector: {labels: {app: web}}, schedule: '00:00', namePrefix: n, concurrency: {perStorage: 1}, limits: {minFreeStorage: 1%}, retention: {keepLast: 1}, freshness: 2d}}
+---
+{apiVersion: pvectl/v1alpha1, kind: SnapshotPolicy, metadata: {name: yearly}, spec: {selector: {vmids: [120]}, cron: '0 0 1 1 *', retention: {classes: {daily: 7d, monthly: 60d}}}}
+",
+        ],
+    },
 ];

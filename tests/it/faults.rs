@@ -310,6 +310,40 @@ const VERSION_3: &str = r"
 {apiVersion: pvectl/v1alpha1, kind: GuestTemplate, metadata: {name: base}, spec: {description: base, vmidRange: 9000-9009, version: '3', node: pve1, source: {clone: {vmid: 8000, storage: nfs}}}}
 ";
 
+const MACHINE_KEPT: &str = r"
+apiVersion: pvectl/v1alpha1
+kind: VirtualMachine
+metadata: {name: one}
+spec:
+  vmid: 120
+  node: pve2
+  tags: [a]
+  description: one
+  power: Running
+  hardware: {cores: 1, memory: 1Gi}
+  disks: [{slot: scsi0, storage: local-lvm, size: 4Gi}]
+  networks: [{slot: net0, bridge: vmbr0}]
+  startup: {order: 3}
+---
+{apiVersion: pvectl/v1alpha1, kind: SnapshotPolicy, metadata: {name: keep}, spec: {selector: {vmids: [120]}, schedule: '00:00', includeMemory: true, retention: {keepDaily: 2}}}
+";
+
+/// Four snapshots of a policy that are some days old.
+fn kept_before(world: &mut World) {
+    let now = world.clock_ms / 1000;
+    let guest = world.guests.get_mut(&120).expect("it is there");
+    for days in (1..=4).rev() {
+        let time = now - days * 86_400;
+        let at = jiff::Timestamp::from_second(i64::try_from(time).expect("a time")).expect("a time");
+        let mut config = guest.config.clone();
+        config.insert("snaptime".into(), time.to_string());
+        config.insert("description".into(), "taken with pvectl for SnapshotPolicy/keep of lab".into());
+        let name = at.strftime("keep-%Y%m%dT000000Z").to_string();
+        guest.config.insert("parent".into(), name.clone());
+        guest.snapshots.insert(name, pvectl::sim::world::Snapshot { config, ..Default::default() });
+    }
+}
+
 /// All that is not ours. What HA was told about our guest is ours to say.
 fn foreign(world: &World) -> Value {
     let mut world = world.clone();
@@ -352,6 +386,10 @@ fn scenarios() -> Vec<Scenario> {
         Scenario::new("change a storage and its backup job", Some(vault[0]), Some(vault[1])),
         Scenario::new("make networks", None, Some(nets[0])),
         Scenario::new("change networks", Some(nets[0]), Some(nets[1])),
+        Scenario {
+            meanwhile: kept_before,
+            ..Scenario::new("take a snapshot and prune others", Some(MACHINE), Some(MACHINE_KEPT))
+        },
         Scenario::new("change a network profile", Some(profile[0]), Some(profile[1])),
     ]
 }
@@ -402,6 +440,8 @@ fn is_in_the_matrix(kind: &FaultKind) {
         | FaultKind::Slow(_)
         | FaultKind::Status(..) => {}
         FaultKind::NodeOffline | FaultKind::TaskFails(_) | FaultKind::TaskWarns | FaultKind::Locked(_) => {}
+        // What it leaves is cleaned up by root, on the node: the half-made snapshots of `hands.rs`.
+        FaultKind::TaskDies(_) => {}
         FaultKind::LockTimeout | FaultKind::StorageFull | FaultKind::DigestRace | FaultKind::Expired => {}
     }
 }

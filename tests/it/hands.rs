@@ -21,7 +21,7 @@ use pvectl::report::event::Nobody;
 use pvectl::resource::step::Note;
 use pvectl::secret_files::Folder;
 use pvectl::sim::faults::{Fault, FaultKind};
-use pvectl::sim::world::{Guest, Power, World};
+use pvectl::sim::world::{Guest, GuestType, Power, Snapshot, World};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -141,7 +141,8 @@ const LIVES: &[&[&str]] = &[
         "snapshot create vm web clean --ram --description before",
         "restart vm web --timeout 90s",
         "clone vm web twin --snapshot clean --full --storage nfs --target-node pve2",
-        "restore vm web clean --branch branch --vmid 190",
+        "snapshot branch vm web clean branch --vmid 190",
+        "restore vm web clean --branch other --vmid 191 --storage nfs",
         "restore vm web clean --start --allow data-loss",
         "snapshot delete vm web clean",
         "migrate vm web pve2 --online",
@@ -153,7 +154,7 @@ const LIVES: &[&[&str]] = &[
     &[
         "snapshot create ct dns clean",
         "clone ct dns twin --snapshot clean",
-        "restore ct dns clean --allow data-loss",
+        "snapshot rollback ct dns clean --allow data-loss",
         "snapshot delete ct dns clean",
         "start ct dns",
         "migrate ct dns pve3",
@@ -412,7 +413,7 @@ fn with_snapshot(world: &mut World, name: &str, time: u64, description: &str) {
     let mut config = web(world).config.clone();
     config.insert("snaptime".into(), time.to_string());
     config.insert("description".into(), description.into());
-    web(world).snapshots.insert(name.into(), pvectl::sim::world::Snapshot { config, with_memory: false });
+    web(world).snapshots.insert(name.into(), Snapshot { config, ..Snapshot::default() });
     web(world).config.insert("parent".into(), name.into());
 }
 
@@ -526,6 +527,142 @@ fn snapshots_that_cannot_be() {
     refused("restore vm web gone --allow data-loss", s1, "VM 120 has no snapshot `gone`", "its snapshots: clean");
     refused("restore ct dns gone", |_| {}, "CT 220 has no snapshot `gone`", "it has no snapshots");
     refused("restore vm web gone --branch b", s1, "VM 120 has no snapshot `gone`", "its snapshots: clean");
+}
+
+#[test]
+fn snapshots_that_cannot_be_taken_or_gone_back_to() {
+    refused(
+        "snapshot create vm web Pending",
+        |_| {},
+        "PVE keeps the snapshot name `Pending` for itself",
+        "another name",
+    );
+    refused("snapshot create ct dns vzdump", |_| {}, "PVE keeps the snapshot name `vzdump` for itself", "another name");
+    refused(
+        "snapshot create vm 8000 s1",
+        |_| {},
+        "VM 8000 is a template, and PVE takes no snapshots of one",
+        "clone it",
+    );
+    for (key, value) in [("hostpci0", "0000:01:00,pcie=1"), ("virtiofs0", "share"), ("amd-sev", "std")] {
+        let with = |w: &mut World| w.edit_guest(120, key, Some(value));
+        let words = format!("the memory of VM 120 cannot be saved: it has {key} ({value})");
+        refused("snapshot create vm web s1 --ram", with, &words, "leave --ram out");
+        let lab = lab();
+        lab.sim.with_world(with);
+        does(&lab, "snapshot create vm web s1");
+    }
+    let mapped = lab();
+    mapped.sim.with_world(|w| w.edit_guest(120, "hostpci0", Some("mapping=gpu")));
+    let ended = run(attempt(&mapped, &mapped.sim.api(), "snapshot create vm web s1 --ram")).expect("it may go");
+    assert!(said(&ended).iter().any(|s| s.contains("live-migration-capable")), "{:?}", said(&ended));
+    // What cannot be is said by QEMU in the task, and all of it is taken back.
+    let (why, _) = ended.failure.expect("it is not");
+    assert!(why.contains("VFIO migration is not supported in kernel"), "{why}");
+    assert!(mapped.sim.with_world(|w| web(w).snapshots.is_empty() && !web(w).config.contains_key("lock")));
+}
+
+#[test]
+fn what_is_newer_than_the_one_gone_back_to_is_told() {
+    let lab = lab();
+    lab.sim.with_world(|w| {
+        with_snapshot(w, "old", 5, "");
+        with_snapshot(w, "auto-1", 9, "taken with pvectl for SnapshotPolicy/nightly of lab");
+        with_snapshot(w, "auto-2", 12, "taken with pvectl for SnapshotPolicy/nightly of lab");
+    });
+    let told = said(&does(&lab, "snapshot rollback vm web old --allow data-loss"));
+    assert!(told.contains(&"snapshots that are newer stay, in another branch: auto-1, auto-2".to_owned()), "{told:?}");
+    let words = "SnapshotPolicy nightly keeps and prunes its snapshots in both branches by their ages";
+    assert_eq!(told.iter().filter(|t| *t == words).count(), 1, "{told:?}");
+}
+
+/// Does it with a task that is killed after so many volumes; how it was told.
+fn dies(lab: &Lab, line: &str, method: &str, volumes: usize) -> (String, String) {
+    lab.sim.inject(Fault::on(method, "/snapshot", FaultKind::TaskDies(volumes)));
+    let ended = run(attempt(lab, &lab.sim.api(), line)).expect("it is sent");
+    let (why, hint) = ended.failure.expect("its task was killed");
+    (why, hint.unwrap_or_default())
+}
+
+fn refuses(lab: &Lab, line: &str) -> String {
+    let log = lab.sim.request_log().len();
+    let why = run(attempt(lab, &lab.sim.api(), line)).expect_err("it is refused").join("\n");
+    assert_eq!(lab.writes_since(log), Vec::<String>::new(), "{line}");
+    why
+}
+
+fn unlock(lab: &Lab, vmid: u32) {
+    lab.sim.with_world(|w| w.edit_guest(vmid, "lock", None));
+}
+
+#[test]
+fn a_snapshot_whose_task_was_killed_is_recognised_and_deleted_without_force() {
+    let lab = lab();
+    let started = lab.sim.with_world(|w| w.clock_ms);
+    let (why, hint) = dies(&lab, "snapshot create vm web s1", "POST", 1);
+    assert!(why.contains("unexpected status"), "{why}");
+    assert_eq!(
+        hint,
+        "PVE left the lock `snapshot`: pvectl snapshot list VirtualMachine web says what is left and what to do"
+    );
+    assert!(lab.sim.with_world(|w| w.clock_ms) - started < 60_000, "a lock that nobody takes away is not waited for");
+    // With the lock there, nothing is sent, and the way out is told.
+    for line in
+        ["snapshot create vm web s2", "snapshot delete vm web s1", "snapshot rollback vm web s1 --allow data-loss"]
+    {
+        let why = refuses(&lab, line);
+        assert!(
+            why.contains(
+                "VM 120 is locked (snapshot) | when no task works on it any more, as root on node pve1: qm unlock 120"
+            ),
+            "{why}"
+        );
+    }
+    unlock(&lab, 120);
+    let half = "snapshot `s1` of 120 is half made (prepare): it was being taken when its task died | pvectl snapshot delete VirtualMachine 120 s1";
+    for line in [
+        "snapshot create vm web s1",
+        "snapshot rollback vm web s1 --allow data-loss",
+        "snapshot branch vm web s1 twin",
+        "clone vm web twin --snapshot s1",
+    ] {
+        let why = refuses(&lab, line);
+        assert!(why.contains(half), "{line}: {why}");
+    }
+    let done = does(&lab, "snapshot delete vm web s1");
+    assert!(said(&done).iter().any(|s| s.starts_with("it is half made (prepare)")), "{:?}", said(&done));
+    assert!(lab.sim.with_world(|w| web(w).snapshots.is_empty() && !web(w).config.contains_key("lock")));
+}
+
+#[test]
+fn one_that_its_disk_does_not_have_goes_by_hand_only_and_that_is_said_before() {
+    let lab = lab();
+    dies(&lab, "snapshot create vm web s1", "POST", 0);
+    unlock(&lab, 120);
+    let ended = run(attempt(&lab, &lab.sim.api(), "snapshot delete vm web s1")).expect("it is sent");
+    let words = "then it goes only by hand, as root on node pve1: qm unlock 120 && qm delsnapshot 120 s1 --force";
+    assert!(said(&ended).iter().any(|s| s.ends_with(words)), "{:?}", said(&ended));
+    let (why, hint) = ended.failure.expect("PVE cannot");
+    assert!(why.contains("does not exist on device 'drive-scsi0'"), "{why}");
+    assert!(hint.is_some_and(|h| h.starts_with("PVE left the lock `snapshot-delete`")));
+    let sent = lab.sim.with_world(|w| w.tasks.iter().filter(|t| t.told["force"] == true).count());
+    assert_eq!(sent, 0, "never with force");
+}
+
+#[test]
+fn a_deletion_that_was_killed_goes_on_and_a_rollback_that_was_killed_says_where_it_stands() {
+    let lab = lab();
+    does(&lab, "snapshot create ct dns s1");
+    let (_, hint) = dies(&lab, "snapshot delete ct dns s1", "DELETE", 1);
+    assert!(hint.starts_with("PVE left the lock `snapshot-delete`"), "{hint}");
+    assert!(refuses(&lab, "snapshot delete ct dns s1").contains("pct unlock 220"));
+    unlock(&lab, 220);
+    does(&lab, "snapshot delete ct dns s1");
+    does(&lab, "snapshot create ct dns s2");
+    let (why, hint) = dies(&lab, "snapshot rollback ct dns s2 --allow data-loss", "POST", 0);
+    assert!(why.contains("unexpected status") && hint.starts_with("PVE left the lock `rollback`"), "{why}: {hint}");
+    unlock(&lab, 220);
+    does(&lab, "snapshot rollback ct dns s2 --allow data-loss");
 }
 
 #[test]
@@ -645,7 +782,7 @@ struct Ready {
 }
 
 /// A line of the matrix, and what was done before it.
-const MATRIX: [(&str, &[&str]); 16] = [
+const MATRIX: [(&str, &[&str]); 18] = [
     ("start vm local", &[]),
     ("stop vm web", &[]),
     ("shutdown ct dns", &[]),
@@ -662,13 +799,16 @@ const MATRIX: [(&str, &[&str]); 16] = [
     ("backup restore web@latest --vmid 190 --as twin --storage nfs", &["backup now web --storage nfs"]),
     ("backup restore web --in-place --allow data-loss", &["backup now web --storage nfs", "shutdown vm web"]),
     ("backup restore ct/dns --in-place --allow data-loss", &["backup now dns --storage nfs", "shutdown ct dns"]),
+    ("snapshot rollback ct dns s1 --start --allow data-loss", &["snapshot create ct dns s1"]),
+    ("snapshot branch vm web s1 twin --vmid 190", &["snapshot create vm web s1"]),
 ];
 
 fn ready((line, before): (&'static str, &[&str])) -> Ready {
     let lab = lab();
     before.iter().for_each(|line| drop(does(&lab, line)));
-    if line.contains("restore") {
-        lab.sim.with_world(|w| w.edit_guest(120, "cores", Some("4")));
+    if line.contains("restore") || line.starts_with("snapshot rollback") {
+        let vmid = if line.contains("ct") { 220 } else { 120 };
+        lab.sim.with_world(|w| w.edit_guest(vmid, "cores", Some("4")));
     }
     let start = lab.world();
     let log = lab.sim.request_log().len();
@@ -684,6 +824,15 @@ fn ready((line, before): (&'static str, &[&str])) -> Ready {
 /// The run after it: done, or told that it is so. `Err` says what is wrong.
 fn second(ready: &Ready, lab: &Lab) -> Result<(), String> {
     lab.sim.finish_tasks();
+    // A task of a snapshot that failed may have left its lock: it is said with the command for it, and that is done.
+    if let Some((vmid, unlock)) = left(lab) {
+        match run(attempt(lab, &lab.sim.api(), ready.line)) {
+            Err(why) if why.iter().any(|w| w.contains(&unlock)) => {
+                lab.sim.with_world(|w| w.edit_guest(vmid, "lock", None))
+            }
+            other => return Err(format!("nobody is told to say {unlock}: {other:?}")),
+        }
+    }
     match run(attempt(lab, &lab.sim.api(), ready.line)) {
         Ok(Performed { failure: None, .. }) => {}
         Ok(Performed { failure: Some((why, _)), .. }) => return Err(format!("the run after it fails: {why}")),
@@ -710,6 +859,16 @@ fn second(ready: &Ready, lab: &Lab) -> Result<(), String> {
     };
     let (now, wanted) = (unnumbered(untagged(lasting(&lab.world()))), unnumbered(untagged(ready.wanted.clone())));
     if now == wanted { Ok(()) } else { Err(format!("another end: {}", delta(&wanted, &now))) }
+}
+
+/// The guest on which a work on snapshots has left its lock, and the command that takes it away.
+fn left(lab: &Lab) -> Option<(u32, String)> {
+    lab.sim.with_world(|w| {
+        let lock = |g: &Guest| g.config.get("lock").is_some_and(|l| l.starts_with("snapshot") || l == "rollback");
+        let (vmid, guest) = w.guests.iter().find(|(_, g)| lock(g))?;
+        let program = if guest.guest_type == GuestType::Qemu { "qm" } else { "pct" };
+        Some((*vmid, format!("{program} unlock {vmid}")))
+    })
 }
 
 fn wounded(ready: &Ready, n: usize, kind: &FaultKind) -> Result<(), String> {

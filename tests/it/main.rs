@@ -33,6 +33,8 @@ mod refusals;
 
 mod hands;
 
+mod snapshot_verbs;
+
 mod apidoc;
 
 mod guests;
@@ -60,6 +62,7 @@ mod daemon_verbs;
 mod http;
 mod metrics;
 mod pages;
+mod policies;
 mod site;
 
 mod flapping;

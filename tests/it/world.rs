@@ -331,6 +331,11 @@ pub(crate) fn normal(world: &World) -> Value {
         for passing in ["started_ms", "pid"] {
             guest.remove(passing);
         }
+        for snapshot in guest["snapshots"].as_object_mut().into_iter().flat_map(Map::values_mut) {
+            for passing in ["snaptime", "vmgenid", "digest"] {
+                snapshot["config"].as_object_mut().map(|config| config.remove(passing));
+            }
+        }
         if let Some(config) = guest["config"].as_object_mut() {
             for passing in ["vmgenid", "smbios1", "meta", "digest"] {
                 config.remove(passing);
@@ -388,7 +393,10 @@ pub(crate) fn orphans(world: &World) -> Vec<String> {
     let named: BTreeSet<String> = world
         .guests
         .values()
-        .flat_map(|g| g.config.values().chain(g.pending.values().flatten()))
+        .flat_map(|g| {
+            let of_snapshots = g.snapshots.values().flat_map(|s| s.config.values());
+            g.config.values().chain(g.pending.values().flatten()).chain(of_snapshots)
+        })
         .flat_map(|text| {
             text.split(',')
                 .map(|part| part.trim_start_matches("file=").trim_start_matches("volume=").to_owned())

@@ -1,7 +1,8 @@
 //! The arguments of `check`.
 
-use crate::cli::args::{FormatArgs, Sources};
+use crate::cli::args::{FormatArgs, Sources, duration};
 use clap::Args;
+use std::time::Duration;
 
 /// `check`.
 #[derive(Debug, Args)]
@@ -21,6 +22,9 @@ pub struct Check {
     /// Also run the rules' commands inside of running guests, through their agents; they only look
     #[arg(long)]
     pub inside: bool,
+    /// How old the newest snapshot of a guest may be that has any; looked at where no --rules are named
+    #[arg(long, value_name = "TIME", default_value = "14d", value_parser = duration, conflicts_with = "rules")]
+    pub max_snapshot_age: Duration,
     /// Form of output.
     #[command(flatten)]
     pub format: FormatArgs,

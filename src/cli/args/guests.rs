@@ -2,6 +2,7 @@
 
 use crate::base::id::VmId;
 use crate::cli::args::{Allow, FormatArgs, duration};
+use crate::cli::played::{Length, Start, length, start};
 use crate::kinds::guest::hand::snapshot::check_name;
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
@@ -118,12 +119,20 @@ pub struct Migrate {
 pub enum Snapshot {
     /// Take a snapshot
     Create(SnapshotCreate),
-    /// List the snapshots of a guest, oldest first
+    /// List the snapshots of a guest, of a kind, or of all guests, oldest first
     List(SnapshotList),
+    /// Draw which snapshot came after which, and where the guest stands
+    Tree(SnapshotTree),
     /// Delete a snapshot; one that pvectl did not take wants --allow data-loss
     Delete(SnapshotDelete),
+    /// Roll a guest back to a snapshot; what came after it is lost
+    Rollback(SnapshotRollback),
+    /// Make a new guest of a snapshot, and leave the guest alone
+    Branch(SnapshotBranch),
     /// Delete what the snapshot policies of manifests let go
     Prune(SnapshotPrune),
+    /// Play the snapshot policies of manifests over a year, without a cluster
+    Simulate(SnapshotSimulate),
 }
 
 /// `snapshot prune`.
@@ -141,6 +150,26 @@ pub struct SnapshotPrune {
     /// Do not ask
     #[arg(short, long)]
     pub yes: bool,
+    /// Form of output.
+    #[command(flatten)]
+    pub format: FormatArgs,
+}
+
+/// `snapshot simulate`.
+#[derive(Debug, Args)]
+pub struct SnapshotSimulate {
+    /// The manifests that hold the policies
+    #[arg(short, long = "filename", value_name = "FILE|DIR|-|URL")]
+    pub files: Vec<PathBuf>,
+    /// Only this policy; repeatable
+    #[arg(long, value_name = "NAME")]
+    pub policy: Vec<String>,
+    /// The first day, or a time such as 2026-01-01T12:00:00Z [default: today]
+    #[arg(long, value_name = "DATE", value_parser = start)]
+    pub from: Option<Start>,
+    /// How long: 1y, 26w, 90d, 36h
+    #[arg(long = "for", value_name = "TIME", default_value = "1y", value_parser = length)]
+    pub length: Length,
     /// Form of output.
     #[command(flatten)]
     pub format: FormatArgs,
@@ -172,6 +201,18 @@ pub struct SnapshotCreate {
 /// `snapshot list`.
 #[derive(Debug, Args)]
 pub struct SnapshotList {
+    /// Its kind: vm or ct [default: both]
+    pub kind: Option<String>,
+    /// Its name in the manifests, its name in PVE, or its VMID [default: all]
+    pub name: Option<String>,
+    /// Form of output.
+    #[command(flatten)]
+    pub format: FormatArgs,
+}
+
+/// `snapshot tree`.
+#[derive(Debug, Args)]
+pub struct SnapshotTree {
     /// Which guest.
     #[command(flatten)]
     pub which: Which,
@@ -189,6 +230,46 @@ pub struct SnapshotDelete {
     /// Which snapshot
     #[arg(value_name = "SNAP", value_parser = check_name)]
     pub snapshot: String,
+    /// What is agreed to.
+    #[command(flatten)]
+    pub agreed: Agreed,
+}
+
+/// `snapshot rollback`.
+#[derive(Debug, Args)]
+pub struct SnapshotRollback {
+    /// Which guest.
+    #[command(flatten)]
+    pub which: Which,
+    /// Which snapshot
+    #[arg(value_name = "SNAP", value_parser = check_name)]
+    pub snapshot: String,
+    /// Start the guest when it is rolled back
+    #[arg(long)]
+    pub start: bool,
+    /// What is agreed to.
+    #[command(flatten)]
+    pub agreed: Agreed,
+}
+
+/// `snapshot branch`.
+#[derive(Debug, Args)]
+pub struct SnapshotBranch {
+    /// Which guest.
+    #[command(flatten)]
+    pub which: Which,
+    /// Which snapshot
+    #[arg(value_name = "SNAP", value_parser = check_name)]
+    pub snapshot: String,
+    /// The name of the new guest
+    #[arg(value_name = "NEWNAME", value_parser = guest_name)]
+    pub new: String,
+    /// Its number [default: the smallest that is free]
+    #[arg(long, value_name = "VMID", value_parser = number)]
+    pub vmid: Option<VmId>,
+    /// Put its disks on this storage
+    #[arg(long, value_name = "STORAGE")]
+    pub storage: Option<String>,
     /// What is agreed to.
     #[command(flatten)]
     pub agreed: Agreed,

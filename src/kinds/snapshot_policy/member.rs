@@ -86,7 +86,9 @@ impl Member<'_> {
             if let Some(pattern) = self.protected_by(row) {
                 return Some(format!("protect: {pattern}"));
             }
-            let stays = |child: &&Row| !self.may_prune(child) || self.protected_by(child).is_some();
+            // What was taken by hand stays, and what is protected. Of another policy it is that one's to say.
+            let by_hand = |child: &Row| child.policy.is_none() && !self.may_prune(child);
+            let stays = |child: &&Row| by_hand(child) || self.protected_by(child).is_some();
             let child = all.iter().filter(|child| child.parent.as_ref() == Some(&row.name)).find(stays)?;
             Some(format!("`{}` stands on it and stays", child.name))
         };
@@ -144,14 +146,17 @@ impl Member<'_> {
         require(cx, &mut delta, &format!("/vms/{}", row.vmid), "VM.Snapshot");
         let list = match cx.seen.answer(&list_query(row)) {
             Some(Ok(list)) => list,
-            Some(Err(error)) if error.is_absent() => return delta,
             Some(Err(error)) => {
                 delta.action = Action::Update;
                 delta.notes.push(Note::Unsettled(format!("its snapshots could not be read: {error}")));
                 return delta;
             }
-            // It came while the cluster was being looked at.
-            None => return delta,
+            // The index is up to ten seconds old, and did not know the guest when it was asked.
+            None => {
+                delta.action = Action::Update;
+                delta.notes.push(Note::Unsettled("it has just been made, and was not looked at yet".to_owned()));
+                return delta;
+            }
         };
         let all = rows(list);
         self.freshness(&all, &mut delta);

@@ -1,7 +1,6 @@
 //! A policy's spec as the rules understand it: when, and what is kept.
 
-use crate::kinds::snapshot_policy::member::span;
-use crate::kinds::snapshot_policy::spec::{ClassName, Retention, SnapshotPolicySpec};
+use crate::kinds::snapshot_policy::spec::{Retention, SnapshotPolicySpec};
 use crate::resource::step::Problem;
 use crate::retention::class::Class;
 use crate::retention::judge::Keep;
@@ -43,12 +42,13 @@ fn about(field: &str, zone: Option<&str>, why: String) -> Problem {
 /// What is kept, as the rules have it.
 pub fn keep(retention: &Retention) -> Keep {
     let seconds = |s: &crate::kinds::guest::spec::Seconds| i64::try_from(s.0).unwrap_or(i64::MAX);
-    let class = |name: &ClassName| match name {
-        ClassName::Daily => Class::Daily,
-        ClassName::Weekly => Class::Weekly,
-        ClassName::Monthly => Class::Monthly,
-        ClassName::Yearly => Class::Yearly,
-    };
+    let classes = &retention.classes;
+    let ages = [
+        (Class::Daily, classes.daily),
+        (Class::Weekly, classes.weekly),
+        (Class::Monthly, classes.monthly),
+        (Class::Yearly, classes.yearly),
+    ];
     Keep {
         last: retention.keep_last,
         hourly: retention.keep_hourly,
@@ -58,27 +58,6 @@ pub fn keep(retention: &Retention) -> Keep {
         yearly: retention.keep_yearly,
         within: retention.keep_within.as_ref().map(seconds),
         min_keep: retention.min_keep.unwrap_or(0),
-        classes: retention.classes.iter().map(|(name, age)| (class(name), seconds(age))).collect(),
+        classes: ages.into_iter().filter_map(|(class, age)| Some((class, seconds(&age?)))).collect(),
     }
-}
-
-/// What is kept, in words: `last 3, daily 7, whatever is younger than 2d`.
-pub fn words(keep: &Keep) -> String {
-    if keep.keeps_everything() {
-        return "everything".to_owned();
-    }
-    let counts = [
-        ("last", keep.last),
-        ("hourly", keep.hourly),
-        ("daily", keep.daily),
-        ("weekly", keep.weekly),
-        ("monthly", keep.monthly),
-        ("yearly", keep.yearly),
-    ];
-    let mut words: Vec<String> =
-        counts.iter().filter_map(|(rule, count)| Some(format!("{rule} {}", (*count).filter(|n| *n > 0)?))).collect();
-    words.extend(keep.classes.iter().map(|(class, age)| format!("{class} ones for {}", span(*age))));
-    words.extend(keep.within.map(|age| format!("whatever is younger than {}", span(age))));
-    words.extend((keep.min_keep > 0).then(|| format!("at least {}", keep.min_keep)));
-    words.join(", ")
 }

@@ -6,7 +6,6 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
 /// Snapshots that are taken on time and kept by rule. PVE knows nothing of it: every `apply` takes what is due and prunes what
 /// the rule lets go, and the daemon does so by itself.
@@ -85,21 +84,21 @@ pub struct Retention {
     pub min_keep: Option<u32>,
     /// How long snapshots of a class are kept. The first of a month has a name that ends in `-monthly`, the first of a week in
     /// `-weekly`, where these classes are said; all others are daily.
-    pub classes: BTreeMap<ClassName, Seconds>,
+    pub classes: Classes,
 }
 
-/// A class of snapshots.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub enum ClassName {
+/// How long snapshots of a class are kept.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Classes {
     /// All others.
-    Daily,
+    pub daily: Option<Seconds>,
     /// The first of a week.
-    Weekly,
+    pub weekly: Option<Seconds>,
     /// The first of a month.
-    Monthly,
+    pub monthly: Option<Seconds>,
     /// The first of a year.
-    Yearly,
+    pub yearly: Option<Seconds>,
 }
 
 /// What becomes of a time that was missed.

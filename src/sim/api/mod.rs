@@ -29,6 +29,7 @@ pub mod node;
 pub mod pool;
 pub mod qemu;
 pub mod references;
+pub mod snapshot;
 pub mod storage;
 
 #[cfg(test)]
@@ -74,6 +75,7 @@ pub fn effects() -> impl Iterator<Item = &'static Effect> {
         node::EFFECTS,
         cluster::EFFECTS,
         bulk::EFFECTS,
+        snapshot::EFFECTS,
     ]
     .into_iter()
     .flatten()

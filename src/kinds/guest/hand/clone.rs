@@ -4,7 +4,8 @@
 use crate::base::id::{GuestType, VmId};
 use crate::kinds::guest::fit::volumes;
 use crate::kinds::guest::hand::deed::{Scene, base, open, task};
-use crate::kinds::guest::hand::snapshot::{list_query, names, unknown};
+use crate::kinds::guest::hand::snapshot::{list_query, names, rows};
+use crate::kinds::guest::hand::snapshot_checks::{not_whole, unknown};
 use crate::kinds::guest::mapping::{TAG, slot_number};
 use crate::kinds::guest::observed::decode_row;
 use crate::pve::property::PropertyString;
@@ -271,7 +272,8 @@ fn feature(clone: &Clone, full: bool, scene: &Scene<'_>, delta: &mut Delta) {
                 unknown(name, list, scene, delta);
                 return;
             }
-            Some(_) | None => {}
+            Some(list) => not_whole(rows(list).iter().find(|r| r.name == *name), scene, delta),
+            None => {}
         }
     }
     let able = scene.seen.value(&feature_query(clone, scene.row)).and_then(|v| number(&v["hasFeature"]));

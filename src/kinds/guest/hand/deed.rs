@@ -4,6 +4,7 @@
 use crate::base::id::{GuestType, VmId};
 use crate::kinds::guest::hand::backup::{self, Backup};
 use crate::kinds::guest::hand::clone::{self, Clone};
+use crate::kinds::guest::hand::half_made;
 use crate::kinds::guest::hand::migrate::{self, Migrate};
 use crate::kinds::guest::hand::power::{self, Power};
 use crate::kinds::guest::hand::snapshot::{self, Snapshot};
@@ -105,7 +106,7 @@ impl Scene<'_> {
     }
 
     /// PVE's lock, or the task that works on it.
-    fn lock(&self) -> Option<String> {
+    pub fn lock(&self) -> Option<String> {
         self.current.and_then(|c| text(&c["lock"])).or_else(|| self.row.lock.clone()).filter(|l| !l.is_empty())
     }
 
@@ -210,11 +211,12 @@ impl ByHand {
     }
 }
 
-fn tasks_query(row: &GuestRow) -> Query {
+/// The tasks of a guest, the latest first.
+pub fn tasks_query(row: &GuestRow) -> Query {
     tasks_of(&row.node, row.vmid)
 }
 
-/// The read that lists the tasks of a guest on a node.
+/// The tasks of a guest on a node, where it may not be yet.
 pub fn tasks_of(node: &str, vmid: VmId) -> Query {
     Query::new(format!("/nodes/{node}/tasks")).with("vmid", vmid).with("source", "all").with("limit", TASKS_SHOWN)
 }
@@ -279,11 +281,19 @@ impl Hand for ByHand {
             );
         }
         match scene.lock().filter(|lock| !self.passes(lock)) {
-            Some(lock) if scene.is_first() => scene.refuse(
-                &mut delta,
-                format!("{} {} is locked ({lock})", scene.word(), row.vmid),
-                "wait until its task has ended; if there is none any more, qm unlock or pct unlock on the node",
-            ),
+            Some(lock) if scene.is_first() => {
+                let runs = seen.value(&tasks_query(row)).is_some_and(half_made::task_runs);
+                let help = if half_made::is_left(Some(&lock), runs) {
+                    half_made::unlocked_first(row)
+                } else {
+                    let unlock = half_made::unlock(row);
+                    format!(
+                        "wait until its task has ended; if there is none any more, as root on node {}: {unlock}",
+                        row.node
+                    )
+                };
+                scene.refuse(&mut delta, format!("{} {} is locked ({lock})", scene.word(), row.vmid), help);
+            }
             Some(lock) => {
                 delta.action = Action::Update;
                 delta.notes.push(Note::Locked(lock));

@@ -5,9 +5,11 @@
 pub mod backup;
 pub mod clone;
 pub mod deed;
+pub mod half_made;
 pub mod losses;
 pub mod migrate;
 pub mod power;
 pub mod restore;
 pub mod snapshot;
+pub mod snapshot_checks;
 pub mod target;

@@ -1,10 +1,13 @@
 //! Snapshots: taken, deleted, gone back to. A snapshot that pvectl took says so in its description; one that it did not take
 //! is somebody's, and goes only with consent.
 
-use crate::base::diagnostic::nearest;
 use crate::base::id::GuestType;
 use crate::kinds::guest::hand::clone::storages_of;
 use crate::kinds::guest::hand::deed::{Scene, base, open, task};
+use crate::kinds::guest::hand::half_made::by_force;
+use crate::kinds::guest::hand::snapshot_checks::{
+    memory_can_be_saved, not_whole, only_the_newest, other_branch, unknown,
+};
 use crate::pve::request::{Call, Method, Query, segment};
 use crate::resource::index::{GuestRow, number, text};
 use crate::resource::observation::guest_query;
@@ -114,6 +117,24 @@ pub fn list_query(row: &GuestRow) -> Query {
     Query::new(format!("{}/snapshot", base(row)))
 }
 
+/// The read that says on which volume a snapshot's memory is.
+pub fn config_query(row: &GuestRow, name: &str) -> Query {
+    Query::new(format!("{}/snapshot/{}/config", base(row), segment(name)))
+}
+
+/// The volume with what was in memory, out of a snapshot's configuration: its storage and its whole id.
+pub fn memory_volume(config: &Value) -> Option<(String, String)> {
+    let volume = text(&config["vmstate"])?;
+    let storage = volume.split_once(':')?.0.to_owned();
+    Some((storage, volume))
+}
+
+/// The snapshot after which a guest became what it is now.
+pub fn here(list: &Value) -> Option<String> {
+    let current = list.as_array().into_iter().flatten().find(|r| r["name"] == "current");
+    current.and_then(|c| text(&c["parent"])).filter(|parent| !parent.is_empty())
+}
+
 /// The snapshots of a list, oldest first; where the guest stands is none.
 pub fn rows(list: &Value) -> Vec<Row> {
     let mut rows: Vec<Row> = list
@@ -198,17 +219,6 @@ pub fn reads(snapshot: &Snapshot, row: &GuestRow, first: bool) -> BTreeSet<Query
     reads
 }
 
-/// There is no snapshot of that name.
-pub fn unknown(name: &str, list: &Value, scene: &Scene<'_>, delta: &mut Delta) {
-    let known = names(list);
-    let help = match nearest(name, known.iter().map(String::as_str)) {
-        Some(near) => format!("did you mean `{near}`?"),
-        None if known.is_empty() => "it has no snapshots".to_owned(),
-        None => format!("its snapshots: {}", known.into_iter().collect::<Vec<_>>().join(", ")),
-    };
-    scene.refuse(delta, format!("{} {} has no snapshot `{name}`", scene.word(), scene.row.vmid), help);
-}
-
 /// What is to be done.
 pub fn plan(snapshot: &Snapshot, scene: &Scene<'_>, delta: &mut Delta) {
     let Some(list) = scene.seen.value(&list_query(scene.row)) else {
@@ -236,7 +246,17 @@ fn create(name: &str, memory: bool, description: Option<&str>, list: &Value, sce
     if is_reserved(row.guest, name) {
         scene.refuse(delta, format!("PVE keeps the snapshot name `{name}` for itself"), "take another name");
     }
-    if taken {
+    if scene.row.template {
+        scene.refuse(
+            delta,
+            format!("{} {vmid} is a template, and PVE takes no snapshots of one", scene.word()),
+            "clone it",
+        );
+    }
+    let broken = rows(list).into_iter().find(|r| r.name == name).filter(|r| r.state.is_some());
+    if broken.is_some() {
+        not_whole(broken.as_ref(), scene, delta);
+    } else if taken {
         let other = format!("{} {vmid} has a snapshot `{name}` already", scene.word());
         let kind = &scene.target.resource.kind;
         scene.refuse(delta, other, format!("take another name, or: pvectl snapshot delete {kind} {vmid} {name}"));
@@ -255,6 +275,9 @@ fn create(name: &str, memory: bool, description: Option<&str>, list: &Value, sce
         scene.refuse(delta, "PVE saves no memory of containers", "leave --ram out");
     } else if memory && !scene.running() {
         scene.refuse(delta, format!("VM {vmid} does not run, so there is no memory to save"), "leave --ram out");
+    }
+    if memory && scene.running() {
+        memory_can_be_saved(scene, delta);
     }
     if !memory && scene.running() {
         scene
@@ -285,6 +308,19 @@ fn delete(name: &str, list: &Value, scene: &Scene<'_>, delta: &mut Delta) {
     if !found.ours {
         scene.say(delta, format!("pvectl did not take `{name}`: somebody else may count on it"));
     }
+    if let Some(state) = &found.state {
+        scene.say(
+            delta,
+            format!(
+                "it is half made ({}); where a disk has no such snapshot PVE fails and locks {} again: then it goes only by \
+                 hand, as root on node {}: {}",
+                state.as_str(),
+                scene.row.vmid,
+                scene.row.node,
+                by_force(scene.row, name),
+            ),
+        );
+    }
     let call = Call::new(Method::Delete, format!("{}/snapshot/{}", base(scene.row), segment(name)));
     let step = task(format!("delete snapshot `{name}` of {}", scene.row.vmid), call, impact, scene.row);
     open(delta, &format!("snapshot {name}"), Some("there"), Some("gone"), step);
@@ -297,8 +333,7 @@ fn rollback(name: &str, start: bool, list: &Value, scene: &Scene<'_>, delta: &mu
         unknown(name, list, scene, delta);
         return;
     };
-    let current = list.as_array().into_iter().flatten().find(|r| r["name"] == "current");
-    let parent = current.and_then(|c| text(&c["parent"]));
+    let parent = here(list);
     let back = parent.as_deref() == Some(name);
     if !scene.is_first() && back && (!start || scene.running()) {
         return;
@@ -308,7 +343,10 @@ fn rollback(name: &str, start: bool, list: &Value, scene: &Scene<'_>, delta: &mu
     if start {
         scene.require_here(delta, &["VM.PowerMgmt"]);
     }
-    only_the_newest(found, &snapshots, scene, delta);
+    not_whole(Some(found), scene, delta);
+    if !only_the_newest(found, &snapshots, scene, delta) {
+        other_branch(found, &snapshots, scene, delta);
+    }
     if scene.running() {
         scene.say(delta, "it runs: PVE stops it hard before it goes back");
     }
@@ -330,27 +368,6 @@ fn rollback(name: &str, start: bool, list: &Value, scene: &Scene<'_>, delta: &mu
     let step = task(format!("roll {vmid} back to `{name}`"), call, Impact::DataLoss, scene.row);
     let from = parent.map_or_else(|| "as it is".to_owned(), |parent| format!("as it became after {parent}"));
     open(delta, "state", Some(&from), Some(&format!("as at {name}")), step);
-}
-
-/// ZFS and LVM chains go back to the newest snapshot only.
-fn only_the_newest(found: &Row, snapshots: &[Row], scene: &Scene<'_>, delta: &mut Delta) {
-    let plugin = |s: &String| {
-        let row = scene.seen.index.storages.get(&(scene.row.node.clone(), s.clone()));
-        row.is_some_and(|r| matches!(r.plugin.as_str(), "zfspool" | "zfs" | "lvm"))
-    };
-    let strict: Vec<String> = storages_of(scene).into_iter().filter(plugin).collect();
-    let newer: Vec<&str> = snapshots.iter().filter(|r| r.time > found.time).map(|r| r.name.as_str()).collect();
-    if !strict.is_empty() && !newer.is_empty() {
-        scene.refuse(
-            delta,
-            format!(
-                "`{}` is not the newest snapshot, and storage `{}` goes back to the newest only",
-                found.name,
-                strict.join("`, `")
-            ),
-            format!("delete the newer ones first: {}", newer.join(", ")),
-        );
-    }
 }
 
 #[cfg(test)]

@@ -6,4 +6,5 @@ pub mod evaluate;
 pub mod inside;
 pub mod rule;
 pub mod sets;
+pub mod snapshots;
 pub mod want;

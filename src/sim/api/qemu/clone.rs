@@ -73,7 +73,7 @@ pub(super) fn clone(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
         bytes += volume.size;
     }
     let mut config = from.clone();
-    for key in ["lock", "parent", "template", "snaptime", "vmstate", "protection"] {
+    for key in ["lock", "parent", "template", "snaptime", "snapstate", "vmstate", "protection"] {
         config.remove(key);
     }
     config.retain(|k, _| !k.starts_with("unused"));

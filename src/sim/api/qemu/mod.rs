@@ -14,6 +14,7 @@ mod view;
 
 pub use clone::migrated;
 pub use power::{turn_off, turn_on};
+pub use view::can_snapshot;
 
 use crate::sim::params::qemu as p;
 use crate::sim::request::{Check, Endpoint, Route};
@@ -183,11 +184,9 @@ pub const EFFECTS: &[Effect] = &[
     Effect { name: "qemu.clone", run: clone::clone_effect },
     Effect { name: "qemu.template", run: clone::template_effect },
     Effect { name: "qemu.migrate", run: clone::migrate_effect },
-    Effect { name: "qemu.snapshot", run: snapshot::create_effect },
-    Effect { name: "qemu.snapshot.delete", run: snapshot::delete_effect },
-    Effect { name: "qemu.rollback", run: snapshot::rollback_effect },
 ];
 
+use crate::base::quantity::Bytes;
 use crate::sim::world::{Guest, GuestType, World};
 
 /// Whether a key is a disk slot.
@@ -196,7 +195,7 @@ fn is_disk(key: &str) -> bool {
 }
 
 /// The volumes that a configuration names, by key; CD-ROMs that are not cloud-init's are left out.
-fn drives(config: &std::collections::BTreeMap<String, String>) -> Vec<(String, String)> {
+pub fn drives(config: &std::collections::BTreeMap<String, String>) -> Vec<(String, String)> {
     p::DISKS
         .iter()
         .filter_map(|k| config.get(*k).map(|v| ((*k).to_owned(), v.clone())))
@@ -216,9 +215,20 @@ pub fn volumes(config: &std::collections::BTreeMap<String, String>) -> Vec<Strin
 }
 
 /// The volume id of a drive's text.
-fn file_of(text: &str) -> &str {
+pub fn file_of(text: &str) -> &str {
     let first = text.split(',').next().unwrap_or_default();
     first.strip_prefix("file=").or_else(|| first.strip_prefix("volume=")).unwrap_or(first)
+}
+
+/// Gives the volumes of a machine's drives the sizes that its configuration says, as a rollback does.
+pub fn sizes_of_config(world: &mut World, node: &str, vmid: u32) {
+    let Some(guest) = world.guests.get(&vmid) else { return };
+    for (_, text) in drives(&guest.config) {
+        let size = text.split(',').find_map(|p| p.strip_prefix("size=")).and_then(Bytes::parse);
+        if let (Some(volume), Some(size)) = (world.volume_mut(file_of(&text), node), size) {
+            volume.size = size.0;
+        }
+    }
 }
 
 /// A virtual machine for a task's effect, or the words with which the task fails.

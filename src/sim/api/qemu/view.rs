@@ -157,28 +157,35 @@ pub(super) fn status_index(_: &mut Ctx<'_>, _: &Args) -> Result<Value, Refusal> 
         .collect())
 }
 
+/// Whether a test of the storage's type and the volume's format holds for every disk.
+fn every_disk(world: &World, guest: &Guest, test: &dyn Fn(&str, &str) -> bool) -> bool {
+    drives(&guest.config).iter().filter(|(_, t)| !t.contains("media=cdrom")).all(|(_, text)| {
+        let volume = world.volume(file_of(text), &guest.node);
+        let storage = world.storages.get(crate::sim::volume::storage_of(file_of(text)));
+        test(storage.map_or("", |s| s.storage_type.as_str()), volume.map_or("", |v| v.format.as_str()))
+    })
+}
+
+/// Whether snapshots of all of a machine's disks can be made.
+pub fn can_snapshot(world: &World, guest: &Guest) -> bool {
+    let able =
+        |storage: &str, format: &str| format == "qcow2" || matches!(storage, "lvmthin" | "btrfs" | "rbd" | "zfspool");
+    every_disk(world, guest, &able)
+}
+
 /// `GET …/feature`.
 pub(super) fn feature(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
     let node = args.text("node");
     let guest = ctx.guest(node, GuestType::Qemu, args.vmid())?;
     let template = guest.config.get("template").is_some_and(|t| t == "1");
-    let all = |test: &dyn Fn(&str, &str) -> bool| {
-        drives(&guest.config).iter().filter(|(_, t)| !t.contains("media=cdrom")).all(|(_, text)| {
-            let volume = ctx.world.volume(file_of(text), node);
-            let storage = ctx.world.storages.get(crate::sim::volume::storage_of(file_of(text)));
-            test(storage.map_or("", |s| s.storage_type.as_str()), volume.map_or("", |v| v.format.as_str()))
-        })
-    };
-    let snapshots =
-        all(&|storage, format| format == "qcow2" || matches!(storage, "lvmthin" | "btrfs" | "rbd" | "zfspool"));
     if let Some(name) = args.get("snapname").filter(|n| !guest.snapshots.contains_key(*n)) {
         return Err(Refusal::died(format!("snapshot '{name}' does not exist")));
     }
     let has = match args.text("feature") {
-        "snapshot" => snapshots,
+        "snapshot" => can_snapshot(ctx.world, guest),
         "clone" => template,
         // ZFSPoolPlugin.pm, volume_has_feature: it copies a volume as it is, and none as it was.
-        "copy" if args.get("snapname").is_some() => all(&|storage, _| storage != "zfspool"),
+        "copy" if args.get("snapname").is_some() => every_disk(ctx.world, guest, &|storage, _| storage != "zfspool"),
         _ => true,
     };
     let shared =
