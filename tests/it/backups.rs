@@ -53,6 +53,8 @@ fn a_policy_is_a_job_whose_guests_come_and_leave() {
     let lab = Lab::homelab();
     let spec = "selector: {labels: {app: web}}, schedule: '03:30', storage: nfs, mode: Stop, compress: zstd, retention: {keepDaily: 7}";
     let first = policy(spec) + &guest("a", 301, "web") + &guest("b", 302, "db");
+    let plan = lab.preview(&desired(&first), &plain());
+    assert_eq!(notes(&plan), ["waits for VirtualMachine/a"], "it is told that there will be a job");
     lab.apply(&desired(&first), &plain());
     let made = job(&lab);
     assert_eq!((made["vmid"].as_str(), made["mode"].as_str()), (Some("301"), Some("stop")), "{made}");

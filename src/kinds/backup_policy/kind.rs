@@ -125,7 +125,7 @@ impl Kind for BackupPolicyKind {
         let (listed, left_out) = job::named(observed);
         let members = members(cx, spec, &listed, &left_out);
         let mut delta = match &members {
-            Members::These(all) if all.is_empty() => nobody(cx, observed),
+            Members::These(all) if all.is_empty() => nobody(cx, spec, observed),
             Members::These(_) | Members::Pool(_) | Members::Everyone(_) => {
                 job_plan(&job::ROW, cx, Some(job::spec(spec, &members)), observed)
             }
@@ -157,10 +157,19 @@ fn called(cx: &PlanContext<'_>, vmid: VmId) -> String {
 }
 
 /// Nobody is chosen: PVE makes no job that names nobody, so there is none.
-fn nobody(cx: &PlanContext<'_>, observed: Option<&Seen>) -> Delta {
+fn nobody(cx: &PlanContext<'_>, spec: &BackupPolicySpec, observed: Option<&Seen>) -> Delta {
     let mut delta = Delta::none(cx.resource.clone(), Some(cx.identity.clone()));
     let id = id_of(cx.identity);
+    let to_come = |one: &&Labelled| match cx.identities.get(&one.resource) {
+        Some(Identity::Guest { vmid, .. }) => !cx.seen.index.guests.contains_key(vmid),
+        Some(Identity::Pool(_) | Identity::Object { .. }) | None => false,
+    };
     let Some(seen) = observed else {
+        if let Some(first) = spec.selector.chosen.iter().find(to_come) {
+            delta.action = Action::Create;
+            delta.notes.push(Note::Waiting(first.resource.clone()));
+            return delta;
+        }
         delta.notes.push(Note::Info("it chooses no guest, so there is no job".to_owned()));
         return delta;
     };
