@@ -1,6 +1,6 @@
 //! Backups: policies that are jobs of PVE's, whose guests come and leave, and whether what they made is there.
 
-use crate::hands::{self, GUESTS, does, said};
+use crate::hands::{self, GUESTS, Scene, does, said};
 use crate::objects::{by_hand, one, read, refused};
 use crate::world::{Lab, bound, desired, nothing, open, plain, prune, run};
 use pvectl::kinds::list::KINDS;
@@ -13,6 +13,7 @@ use pvectl::sim::world::{Power, Volume, World};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::Duration;
+use tempfile::TempDir;
 
 fn policy(spec: &str) -> String {
     one("BackupPolicy", "nightly", spec)
@@ -54,7 +55,7 @@ fn a_policy_is_a_job_whose_guests_come_and_leave() {
     let spec = "selector: {labels: {app: web}}, schedule: '03:30', storage: nfs, mode: Stop, compress: zstd, retention: {keepDaily: 7}";
     let first = policy(spec) + &guest("a", 301, "web") + &guest("b", 302, "db");
     let plan = lab.preview(&desired(&first), &plain());
-    assert_eq!(notes(&plan), ["waits for VirtualMachine/a"], "it is told that there will be a job");
+    assert_eq!(notes(&plan), ["follows VirtualMachine/a"], "it is told that there will be a job");
     lab.apply(&desired(&first), &plain());
     let made = job(&lab);
     assert_eq!((made["vmid"].as_str(), made["mode"].as_str()), (Some("301"), Some("stop")), "{made}");
@@ -555,4 +556,52 @@ fn the_newest_whose_verification_did_not_fail_is_the_latest() {
     });
     let done = does(&lab, "backup restore local@latest");
     assert!(done.first.deltas[0].steps[0].title.contains(&first), "{:?}", done.first.deltas[0].steps);
+}
+
+#[test]
+fn a_day_with_backups() {
+    let scene = Scene(TempDir::new().expect("a folder of its own"));
+    let tree = scene.0.path().join("nightly.yaml");
+    let yaml = policy("selector: {vmids: [8000, 8200]}, schedule: '03:30', storage: nfs, maxAge: 36h");
+    std::fs::write(&tree, yaml).expect("a file");
+    let apply = format!("apply -f {} --yes", tree.display());
+    scene.run(&apply).code(0).says("create backup job pvectl-nightly");
+    let diff = format!("diff -f {}", tree.display());
+    scene
+        .run(&diff)
+        .code(0)
+        .says("too old: debian-12-cloud (8000): its newest good backup is 3d old; legacy-dns (8200)");
+    scene.run("get backuppolicies").code(0).says("pvectl-nightly").says("03:30");
+    scene.run("explain backuppolicy.maxAge").code(0).says("BackupsFresh");
+    let listed: Value = serde_json::from_str(&scene.run("backup list legacy-dns -o json").code(0).out).expect("JSON");
+    assert_eq!(
+        (&listed[0]["vmid"], &listed[0]["verified"], &listed[0]["type"]),
+        (&json!(8200), &Value::Null, &json!("lxc"))
+    );
+    scene.run("backup now debian-12-cloud ct/legacy-dns --storage nfs --dry-run").code(0).says("back up 8200 to `nfs`");
+    scene.run("backup list 8200 -o name").code(0).says("nfs:backup/vzdump-lxc-8200-2026_11_15");
+    scene
+        .run("backup now debian-12-cloud ct/legacy-dns --storage nope --yes")
+        .code(3)
+        .says("node `pve3` has no storage `nope`")
+        .says("2 things stand against this plan; nothing was sent");
+    scene
+        .run("backup now debian-12-cloud ct/legacy-dns --storage nfs --yes")
+        .code(0)
+        .says("backup on nfs is now taken");
+    let said = scene.run(&diff).code(0);
+    assert!(!said.out.contains("too old") && !said.err.contains("too old"), "{}", said.out);
+    scene.run("backup restore legacy-dns@2026-11 --yes").code(3).says("several backups of `legacy-dns` are of 2026-11");
+    scene.run("backup restore legacy-dns --yes").code(0).says("guest legacy-dns-restored is now VMID 100 on pve3");
+    scene
+        .run("backup restore legacy-dns --in-place --yes")
+        .code(3)
+        .says("CT 8200 runs")
+        .says("pvectl shutdown Container 8200");
+    scene.run("shutdown ct legacy-dns --yes").code(0);
+    scene.run("backup restore legacy-dns --in-place --yes").code(3).says("--allow data-loss").says("nothing was sent");
+    let lost = "--sim-fault drop-after@POST:/lxc backup restore legacy-dns --in-place --yes --allow data-loss";
+    scene.run(lost).code(0).says("its task was found, and it ended well");
+    scene.run("backup list --storage local-lvm").code(3).says("does not take `backup`");
+    scene.run("backup restore nobody").code(3).says("there is no guest `nobody`");
 }

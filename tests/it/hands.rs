@@ -1027,10 +1027,10 @@ fn a_start_that_fails_and_yet_has_started_is_done_with_a_warning() {
 // ---- through the real program ----------------------------------------------------------------------------------------
 
 /// Runs lines one after the other on one simulated cluster.
-struct Scene(tempfile::TempDir);
+pub(crate) struct Scene(pub(crate) tempfile::TempDir);
 
 impl Scene {
-    fn run(&self, words: &str) -> Said {
+    pub(crate) fn run(&self, words: &str) -> Said {
         let state = self.0.path().join("sim.json");
         let output = assert_cmd::Command::cargo_bin("pvectl")
             .expect("the program is built")

@@ -111,13 +111,11 @@ pub fn plan(backup: &Backup, scene: &Scene<'_>, delta: &mut Delta) {
         (BackupMode::Snapshot | BackupMode::Suspend | BackupMode::Stop, false) => Impact::None,
     };
     let at = scene.seen.at;
-    let from = now.last().map_or_else(
-        || "none".to_owned(),
-        |newest| if at > 0 { format!("{} old", age(at - newest.time)) } else { "there is one".to_owned() },
-    );
+    let from =
+        now.last().map_or_else(|| "none".to_owned(), |newest| format!("the newest is {} old", age(at - newest.time)));
     let step = task(format!("back up {vmid} to `{storage}` ({})", word(backup.mode)), call, impact, row);
     let step = step.limit(Limit::Storage(storage.clone()));
-    open(delta, &format!("newest backup on {storage}"), Some(&from), Some("just taken"), step);
+    open(delta, &format!("backup on {storage}"), Some(&from), Some("taken"), step);
 }
 
 fn why_not(guest: GuestType) -> &'static str {

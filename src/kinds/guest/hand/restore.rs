@@ -530,7 +530,7 @@ fn deed(look: &Look<'_>, saved: &Config, notes: &str, delta: &mut Delta) {
         call = call.with("start", 1);
     }
     let at = look.cx.seen.at;
-    let when = if at > 0 { format!(", {} old", age(at - backup.time)) } else { String::new() };
+    let when = format!(", {} old", age(at - backup.time));
     let (title, path, from, to_be, impact) = match becomes {
         Becomes::New { name, keep_mac } => {
             call = call.with(look.restore.name_key(), name).with("unique", u8::from(!keep_mac));
