@@ -5,7 +5,7 @@ use crate::base::clock::Clock;
 use crate::base::quantity::parse_seconds;
 use crate::cli::args::guests::SnapshotSimulate;
 use crate::cli::exit;
-use crate::cli::output::{Form, Format, table};
+use crate::cli::output::{self, Format, table};
 use crate::cli::policies::{self, Policy, local, utc};
 use crate::cli::run::{Ended, Failure, print};
 use crate::cli::session::WallClock;
@@ -16,7 +16,7 @@ use crate::retention::judge::{Item, Verdict};
 use crate::retention::play::{self, Played, What, play, until_when};
 use crate::schedule::slots::Schedule;
 use jiff::civil::Date;
-use jiff::{Timestamp, Zoned};
+use jiff::{SignedDuration, Span, Timestamp, Zoned};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -31,21 +31,33 @@ const SLOTS_MAX: usize = 20_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Length {
     /// Years of the calendar.
-    Years(i16),
+    Years(u16),
+    /// Days of the calendar, of which two a year have no 24 hours.
+    Days(u32),
     /// Seconds.
     Seconds(u64),
 }
 
 /// Reads `--for`.
 pub fn length(text: &str) -> Result<Length, String> {
-    let number = |unit| text.strip_suffix(unit).map(str::parse::<u16>);
-    let length = match (number("y"), number("w")) {
-        (Some(years), _) => years.ok().and_then(|years| i16::try_from(years).ok()).map(Length::Years),
-        (None, Some(weeks)) => weeks.ok().map(|weeks| Length::Seconds(u64::from(weeks) * 7 * 86_400)),
-        (None, None) => parse_seconds(text).map(Length::Seconds),
+    let number = |unit| text.strip_suffix(unit)?.parse::<u16>().ok();
+    let length = match (number('y'), number('w'), number('d')) {
+        (Some(years), _, _) => Some(Length::Years(years)),
+        (None, Some(weeks), _) => Some(Length::Days(u32::from(weeks) * 7)),
+        (None, None, Some(days)) => Some(Length::Days(u32::from(days))),
+        (None, None, None) => parse_seconds(text).map(Length::Seconds),
     };
-    let some = length.filter(|length| !matches!(length, Length::Years(0) | Length::Seconds(0)));
+    let some = length.filter(|length| !matches!(length, Length::Years(0) | Length::Days(0) | Length::Seconds(0)));
     some.ok_or_else(|| "expected a span of time such as 1y, 26w, 90d or 36h".to_owned())
+}
+
+/// The end of a span that begins at a time; `None` outside of the calendar.
+fn end(begin: &Zoned, length: Length) -> Option<Zoned> {
+    match length {
+        Length::Years(years) => begin.checked_add(Span::new().try_years(years).ok()?).ok(),
+        Length::Days(days) => begin.checked_add(Span::new().try_days(days).ok()?).ok(),
+        Length::Seconds(seconds) => begin.checked_add(SignedDuration::from_secs(i64::try_from(seconds).ok()?)).ok(),
+    }
 }
 
 /// Reads `--from`: a day, which begins at midnight in the policy's zone, or a time.
@@ -77,7 +89,10 @@ pub fn simulate(args: &SnapshotSimulate) -> Ended {
     }
     let plays = chosen.iter().map(|policy| Play::of(policy, args)).collect::<Result<Vec<_>, Failure>>()?;
     match &args.format.output {
-        Some(Format::Value(form)) => show(&plays, form)?,
+        Some(Format::Value(form)) => {
+            let value = Value::from(plays.iter().map(Play::json).collect::<Vec<_>>());
+            print(&output::write(&value, form)?);
+        }
         Some(Format::Name) => plays.iter().flat_map(|play| &play.played.left).for_each(|(item, _)| {
             print(&format!("{}\n", item.name));
         }),
@@ -87,10 +102,6 @@ pub fn simulate(args: &SnapshotSimulate) -> Ended {
         }
     }
     Ok(exit::DONE)
-}
-
-fn show(plays: &[Play<'_>], form: &Form) -> Result<(), Failure> {
-    policies::show(&Value::from(plays.iter().map(Play::json).collect::<Vec<_>>()), form)
 }
 
 /// A policy that was played.
@@ -117,13 +128,8 @@ impl<'a> Play<'a> {
         let schedule = &policy.rule.schedule;
         let far = || Failure::new(exit::USAGE, "such a time is outside of the calendar");
         let begin = begin(args.from, schedule).ok_or_else(far)?;
-        let end = match args.length {
-            Length::Years(years) => begin.checked_add(jiff::Span::new().years(years)).ok(),
-            Length::Seconds(seconds) => i64::try_from(seconds)
-                .ok()
-                .and_then(|seconds| begin.checked_add(jiff::SignedDuration::from_secs(seconds)).ok()),
-        };
-        let (from, until) = (begin.timestamp().as_second(), end.ok_or_else(far)?.timestamp().as_second());
+        let end = end(&begin, args.length).ok_or_else(far)?;
+        let (from, until) = (begin.timestamp().as_second(), end.timestamp().as_second());
         let slots = || schedule.slots(from - 1, until - 1);
         if slots().nth(SLOTS_MAX).is_some() {
             let why = format!("{NAME}/{} takes more than {SLOTS_MAX} snapshots in that time", policy.name);
@@ -265,8 +271,16 @@ mod tests {
     #[test]
     fn spans_and_starts() {
         assert_eq!(length("1y"), Ok(Length::Years(1)));
-        assert_eq!(length("6w"), Ok(Length::Seconds(6 * 7 * 86_400)));
-        assert_eq!(length("90d"), Ok(Length::Seconds(90 * 86_400)));
+        assert_eq!(length("6w"), Ok(Length::Days(42)));
+        assert_eq!(length("90d"), Ok(Length::Days(90)));
+        assert_eq!(length("36h"), Ok(Length::Seconds(36 * 3600)));
+        let begin: Zoned = "2026-01-01T00:00[Europe/Berlin]".parse().expect("a time");
+        assert_eq!(
+            end(&begin, Length::Days(90)).map(|end| end.to_string()).as_deref(),
+            Some("2026-04-01T00:00:00+02:00[Europe/Berlin]")
+        );
+        assert_eq!(end(&begin, Length::Years(9000)), None);
+        assert_eq!(end(&begin, Length::Seconds(u64::MAX)), None);
         for wrong in ["", "0d", "0y", "y", "-1y", "1 y", "99999y", "70000w", "soon"] {
             assert!(length(wrong).is_err(), "{wrong}");
         }

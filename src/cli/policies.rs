@@ -237,8 +237,7 @@ pub fn get(global: &Global, args: &args::Get) -> Ended {
     Ok(exit::DONE)
 }
 
-/// Prints a value in a form.
-pub fn show(value: &Value, form: &Form) -> Result<(), Failure> {
+fn show(value: &Value, form: &Form) -> Result<(), Failure> {
     match form {
         Form::Yaml => print(&yaml(value)),
         other => print(&output::write(value, other)?),

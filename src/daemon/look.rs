@@ -253,6 +253,17 @@ pub fn grown_old(before: Option<&ObjectRecord>, now: &ObjectRecord) -> Vec<(Leve
     told.collect()
 }
 
+/// How many objects of the manifests are Ready: a policy is where all that it does to guests is.
+pub fn ready<'a>(objects: impl Iterator<Item = &'a ObjectRecord>) -> usize {
+    let of = |object: &ObjectRecord| ResourceRef::new(&object.kind, &object.name);
+    let (well, not): (Vec<ResourceRef>, Vec<ResourceRef>) = {
+        let (well, not): (Vec<_>, Vec<_>) = objects.partition(|object| is_ready(object));
+        (well.into_iter().map(of).collect(), not.into_iter().map(of).collect())
+    };
+    let held: BTreeSet<ResourceRef> = not.iter().map(ResourceRef::declared).collect();
+    well.iter().filter(|object| !object.is_member() && !held.contains(object)).count()
+}
+
 /// Whether an object is Ready.
 pub fn is_ready(object: &ObjectRecord) -> bool {
     object.conditions.iter().any(|c| c.condition == "Ready" && c.status == "True")

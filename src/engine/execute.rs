@@ -88,23 +88,21 @@ pub async fn execute(cluster: &Cluster<'_>, plan: &Plan, watch: &dyn Watch) -> V
     let mut finished: BTreeMap<ResourceRef, Finished> = BTreeMap::new();
     let mut jobs = Vec::new();
     for delta in plan.deltas.iter().filter(|d| !d.steps.is_empty()) {
-        let needs: Vec<(ResourceRef, Finished)> =
-            delta.after.iter().filter_map(|r| Some((r.clone(), finished.get(r)?.clone()))).collect();
-        let behind: Vec<Finished> = delta.behind.iter().filter_map(|r| finished.get(r).cloned()).collect();
+        let find = |r: &ResourceRef| Some((r.clone(), finished.get(r)?.clone()));
+        // What it comes behind may be in the middle of something where it did not end well: another round then tells.
+        let behind = delta.behind.iter().filter_map(find);
+        let needs: Vec<(ResourceRef, Finished)> = delta.after.iter().filter_map(find).chain(behind).collect();
         let (sender, receiver) = oneshot::channel();
         finished.insert(delta.resource.clone(), receiver.shared());
-        jobs.push((delta, needs, behind, sender));
+        jobs.push((delta, needs, sender));
     }
     // In the plan's order, so that what others wait for is started first and the bound cannot deadlock.
     let mut runs: Vec<BoxFuture<'_, Done>> = Vec::with_capacity(jobs.len());
-    for (delta, needs, behind, sender) in jobs {
+    for (delta, needs, sender) in jobs {
         let limits = &limits;
         // Boxed, so that the whole run may move between threads.
         runs.push(Box::pin(async move {
             let mut missing = None;
-            for receiver in behind {
-                let _ = receiver.await;
-            }
             for (resource, receiver) in needs {
                 if receiver.await != Ok(true) {
                     missing = Some(resource);

@@ -114,6 +114,8 @@ pub struct Index {
     pub quorate: Option<bool>,
     /// Privileges by path, as `/access/permissions` tells of us; the flag says whether paths below inherit it.
     pub permissions: BTreeMap<String, BTreeMap<String, bool>>,
+    /// The tasks that work on guests just now, by their types.
+    pub working: BTreeMap<VmId, String>,
     /// Files that a task is fetching just now: node and name.
     pub fetching: BTreeSet<(String, String)>,
     /// Lists of the kinds that are spoken of, or why there is none ([`crate::resource::kind::Kind::lists`]).
@@ -223,9 +225,14 @@ impl Index {
             if task["endtime"].is_null() && fetches_a_file(&kind) {
                 index.fetching.insert((member(task, "node"), member(task, "id")));
             }
-            let guest = number(&task["id"]).and_then(VmId::new).and_then(|v| index.guests.get_mut(&v));
-            if let (Some(row), true, true) = (guest, task["endtime"].is_null(), changes_a_guest(&kind)) {
-                Arc::make_mut(row).lock.get_or_insert(kind);
+            let guest = number(&task["id"]).and_then(VmId::new);
+            if let (Some(vmid), true, true) = (guest, task["endtime"].is_null(), changes_a_guest(&kind)) {
+                index.working.entry(vmid).or_insert(kind);
+            }
+        }
+        for (vmid, task) in &index.working {
+            if let Some(row) = index.guests.get_mut(vmid) {
+                Arc::make_mut(row).lock.get_or_insert_with(|| task.clone());
             }
         }
         index
@@ -241,9 +248,8 @@ impl Index {
             row.name = member(now, "name");
             row.memory = number(&now["maxmem"]).unwrap_or(row.memory);
             row.cpus = number(&now["cpus"]).unwrap_or(row.cpus);
-            if row.lock.is_none() {
-                row.lock = text(&now["lock"]).filter(|l| !l.is_empty());
-            }
+            let lock = text(&now["lock"]).filter(|l| !l.is_empty());
+            row.lock = lock.or_else(|| self.working.get(&row.vmid).cloned());
         }
     }
 

@@ -329,7 +329,7 @@ pub struct Delta {
     pub problems: Vec<Problem>,
     /// Resources whose steps come first, and without which its own are not sent.
     pub after: Vec<ResourceRef>,
-    /// Resources whose steps come first if there are any, however they end.
+    /// Resources whose steps come first in the same round. Where they fail, it is its turn in the next.
     pub behind: Vec<ResourceRef>,
     /// What its steps take effect with; they may be none, and it is still to be closed.
     pub batch: Option<Batch>,

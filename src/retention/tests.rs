@@ -273,6 +273,9 @@ fn classes_alone_decide_and_help_the_rule() {
             "- monthly, older than 180d",
         ]
     );
+    keep.within = Some(8 * DAY);
+    assert_eq!(reasons(&keep)[1..4], ["k younger than 8d", "k younger than 8d", "k weekly, younger than 28d"]);
+    keep.within = None;
     keep.last = Some(2);
     assert_eq!(reasons(&keep)[1], "k last 2 of 2");
     assert_eq!(reasons(&keep)[3], "k weekly, younger than 28d");

@@ -128,6 +128,5 @@ fn well_formed(place: &Place, part: &str) -> Result<(), String> {
 
 /// The largest number of a place, from the words that name its range.
 fn highest(place: &Place) -> &'static str {
-    let words = place.range.split(' ');
-    words.filter(|word| word.bytes().all(|b| b.is_ascii_digit())).last().unwrap_or_default()
+    place.range.split(' ').rfind(|word| word.bytes().all(|b| b.is_ascii_digit())).unwrap_or_default()
 }

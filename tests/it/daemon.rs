@@ -18,6 +18,7 @@ use pvectl::pve::api::Api;
 use pvectl::pve::error::PveError;
 use pvectl::pve::request::{Call, Method, Query};
 use pvectl::sim::Sim;
+use pvectl::sim::faults::{Fault, FaultKind};
 use pvectl::sim::front::SimApi;
 use serde_json::Value;
 use std::path::PathBuf;
@@ -504,6 +505,63 @@ fn once_ends_when_nothing_is_left() {
         let (setup, Ends { shared, .. }) = setup(&lab, &format!("{WEB}{POOL}"), |_| {}, true);
         assert_eq!(run(setup).await, End::Done);
         assert!(ready(&shared.state(), 2), "{:#?}", shared.state());
+    });
+}
+
+const HOURLY: &str = "apiVersion: pvectl/v1alpha1\nkind: SnapshotPolicy\nmetadata: {name: hourly}\nspec: {selector: {vmids: [8000, 8200]}, schedule: hourly, jitter: 5m, freshness: 90m, retention: {keepLast: 3}}\n";
+
+/// When the snapshots of a guest were due, and when they were taken, in seconds since 1970.
+fn kept(lab: &Lab, vmid: u32) -> Vec<(i64, i64)> {
+    let due = |name: &str| pvectl::kinds::snapshot_policy::name::slot(name).expect("a policy's name");
+    lab.sim.with_world(|w| {
+        let time = |s: &pvectl::sim::world::Snapshot| s.config["snaptime"].parse().expect("a time");
+        w.guests[&vmid].snapshots.iter().map(|(name, s)| (due(name), time(s))).collect()
+    })
+}
+
+#[test]
+fn a_policy_is_carried_out_in_time_hour_after_hour() {
+    on_virtual_time(async {
+        let lab = Lab::homelab();
+        let daemon = Running::start(&lab, HOURLY, |_| {});
+        daemon.until(60, "the first are taken", |s| ready(s, 1) && s.objects.len() == 3).await;
+        daemon.pass(6 * 3600).await;
+        for vmid in [8000, 8200] {
+            let all = kept(&lab, vmid);
+            assert_eq!(all.len(), 3, "{all:?}");
+            assert!(all.windows(2).all(|w| w[1].0 - w[0].0 == 3600), "{all:?}");
+            assert!(all.iter().all(|(due, at)| (0..=300 + 15).contains(&(at - due))), "in its turn, and soon: {all:?}");
+        }
+        let state = daemon.shared.state().clone();
+        let newest = |s: &State| s.objects.values().find_map(|o| o.newest_ms);
+        assert!(newest(&state).is_some_and(|at| at > 0) && ready(&state, 1));
+        // Nobody can take any more: after a while somebody is told, and once.
+        lab.sim.inject(Fault::on("POST", "/snapshot", FaultKind::TaskFails("no space left on device".into())).always());
+        daemon.pass(4 * 3600).await;
+        let state = daemon.shared.state().clone();
+        let old = |s: &State| s.events.iter().filter(|e| e.reason == "SnapshotsTooOld").map(|e| e.count).sum::<u32>();
+        assert_eq!(old(&state), 2, "one for each guest: {:#?}", state.events);
+        assert!(!ready(&state, 1) && kept(&lab, 8000).len() == 3, "and nothing is pruned");
+        lab.sim.clear_faults();
+        daemon.until(3600, "they are taken again", |s| ready(s, 1)).await;
+        assert!(daemon.shared.state().events.iter().any(|e| e.reason == "SnapshotsFresh"));
+        daemon.stop().await;
+    });
+}
+
+#[test]
+fn a_lost_daemon_misses_one_and_no_run_takes_it_twice() {
+    on_virtual_time(async {
+        let lab = Lab::homelab();
+        for hours in [0_u64, 5, 1] {
+            lab.sim.advance(Duration::from_secs(hours * 3600));
+            // As from cron, each time a new process.
+            let (setup, Ends { shared, .. }) = setup(&lab, HOURLY, |_| {}, true);
+            assert_eq!(run(setup).await, End::Done);
+            assert!(ready(&shared.state(), 1), "{:#?}", shared.state());
+        }
+        let all = kept(&lab, 8200);
+        assert_eq!(all.len(), 3, "one was made up for, not five: {all:?}");
     });
 }
 

@@ -15,7 +15,7 @@ use pvectl::pve::api::Api;
 use pvectl::pve::error::PveError;
 use pvectl::pve::request::{Call, Method, Query};
 use pvectl::resource::index::Index;
-use pvectl::resource::kind::{AnyKind, AnySpec, DecodeError, Listed, PlanContext};
+use pvectl::resource::kind::{AnyKind, AnySpec, DecodeError, Labelled, Listed, PlanContext};
 use pvectl::resource::marker::Marker;
 use pvectl::resource::observation::Observation;
 use pvectl::resource::reference::{Claim, Identity, Reference, ResourceRef};
@@ -108,6 +108,14 @@ impl AnyKind for Warped {
         let (mut delta, marker) = self.0.plan(cx, desired)?;
         (self.1)(cx, &mut delta);
         Ok((delta, marker))
+    }
+    fn members(&self, cx: &PlanContext<'_>, spec: &AnySpec) -> Vec<Delta> {
+        let mut all = self.0.members(cx, spec);
+        all.iter_mut().for_each(|delta| (self.1)(cx, delta));
+        all
+    }
+    fn choose(&self, spec: &mut AnySpec, guests: &[Labelled]) {
+        self.0.choose(spec, guests);
     }
     fn export(&self, identity: &Identity, seen: &Observation) -> Result<Option<Value>, DecodeError> {
         self.0.export(identity, seen)

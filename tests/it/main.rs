@@ -62,6 +62,7 @@ mod daemon_verbs;
 mod http;
 mod metrics;
 mod pages;
+mod played;
 mod policies;
 mod site;
 

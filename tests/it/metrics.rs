@@ -27,7 +27,10 @@ fn busy() -> (Metrics, State) {
     metrics.drift_healed("homelab", Healer::Hand);
     metrics.notified("chat", Told::Sent, 1);
     metrics.history_lost(2);
-    (metrics, site::state())
+    let mut state = site::state();
+    let member = site::member("homelab");
+    state.objects.insert((member.source.clone(), member.kind.clone(), member.name.clone()), member);
+    (metrics, state)
 }
 
 fn bare(name: &str) -> &str {

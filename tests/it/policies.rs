@@ -449,3 +449,26 @@ fn running_at_once(lab: &Lab, from: usize) -> usize {
     assert_eq!(spans.len(), 12);
     spans.iter().map(|(at, _)| spans.iter().filter(|(a, b)| a <= at && at < b).count()).max().unwrap_or(0)
 }
+
+#[test]
+fn what_a_dead_task_left_is_said_and_cleaned_when_it_can_be() {
+    let lab = Lab::homelab();
+    let set = policy("selector: {vmids: [8000]}, schedule: hourly, namePrefix: auto");
+    lab.sim.inject(Fault::on("POST", "/snapshot", FaultKind::TaskDies(1)));
+    let report = apply_some(&lab, &set);
+    assert!(!report.converged());
+    let lock = |lab: &Lab| lab.sim.with_world(|w| w.guests[&8000].config.get("lock").cloned());
+    assert_eq!(lock(&lab).as_deref(), Some("snapshot"));
+    advance(&lab, 60);
+    let delta = member(&lab, &set, 8000);
+    assert!(delta.steps.is_empty() && said(&delta).contains("qm unlock 8000"), "{}", said(&delta));
+    lab.sim.with_world(|w| w.guests.get_mut(&8000).expect("it is there").config.remove("lock"));
+    advance(&lab, 60);
+    let log = lab.sim.request_log().len();
+    lab.apply(&set, &plain());
+    let writes = lab.writes_since(log);
+    assert!(writes.len() == 2 && writes[0].starts_with("DELETE") && writes[1].starts_with("POST"), "{writes:?}");
+    assert_eq!(names(&lab, 8000).len(), 1);
+    let whole = lab.preview(&set, &plain());
+    assert!(whole.is_empty(), "{}", crate::world::differences(&whole));
+}

@@ -106,6 +106,16 @@ pub(crate) fn object(source: &str, name: &str, ready: bool) -> ObjectRecord {
     }
 }
 
+/// What a snapshot policy does to a guest.
+pub(crate) fn member(source: &str) -> ObjectRecord {
+    ObjectRecord {
+        kind: "SnapshotPolicy".into(),
+        name: "nightly:101".into(),
+        newest_ms: Some(NOW - 3_600_000),
+        ..object(source, "nightly", true)
+    }
+}
+
 pub(crate) fn spell(healed: bool) -> DriftRecord {
     DriftRecord {
         id: format!("homelab/VirtualMachine/web-02@{healed}"),

@@ -139,12 +139,20 @@ impl Lab {
         Lab { sim, files: Shelf::default() }
     }
 
-    /// Does what pvectl says to somebody whose killed run holds the lock of networks, or made a token whose secret nobody
-    /// knows; whether it said so.
+    /// Does what pvectl says to somebody whose killed run holds the lock of networks, whose dead task holds a guest,
+    /// or who made a token whose secret nobody knows; whether it said so.
     pub(crate) fn obeys(&self, said: &str) -> bool {
         let locked = said.contains("invalid lock token") || said.contains("pvesh delete /cluster/sdn/lock --force 1");
         if locked {
             self.sim.with_world(|world| world.table("cluster/sdn/lock").clear());
+        }
+        let unlock = |rest: &str| rest.split(|c: char| !c.is_ascii_digit()).next()?.parse::<u32>().ok();
+        let left: Vec<u32> =
+            ["qm unlock ", "pct unlock "].iter().flat_map(|w| said.split(w).skip(1).filter_map(unlock)).collect();
+        for vmid in &left {
+            self.sim.with_world(|world| world.guests.get_mut(vmid).map(|guest| guest.config.remove("lock")));
+            // The node's list is as old as its last collection.
+            self.sim.advance(std::time::Duration::from_secs(20));
         }
         let lost: Vec<&str> =
             said.split("pvectl delete apitoken ").skip(1).filter_map(|t| t.split(',').next()).collect();
@@ -152,7 +160,7 @@ impl Lab {
             let doomed = BTreeSet::from([ResourceRef::new("ApiToken", *name)]);
             self.apply(&nothing(), &Settings { delete: doomed.clone(), only: Some(doomed), ..prune() });
         }
-        locked || !lost.is_empty()
+        locked || !lost.is_empty() || !left.is_empty()
     }
 
     /// Installs a system on every disk, by hand: guests then boot, and shut down when they are asked to.
@@ -332,8 +340,9 @@ pub(crate) fn normal(world: &World) -> Value {
             guest.remove(passing);
         }
         for snapshot in guest["snapshots"].as_object_mut().into_iter().flat_map(Map::values_mut) {
-            for passing in ["snaptime", "vmgenid", "digest"] {
-                snapshot["config"].as_object_mut().map(|config| config.remove(passing));
+            // What the guest was like hangs on the moment.
+            if let Some(config) = snapshot["config"].as_object_mut() {
+                config.retain(|key, _| matches!(key.as_str(), "description" | "parent" | "snapstate" | "vmstate"));
             }
         }
         if let Some(config) = guest["config"].as_object_mut() {

@@ -211,7 +211,7 @@ impl Daemon {
         let mut state = self.shared.write();
         state.drift = self.ledger.open();
         let drifted = self.ledger.of_source(source).count();
-        let ready = state.objects.values().filter(|o| o.source == source && look::is_ready(o)).count();
+        let ready = look::ready(state.objects.values().filter(|o| o.source == source));
         if let Some(record) = state.sources.get_mut(source) {
             (record.ready, record.drifted, record.seen_ms) = (ready, drifted, now);
         }

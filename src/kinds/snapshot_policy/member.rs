@@ -3,7 +3,10 @@
 
 use crate::base::id::GuestType;
 use crate::kinds::guest::hand::deed::base;
-use crate::kinds::guest::hand::snapshot::{Row, list_query, policy_line, rows};
+use crate::kinds::guest::hand::half_made::{
+    HalfMade, Way, by_force, half_made, is_left, is_of_snapshots, unlocked_first,
+};
+use crate::kinds::guest::hand::snapshot::{Row, SnapState, list_query, policy_line, rows};
 use crate::kinds::selector::matches;
 use crate::kinds::snapshot_policy::rule::Rule;
 use crate::kinds::snapshot_policy::spec::{Missed, SnapshotPolicySpec};
@@ -160,13 +163,30 @@ impl Member<'_> {
         };
         let all = rows(list);
         self.freshness(&all, &mut delta);
+        let runs = cx.seen.index.working.get(&row.vmid).is_some_and(|task| is_of_snapshots(task));
+        if is_left(row.lock.as_deref(), runs) {
+            let lock = row.lock.as_deref().unwrap_or_default();
+            delta.action = Action::Update;
+            let mut left = format!("a task that is gone left the lock `{lock}`; {}", unlocked_first(row));
+            // A deletion that fails again and again is one of disks that do not have the snapshot.
+            let going = all.iter().find(|one| one.state == Some(SnapState::Delete) && self.took(one));
+            if let Some(going) = going {
+                left +=
+                    &format!("; where `{}` cannot be deleted after that: {}", going.name, by_force(row, &going.name));
+            }
+            delta.notes.push(Note::Toothless(left));
+            return delta;
+        }
         let due = self.due(&all);
-        match &due {
-            Some(due) => self.take(cx, due, &all, &mut delta),
-            None => self.prune(cx, list, &mut delta),
+        if !self.clean(cx, &all, runs, &mut delta) {
+            match &due {
+                Some(due) => self.take(cx, due, &all, &mut delta),
+                None => self.prune(cx, list, &mut delta),
+            }
         }
         if let (Some(lock), false) = (&row.lock, delta.action == Action::NoOp) {
             delta.steps.clear();
+            delta.notes.retain(|note| !matches!(note, Note::Locked(_)));
             delta.notes.push(Note::Locked(lock.clone()));
         }
         if due.is_none() {
@@ -267,14 +287,39 @@ impl Member<'_> {
         delta.steps.push(self.limits(cx, Step::new(format!("take snapshot `{name}` ({with})"), call, Impact::Live)));
     }
 
+    /// Deletes what this policy began and did not end, where no task is at it any more; whether there is such a thing.
+    fn clean(&self, cx: &PlanContext<'_>, all: &[Row], runs: bool, delta: &mut Delta) -> bool {
+        let broken = half_made(all, self.row.lock.as_deref(), runs);
+        let ours = |half: &&HalfMade| all.iter().any(|row| row.name == half.name && self.took(row));
+        let mut found = false;
+        for half in broken.iter().filter(ours) {
+            found = true;
+            delta.action = Action::Update;
+            if half.way != Way::Delete {
+                let task = cx.seen.index.working.get(&self.row.vmid).or(self.row.lock.as_ref());
+                delta.notes.extend(task.cloned().map(Note::Locked));
+                continue;
+            }
+            delta.changes.push(change(&half.name, Some(half.story().to_owned()), Some("gone".into())));
+            let title = format!("delete the half-made snapshot `{}`", half.name);
+            delta.steps.push(self.delete(cx, &half.name, title));
+        }
+        found
+    }
+
+    /// Never with `force`: it would forget a snapshot whose disks still have it.
+    fn delete(&self, cx: &PlanContext<'_>, name: &str, title: String) -> Step {
+        let call = Call::new(Method::Delete, format!("{}/snapshot/{}", base(self.row), segment(name)));
+        self.limits(cx, Step::new(title, call, Impact::Live))
+    }
+
     fn prune(&self, cx: &PlanContext<'_>, list: &Value, delta: &mut Delta) {
         for Judged { row, verdict } in self.judged(list) {
             let Some(verdict) = verdict.filter(|verdict| !verdict.keep) else { continue };
             delta.action = Action::Update;
             delta.changes.push(change(&row.name, Some("there".into()), Some(format!("pruned: {}", verdict.reason))));
-            let call = Call::new(Method::Delete, format!("{}/snapshot/{}", base(self.row), segment(&row.name)));
-            let step = Step::new(format!("prune snapshot `{}` ({})", row.name, verdict.reason), call, Impact::Live);
-            delta.steps.push(self.limits(cx, step));
+            let title = format!("prune snapshot `{}` ({})", row.name, verdict.reason);
+            delta.steps.push(self.delete(cx, &row.name, title));
         }
     }
 }

@@ -16,13 +16,14 @@ use crate::kinds::snapshot_policy::member::Member;
 use crate::kinds::snapshot_policy::rule::understand;
 use crate::kinds::snapshot_policy::spec::SnapshotPolicySpec;
 use crate::pve::request::Query;
-use crate::resource::index::{GuestRow, Index};
+use crate::resource::index::{GuestRow, Index, node_guests_query};
 use crate::resource::kind::{DecodeError, Kind, Labelled, Listed, PlanContext};
 use crate::resource::marker::Marker;
 use crate::resource::observation::Observation;
 use crate::resource::reference::{Claim, Identity, Reference};
 use crate::resource::step::{Delta, Note, Problem};
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 /// Its name in manifests.
 pub const NAME: &str = "SnapshotPolicy";
@@ -64,7 +65,10 @@ impl Kind for SnapshotPolicyKind {
         let Some(spec) = spec else { return Vec::new() };
         let online = |row: &&GuestRow| index.nodes.get(&row.node).is_none_or(|n| n.online);
         let rows = spec.selector.candidates(index).filter(online);
-        rows.flat_map(|row| [list_query(row)].into_iter().chain(room::reads(spec, row))).collect()
+        // The node's own list is live: whether a guest runs, and what lock it has.
+        let of = |row: &GuestRow| [list_query(row), node_guests_query(&row.node, row.guest)];
+        let reads: BTreeSet<Query> = rows.flat_map(|row| of(row).into_iter().chain(room::reads(spec, row))).collect();
+        reads.into_iter().collect()
     }
 
     fn list(_seen: &Observation) -> Vec<Listed> {

@@ -150,6 +150,16 @@ proptest! {
                 let wanted = reference(&lists, either, &clock);
                 let found: Vec<i64> = schedule.slots(from - 1, until).collect();
                 prop_assert_eq!(&found, &wanted, "{} in {} from {}", text, zone, first);
+                // Asked at any moment, also while an hour is shown for the second time.
+                for (at, shown) in clock.iter().step_by(29) {
+                    let past = wanted.partition_point(|slot| slot <= at);
+                    if let Some(last) = past.checked_sub(1) {
+                        prop_assert_eq!(schedule.last(*at), Some(wanted[last]), "{} at {} in {}", text, shown, zone);
+                    }
+                    if let Some(next) = wanted.get(past) {
+                        prop_assert_eq!(schedule.next(*at), Some(*next), "{} at {} in {}", text, shown, zone);
+                    }
+                }
                 // Backwards the same.
                 let back = std::iter::successors(schedule.last(until), |slot| schedule.last(*slot - 1));
                 let mut back: Vec<i64> = back.take_while(|slot| *slot >= from).collect();

@@ -77,10 +77,15 @@ pub fn is_left(lock: Option<&str>, task_runs: bool) -> bool {
     !task_runs && lock.is_some_and(|lock| LOCKS.contains(&lock))
 }
 
+/// Whether tasks of this type work on snapshots.
+pub fn is_of_snapshots(task_type: &str) -> bool {
+    TASKS.contains(&task_type)
+}
+
 /// Whether a task of a node's list works on a guest's snapshots now.
 pub fn task_runs(tasks: &Value) -> bool {
     let running = |task: &&Value| task["endtime"].is_null() && task["status"].as_str().is_none_or(|s| s == "RUNNING");
-    let ours = |task: &Value| task["type"].as_str().is_some_and(|t| TASKS.contains(&t));
+    let ours = |task: &Value| task["type"].as_str().is_some_and(is_of_snapshots);
     tasks.as_array().into_iter().flatten().filter(running).any(ours)
 }
 

@@ -139,14 +139,10 @@ pub fn create(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
         "node": node, "vmid": vmid, "template": template, "storage": storage, "settings": settings,
         "start": args.on("start"), "restore": restore, "unique": args.on("unique"), "root": ctx.is_root(),
     });
-    if ctx.world.guests.contains_key(&vmid) {
-        // `create_and_lock_config`: what is there is locked as it is, and goes only when its successor has its volumes.
-        ctx.world.edit_guest(vmid, "lock", Some("create"));
-    } else {
-        let reserved = BTreeMap::from([("lock".to_owned(), "create".to_owned())]);
-        let guest = Guest { guest_type: GuestType::Lxc, node: node.to_owned(), config: reserved, ..Guest::default() };
-        ctx.world.guests.insert(vmid, guest);
-    }
+    // `create_and_lock_config`: what is there is locked as it is, and goes only when its successor has its volumes.
+    let reserved =
+        || Guest { guest_type: GuestType::Lxc, node: node.to_owned(), config: BTreeMap::new(), ..Guest::default() };
+    ctx.world.guests.entry(vmid).or_insert_with(reserved).config.insert("lock".to_owned(), "create".to_owned());
     if let Some(pool) = args.get("pool").and_then(|p| ctx.world.pools.get_mut(p)) {
         pool.guests.insert(vmid);
     }
