@@ -417,7 +417,7 @@ fn with_snapshot(world: &mut World, name: &str, time: u64, description: &str) {
     web(world).config.insert("parent".into(), name.into());
 }
 
-const EVERY: [&str; 8] = [
+const EVERY: [&str; 9] = [
     "stop vm web",
     "shutdown vm web",
     "restart vm web",
@@ -426,6 +426,7 @@ const EVERY: [&str; 8] = [
     "snapshot create vm web x1",
     "snapshot delete vm web s1",
     "restore vm web s1 --allow data-loss",
+    "backup now web --storage nfs",
 ];
 
 #[test]
@@ -453,7 +454,7 @@ fn without_a_quorum_or_its_node_no_verb_sends_anything() {
             w.entry_node = "pve2".into();
             w.nodes.get_mut("pve1").expect("it is there").online = false;
         };
-        let by_number = line.replace("vm web", "vm 120");
+        let by_number = line.replace("vm web", "vm 120").replace("now web", "now 120");
         refused(&by_number, offline, "node `pve1` does not answer, and guest 120 is on it", "wait until it is back");
     }
 }
@@ -473,6 +474,8 @@ fn every_missing_privilege_is_named_with_its_path_and_the_command_that_grants_it
         ("snapshot delete vm web s1", "VM.Snapshot", "/vms/120"),
         ("restore vm web s1", "VM.Snapshot.Rollback", "/vms/120"),
         ("restore vm web s1 --start", "VM.PowerMgmt", "/vms/120"),
+        ("backup now web --storage nfs", "VM.Backup", "/vms/120"),
+        ("backup now web --storage nfs", "Datastore.AllocateSpace", "/storage/nfs"),
     ] {
         let few = |w: &mut World| {
             with_snapshot(w, "s1", 5, "taken with pvectl");
