@@ -7,7 +7,7 @@ use crate::cli::args::{self, Global, Sources};
 use crate::cli::exit;
 use crate::cli::job::{self, AtTerminal, Job};
 use crate::cli::manifests::{self, Tree};
-use crate::cli::output::{self, Form, Format, table, yaml};
+use crate::cli::output::{self, Form, Format, table};
 use crate::cli::run::{Ended, Failure, block_on, print};
 use crate::cli::session::Session;
 use crate::engine::observe::observe;
@@ -238,10 +238,7 @@ pub fn get(global: &Global, args: &args::Get) -> Ended {
 }
 
 fn show(value: &Value, form: &Form) -> Result<(), Failure> {
-    match form {
-        Form::Yaml => print(&yaml(value)),
-        other => print(&output::write(value, other)?),
-    }
+    print(&output::write(value, form)?);
     Ok(())
 }
 

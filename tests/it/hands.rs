@@ -616,7 +616,7 @@ fn a_snapshot_whose_task_was_killed_is_recognised_and_deleted_without_force() {
         let why = refuses(&lab, line);
         assert!(
             why.contains(
-                "VM 120 is locked (snapshot) | when no task works on it any more, as root on node pve1: qm unlock 120"
+                "VM 120 is locked (snapshot) | when no task and no backup works on it any more, as root on node pve1: qm unlock 120"
             ),
             "{why}"
         );

@@ -202,7 +202,7 @@ fn filters_pick_rows_and_the_newest_come_first() {
                 Record::Drift(d) if past.takes_drift(d) => drift.push(d.seen_ms / 100),
                 Record::Event(e) if past.takes_event(e) => events.push(e.at_ms / 100),
                 Record::Run(r) if past.takes_run(r) => runs.push(r.began_ms / 100),
-                _ => {}
+                Record::Drift(_) | Record::Event(_) | Record::Run(_) => {}
             }
         }
         for rows in [&mut drift, &mut events, &mut runs] {

@@ -43,6 +43,7 @@ impl Kind for SnapshotPolicyKind {
 
     fn check(spec: &SnapshotPolicySpec) -> Vec<Problem> {
         let mut problems: Vec<Problem> = understand(spec).err().into_iter().collect();
+        problems.extend(rule::unclear(&spec.retention));
         if spec.retention.min_keep == Some(0) {
             problems.push(Problem::new("retention.minKeep", "the newest snapshot is kept in any case: say 1 or more"));
         }

@@ -61,3 +61,44 @@ pub fn keep(retention: &Retention) -> Keep {
         classes: ages.into_iter().filter_map(|(class, age)| Some((class, seconds(&age?)))).collect(),
     }
 }
+
+/// What a retention says that may be meant in two ways: it is refused, for the difference is snapshots.
+pub fn unclear(retention: &Retention) -> Option<Problem> {
+    let keep = keep(retention);
+    let floor = if keep.within.is_some() { "keepWithin" } else { "minKeep" };
+    if keep.keeps_everything() && (keep.within.is_some() || retention.min_keep.is_some()) {
+        let what = format!("`{floor}` by itself keeps everything: it is a floor under the rules, and there is no rule");
+        return Some(
+            Problem::new(&format!("retention.{floor}"), what).help("say a rule beside it, such as keepLast: 1"),
+        );
+    }
+    if !keep.classes.is_empty() && !keep.classes.contains_key(&Class::Daily) {
+        let what = "the classes do not say how long all others are kept";
+        return Some(Problem::new("retention.classes", what).help("say `daily` too, such as daily: 7d"));
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kinds::guest::spec::Seconds;
+    use crate::kinds::snapshot_policy::spec::Classes;
+
+    #[test]
+    fn what_may_be_meant_in_two_ways_is_refused() {
+        let day = Some(Seconds(86_400));
+        let said = |retention: &Retention| unclear(retention).map(|p| p.path.join("."));
+        let within = Retention { keep_within: day, ..Retention::default() };
+        assert_eq!(said(&within).as_deref(), Some("retention.keepWithin"));
+        assert_eq!(said(&Retention { keep_last: Some(1), ..within }), None);
+        let floor = Retention { min_keep: Some(2), ..Retention::default() };
+        assert_eq!(said(&floor).as_deref(), Some("retention.minKeep"));
+        let classes = Retention { classes: Classes { weekly: day, ..Classes::default() }, ..Retention::default() };
+        assert_eq!(said(&classes).as_deref(), Some("retention.classes"));
+        let whole =
+            Retention { classes: Classes { weekly: day, daily: day, ..Classes::default() }, ..Retention::default() };
+        assert_eq!(said(&whole), None);
+        assert_eq!(said(&Retention::default()), None);
+    }
+}
