@@ -1,8 +1,10 @@
-//! The firewall's options of a guest have one master: its own `firewall`, or a `FirewallOptions` that names it, by its number or
-//! by the name of its manifest, which becomes its number here.
+//! What two manifests would make of one object has one master. The firewall's options of a guest: its own `firewall`, or a
+//! `FirewallOptions` that names it, by its number or by the name of its manifest, which becomes its number here. A job of
+//! PVE's that backs guests up: a `BackupPolicy`, or a `BackupJob`.
 
 use crate::base::diagnostic::{Diagnostic, nearest};
 use crate::base::source::Span;
+use crate::kinds::backup_policy::job;
 use crate::manifest::document::Document;
 use crate::manifest::load::Loaded;
 use crate::manifest::tree::{Node, NodeValue};
@@ -38,7 +40,33 @@ pub fn bind(loaded: &mut Loaded) {
                 .help("what one of them sets the other would take back: keep one of them"),
         );
     }
+    diagnostics.extend(jobs(&loaded.documents));
     loaded.diagnostics.extend(diagnostics);
+}
+
+/// Jobs with the id of one that a policy makes.
+fn jobs(documents: &[Document]) -> Vec<Diagnostic> {
+    let policies = || documents.iter().filter(|d| d.kind.0 == job::NAME);
+    let one = |document: &Document| {
+        let own = document.spec.get("id").and_then(|id| Some((id.as_str()?, id.span)));
+        let (id, span) = own.unwrap_or((&document.name.0, document.name.1));
+        let policy = policies().find(|policy| job::id(&policy.name.0) == id)?;
+        let message = format!(
+            "BackupJob/{} and {}/{} are both the job `{id}` of PVE's",
+            document.name.0,
+            job::NAME,
+            policy.name.0
+        );
+        Some(
+            Diagnostic::error("two-masters", message)
+                .at(span, "this job")
+                .also(policy.name.1, "the policy that makes it")
+                .help(
+                    "what one of them sets the other would take back: keep one of them, or give the job another `id`",
+                ),
+        )
+    };
+    documents.iter().filter(|d| d.kind.0 == "BackupJob").filter_map(one).collect()
 }
 
 fn guest(document: &Document) -> Option<Guest> {

@@ -79,6 +79,7 @@ pub fn ordered(verb: &Verb) -> Option<Order<'_>> {
         | Verb::Auth(_)
         | Verb::Sim(_)
         | Verb::Wait(_)
+        | Verb::Backup(_)
         | Verb::Network(_)
         | Verb::Run(_)
         | Verb::Status(_)

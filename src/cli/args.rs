@@ -1,6 +1,7 @@
 //! What may be typed. Doc comments are the help text. Owns shapes only: no file is opened and no environment is read but
 //! through clap.
 
+pub mod backups;
 pub mod check;
 pub mod daemon;
 pub mod guests;
@@ -166,6 +167,9 @@ pub enum Verb {
     Snapshot(guests::Snapshot),
     /// Roll a guest back to a snapshot, or make a new guest of it
     Restore(guests::Restore),
+    /// Back guests up now, list backups, and restore them
+    #[command(subcommand)]
+    Backup(backups::Backup),
     /// What may pass a guest's network, and why
     Network(network::Network),
     /// Stay and keep the cluster as the manifests say: follow folders and git, report and heal drift

@@ -50,7 +50,18 @@ pub fn privileges<'a>(kinds: impl IntoIterator<Item = &'a str>) -> BTreeSet<&'st
             "AclEntry" => all.extend(["Permissions.Modify", "Sys.Audit"]),
             "Storage" => all.extend(["Datastore.Allocate", "Datastore.Audit"]),
             "SdnZone" | "SdnVnet" | "SdnSubnet" => all.extend(["SDN.Allocate", "SDN.Audit"]),
-            "BackupJob" => all.extend(["Datastore.Audit", "Sys.Audit", "Sys.Modify"]),
+            "BackupJob" => {
+                all.extend(["Datastore.Allocate", "Datastore.Audit", "Sys.Audit", "Sys.Modify", "VM.Backup"])
+            }
+            "BackupPolicy" => all.extend([
+                "Datastore.Allocate",
+                "Datastore.Audit",
+                "Pool.Audit",
+                "Sys.Audit",
+                "Sys.Modify",
+                "VM.Audit",
+                "VM.Backup",
+            ]),
             "FirewallAlias" | "IpSet" | "SecurityGroup" => all.extend(["Sys.Audit", "Sys.Modify"]),
             "FirewallOptions" => all.extend(["Sys.Audit", "Sys.Modify", "VM.Audit", "VM.Config.Network"]),
             _ => all.extend(GUESTS.into_iter().chain(MACHINES)),

@@ -3,7 +3,7 @@
 
 use crate::cli::actions::Order;
 use crate::cli::args::Global;
-use crate::cli::args::guests::Which;
+use crate::cli::args::guests::{Agreed, Which};
 use crate::cli::exit;
 use crate::cli::job::{self, AtTerminal, Job, Person, stand_against};
 use crate::cli::kind::find_kind;
@@ -19,6 +19,7 @@ use crate::kinds::guest::hand::target::{self, NoTarget, Target};
 use crate::plan::assemble::Plan;
 use crate::plan::gate::{Consent, DataLoss, gate};
 use crate::report::{json as as_json, text};
+use crate::resource::hand::Hand;
 use crate::resource::observation::Observation;
 use crate::resource::step::Note;
 use serde_json::json;
@@ -45,21 +46,29 @@ pub async fn find(cluster: &Cluster<'_>, which: &Which) -> Result<(Target, Obser
     let seen = read_all(cluster.api, cluster.clock, index, reads).await.map_err(wire)?;
     match target::find(kind, &which.name, &seen) {
         Ok(target) => Ok((target, seen)),
-        Err(NoTarget::Several(numbers)) => {
+        Err(why) => Err(absent(why, kind, &which.name)),
+    }
+}
+
+/// Why a name names no guest, in words.
+pub fn absent(why: NoTarget, kind: &str, name: &str) -> Failure {
+    match why {
+        NoTarget::Several(numbers) => {
             let list = numbers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-            Err(Failure::new(exit::REFUSED, format!("several guests are called `{}`: {list}", which.name))
-                .hint("name it by its VMID"))
+            Failure::new(exit::REFUSED, format!("several guests are called `{name}`: {list}"))
+                .hint("name it by its VMID")
         }
-        Err(NoTarget::Unread(vmid, why)) => {
-            Err(Failure::new(exit::FAILED, format!("guest {vmid} could not be read: {why}")).hint("nothing was sent"))
+        NoTarget::Unread(vmid, why) => {
+            Failure::new(exit::FAILED, format!("guest {vmid} could not be read: {why}")).hint("nothing was sent")
         }
-        Err(NoTarget::Absent { near, offline }) => {
+        NoTarget::Absent { near, offline } => {
             let hint = match (near, offline) {
                 (_, Some(node)) => format!("node {node} does not answer, and what is on it is not known"),
                 (Some(near), None) => format!("did you mean `{near}`?"),
+                (None, None) if kind == "guest" => "pvectl get vm and get ct list what there is".to_owned(),
                 (None, None) => format!("pvectl get {kind} lists what there is; a name, or a VMID"),
             };
-            Err(Failure::new(exit::REFUSED, format!("there is no {kind} `{}`", which.name)).hint(hint))
+            Failure::new(exit::REFUSED, format!("there is no {kind} `{name}`")).hint(hint)
         }
     }
 }
@@ -70,16 +79,85 @@ pub async fn run(global: &Global, session: &Session, order: &Order<'_>, person: 
     let cluster = session.cluster();
     let (target, seen) = find(&cluster, which).await?;
     let hand = ByHand { deed: make(&seen.index)?, target };
-    let job = Job {
+    drive(global, session, agreed, &hand, person).await
+}
+
+/// Several deeds: all of them are looked at before the first is done, and agreed to at once.
+pub async fn together(
+    global: &Global,
+    session: &Session,
+    agreed: &Agreed,
+    hands: &[Box<dyn Hand>],
+    person: &dyn Person,
+) -> Ended {
+    let cluster = session.cluster();
+    let job = job(global, agreed, person);
+    let mut against = 0;
+    for hand in hands {
+        let plan = preview(&cluster, hand.as_ref()).await.map_err(|e| Failure::wire(exit::FAILED, &e))?;
+        announce(&plan, job.view());
+        against += problems(&plan, None, &gate(&plan, &job.consent));
+    }
+    if against > 0 {
+        return Err(stand_against(against));
+    }
+    if job.dry_run {
+        return Ok(exit::DONE);
+    }
+    let agrees = job.yes
+        || match person.answer("Do all of this? [y/N] ") {
+            Some(answer) => matches!(answer.to_lowercase().as_str(), "y" | "yes"),
+            None => global.sim,
+        };
+    if !agrees {
+        return Err(declined());
+    }
+    let live = Live::new(job.view());
+    let mut failed: Option<Failure> = None;
+    for hand in hands {
+        let ended = perform(&cluster, hand.as_ref(), &job.consent, &live, &|_| true).await;
+        // One that fails holds up no other; each says why by itself, and the last of them is the end.
+        if let Err(failure) = told(ended, &job)
+            && let Some(earlier) = failed.replace(failure)
+        {
+            let _ = writeln!(anstream::stderr(), "error: {}", earlier.message);
+        }
+    }
+    failed.map_or(Ok(exit::DONE), Err)
+}
+
+fn declined() -> Failure {
+    Failure::new(exit::REFUSED, "not agreed to; nothing was sent").hint("on a terminal it asks; elsewhere say --yes")
+}
+
+/// How a deed ended that was shown before.
+fn told(ended: Result<Performed, Halt>, job: &Job<'_>) -> Ended {
+    match ended {
+        Ok(performed) => finish(&performed, job.view()),
+        Err(Halt::Unreadable(error)) => Err(Failure::wire(exit::FAILED, &error)),
+        Err(Halt::Blind(blind)) => Err(Failure::wire(exit::FAILED, &blind.error)),
+        Err(Halt::Declined(_)) => Err(declined()),
+        Err(Halt::Refused(plan, refusals)) => Err(stand_against(problems(&plan, None, &refusals))),
+    }
+}
+
+fn job<'a>(global: &'a Global, agreed: &'a Agreed, person: &'a dyn Person) -> Job<'a> {
+    Job {
         global,
         format: agreed.format.output.as_ref(),
         yes: agreed.yes,
         dry_run: agreed.dry_run,
         consent: job::consent(&agreed.allow, None),
         person,
-    };
+    }
+}
+
+/// One deed: shown, agreed to, done, and its end told.
+pub async fn drive(global: &Global, session: &Session, agreed: &Agreed, hand: &dyn Hand, person: &dyn Person) -> Ended {
+    let cluster = session.cluster();
+    let job = job(global, agreed, person);
     if job.dry_run {
-        let plan = preview(&cluster, &hand).await.map_err(|e| Failure::wire(exit::FAILED, &e))?;
+        let plan = preview(&cluster, hand).await.map_err(|e| Failure::wire(exit::FAILED, &e))?;
         announce(&plan, job.view());
         return match problems(&plan, None, &gate(&plan, &job.consent)) {
             0 => Ok(exit::DONE),
@@ -96,7 +174,7 @@ pub async fn run(global: &Global, session: &Session, order: &Order<'_>, person: 
                 None => global.sim,
             }
     };
-    let mut ended = perform(&cluster, &hand, &job.consent, &live, &agree).await;
+    let mut ended = perform(&cluster, hand, &job.consent, &live, &agree).await;
     let mut shown = false;
     if let Err(Halt::Refused(plan, refusals)) = &ended
         && let Some(losing) = job.losing(refusals)
@@ -106,22 +184,15 @@ pub async fn run(global: &Global, session: &Session, order: &Order<'_>, person: 
         if losing.iter().all(|resource| job.gives_up(resource)) {
             let consent = Consent { data_loss: DataLoss::Of(losing), ..job.consent.clone() };
             // It was shown, and the loss was agreed to by name: that is the yes.
-            ended = perform(&cluster, &hand, &consent, &live, &|now| now == plan).await;
+            ended = perform(&cluster, hand, &consent, &live, &|now| now == plan).await;
         }
     }
-    match ended {
-        Ok(performed) => finish(&performed, job.view()),
-        Err(Halt::Unreadable(error)) => Err(Failure::wire(exit::FAILED, &error)),
-        Err(Halt::Blind(blind)) => Err(Failure::wire(exit::FAILED, &blind.error)),
-        Err(Halt::Declined(_)) => Err(Failure::new(exit::REFUSED, "not agreed to; nothing was sent")
-            .hint("on a terminal it asks; elsewhere say --yes")),
-        Err(Halt::Refused(plan, refusals)) => {
-            if !shown {
-                announce(&plan, job.view());
-            }
-            Err(stand_against(problems(&plan, None, &refusals)))
-        }
+    if let Err(Halt::Refused(plan, _)) = &ended
+        && !shown
+    {
+        announce(plan, job.view());
     }
+    told(ended, &job)
 }
 
 fn announce(plan: &Plan, view: View) {

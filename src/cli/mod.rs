@@ -6,6 +6,7 @@ pub mod adopt;
 pub mod apply;
 pub mod args;
 pub mod auth;
+pub mod backups;
 pub mod check;
 pub mod command;
 pub mod daemon;

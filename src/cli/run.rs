@@ -2,11 +2,11 @@
 
 use crate::cli::args::network::NetworkVerb;
 use crate::cli::args::{Cli, Color, Global, LogFormat, Verb};
-use crate::cli::network;
 use crate::cli::session::Unusable;
 use crate::cli::{
     actions, adopt, apply, auth, check, daemon, delete, diff, exit, import, keep, manifests, raw, show, simulate, wait,
 };
+use crate::cli::{backups, network};
 use crate::pve::error::PveError;
 use clap::Parser;
 use std::future::Future;
@@ -163,6 +163,7 @@ fn dispatch(cli: &Cli) -> Ended {
         | Verb::Migrate(_)
         | Verb::Snapshot(_)
         | Verb::Restore(_) => actions::act(global, &cli.verb),
+        Verb::Backup(verb) => backups::run(global, verb),
         Verb::Network(args) => match &args.verb {
             NetworkVerb::Show(args) => network::show(global, args),
             NetworkVerb::Test(args) => network::test(global, args),

@@ -132,7 +132,9 @@ fn alone(delta: Delta) -> Plan {
 async fn look(cluster: &Cluster<'_>, hand: &dyn Hand, first: bool) -> Result<Observation, PveError> {
     let index = index(cluster.api, cluster.clock, &BTreeSet::new()).await?;
     let reads = hand.reads(&index, first);
-    read_all(cluster.api, cluster.clock, index, reads).await
+    let mut seen = read_all(cluster.api, cluster.clock, index, reads).await?;
+    seen.at = i64::try_from(cluster.clock.now_ms() / 1000).unwrap_or(i64::MAX);
+    Ok(seen)
 }
 
 /// Whether a failed request may have taken effect all the same: what lies between us and the guest's node may break after

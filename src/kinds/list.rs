@@ -1,5 +1,6 @@
 //! The registry of kinds.
 
+use crate::kinds::backup_policy::kind::BackupPolicyKind;
 use crate::kinds::objects::object::Object;
 use crate::kinds::objects::table::{
     AclEntry, ApiToken, BackupJob, FirewallAlias, FirewallOptions, Group, IpSet, Role, SdnSubnet, SdnVnet, SdnZone,
@@ -16,7 +17,7 @@ use std::marker::PhantomData;
 
 /// All kinds, in the order in which `explain` and the schemas list them, and in which objects are made: what is deleted goes
 /// in the opposite order.
-pub static KINDS: [&dyn AnyKind; 19] = [
+pub static KINDS: [&dyn AnyKind; 20] = [
     &Entry::<PoolKind>(PhantomData),
     &Entry::<Object<Role>>(PhantomData),
     &Entry::<Object<Group>>(PhantomData),
@@ -34,6 +35,7 @@ pub static KINDS: [&dyn AnyKind; 19] = [
     &Entry::<VirtualMachineKind>(PhantomData),
     &Entry::<ContainerKind>(PhantomData),
     &Entry::<Object<BackupJob>>(PhantomData),
+    &Entry::<BackupPolicyKind>(PhantomData),
     &Entry::<Object<FirewallOptions>>(PhantomData),
     &Entry::<SnapshotPolicyKind>(PhantomData),
 ];

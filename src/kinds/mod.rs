@@ -2,6 +2,8 @@
 //! those of the datacenter, through one table. [`firewall_rules`] is what guests and security groups share, [`selector`] how policies say which guests they
 //! mean. [`list`] is the registry: a new kind is one module and one entry.
 
+pub mod backup_policy;
+pub mod backups;
 pub mod container;
 pub mod firewall_rules;
 pub mod guest;

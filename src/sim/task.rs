@@ -152,6 +152,12 @@ impl World {
         // A clone of a container is reserved like one that is made.
         let cloned = id("newid").filter(|v| matches!(lock(self, *v).as_str(), "clone" | "create"));
         let made = id("vmid").filter(|v| lock(self, *v) == "create");
+        // What was to be written over stays as it was.
+        let whole = |w: &World, v: u32| w.guests.get(&v).is_some_and(|g| g.config.len() > 1);
+        if let Some(old) = made.filter(|v| whole(self, *v)) {
+            self.edit_guest(old, "lock", None);
+        }
+        let made = made.filter(|v| !whole(self, *v));
         for new in cloned.into_iter().chain(made) {
             self.guests.remove(&new);
             for pool in self.pools.values_mut() {

@@ -152,6 +152,12 @@ pub struct Volume {
     /// For downloads: the checksum that it was held against, as `sha256:…`.
     #[serde(default)]
     pub checksum: Option<String>,
+    /// For backups on a Proxmox Backup Server: how the last verification ended, `ok` or `failed`.
+    #[serde(default)]
+    pub verification: Option<String>,
+    /// For those: the fingerprint of the key, or `1`.
+    #[serde(default)]
+    pub encrypted: Option<String>,
 }
 
 /// Virtual machine or container.

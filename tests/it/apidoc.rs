@@ -240,11 +240,13 @@ fn named_format(name: &str, value: &str) -> Option<String> {
         "email-or-username-list" => list("[^\\s@]+(?:@[^\\s@]+)?"),
         // Times and days, in the forms that are used here.
         "pve-calendar-event" => {
-            matches("(?:(?:mon|tue|wed|thu|fri|sat|sun) )?\\d{1,2}:\\d{2}|hourly|daily|weekly|monthly")
+            let day = "(?:mon|tue|wed|thu|fri|sat|sun)";
+            matches(&format!("(?:{day}(?:\\.\\.{day})? )?\\d{{1,2}}:\\d{{2}}|hourly|daily|weekly|monthly"))
         }
         "prune-backups" => {
             value.split(',').all(|p| perl("keep-(?:all|last|hourly|daily|weekly|monthly|yearly)=\\d+").is_match(p))
         }
+        "backup-fleecing" => matches("enabled=[01](?:,storage=[A-Za-z][A-Za-z0-9._-]*)?"),
         "pve-storage-content-list" => list("images|rootdir|vztmpl|iso|backup|snippets|import"),
         "pve-storage-path" => value.starts_with('/'),
         "pve-storage-server" => matches("[A-Za-z0-9.:-]+"),
@@ -883,6 +885,7 @@ const EXPECTED: &[&str] = &[
     "POST /nodes/{node}/qemu/{vmid}/template",
     "POST /nodes/{node}/storage/{storage}/download-url",
     "POST /nodes/{node}/storage/{storage}/oci-registry-pull",
+    "POST /nodes/{node}/vzdump",
     "POST /pools",
     "PUT /cluster/ha/resources/{sid}",
     "PUT /nodes/{node}/lxc/{vmid}/config",
@@ -898,10 +901,14 @@ const RARE: &[(&str, &str)] = &[
     ("GET /nodes/{node}/qemu/{vmid}/feature", "snapname"),
     ("GET /nodes/{node}/storage/{storage}/content", "vmid"),
     ("POST /access/ticket", "tfa-challenge"),
+    ("POST /cluster/backup", "fleecing"),
+    ("POST /nodes/{node}/lxc", "force"),
     ("POST /nodes/{node}/lxc/{vmid}/clone", "hostname"),
     ("POST /nodes/{node}/lxc/{vmid}/clone", "snapname"),
     ("POST /nodes/{node}/lxc/{vmid}/migrate", "restart"),
     ("POST /nodes/{node}/lxc/{vmid}/migrate", "timeout"),
+    ("POST /nodes/{node}/qemu", "force"),
+    ("POST /nodes/{node}/vzdump", "protected"),
     ("POST /nodes/{node}/qemu/{vmid}/clone", "pool"),
     ("POST /nodes/{node}/qemu/{vmid}/clone", "snapname"),
     ("POST /nodes/{node}/qemu/{vmid}/clone", "storage"),
@@ -939,10 +946,12 @@ const CONSTRUCTORS: &[(&str, usize)] = &[
     ("cli/scene.rs", 1),
     ("kinds/guest/fit.rs", 2),
     ("kinds/guest/ha.rs", 2),
+    ("kinds/guest/hand/backup.rs", 1),
     ("kinds/guest/hand/clone.rs", 3),
     ("kinds/guest/hand/deed.rs", 2),
     ("kinds/guest/hand/migrate.rs", 2),
     ("kinds/guest/hand/power.rs", 1),
+    ("kinds/guest/hand/restore.rs", 2),
     ("kinds/guest/hand/snapshot.rs", 6),
     ("kinds/guest/create.rs", 2),
     ("kinds/guest/moving.rs", 2),

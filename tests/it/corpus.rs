@@ -996,4 +996,38 @@ spec:
 ",
         ],
     },
+    Life {
+        name: "a backup policy whose guests come and leave",
+        states: &[
+            r"
+{apiVersion: pvectl/v1alpha1, kind: VirtualMachine, metadata: {name: kept, labels: {app: web}}, spec: {vmid: 120, node: pve2, description: kept}}
+---
+{apiVersion: pvectl/v1alpha1, kind: VirtualMachine, metadata: {name: other, labels: {app: db}}, spec: {vmid: 121, node: pve2, description: other}}
+---
+{apiVersion: pvectl/v1alpha1, kind: BackupPolicy, metadata: {name: nightly}, spec: {selector: {labels: {app: web}}, schedule: '03:30', storage: nfs, mode: Snapshot, compress: zstd, retention: {keepDaily: 7, keepWeekly: 4, keepMonthly: 6, keepYearly: 1}, notesTemplate: '{{guestname}} on {{node}}', fleecing: {enabled: true, storage: local-lvm}, repeatMissed: true, protected: false, maxAge: 36h}}
+",
+            r"
+{apiVersion: pvectl/v1alpha1, kind: Pool, metadata: {name: front}, spec: {}}
+---
+{apiVersion: pvectl/v1alpha1, kind: VirtualMachine, metadata: {name: kept, labels: {app: db}}, spec: {vmid: 120, node: pve2, description: kept}}
+---
+{apiVersion: pvectl/v1alpha1, kind: VirtualMachine, metadata: {name: other, labels: {app: web}}, spec: {vmid: 121, node: pve2, description: other, pool: front}}
+---
+{apiVersion: pvectl/v1alpha1, kind: BackupPolicy, metadata: {name: nightly}, spec: {selector: {labels: {app: web}}, schedule: 'sat 04:00', storage: nfs, mode: Stop, retention: {keepAll: true}, enabled: false}}
+---
+{apiVersion: pvectl/v1alpha1, kind: BackupPolicy, metadata: {name: front}, spec: {selector: {pools: [front]}, schedule: 'mon..fri 22:00', storage: local, node: pve2}}
+",
+            r"
+{apiVersion: pvectl/v1alpha1, kind: Pool, metadata: {name: front}, spec: {}}
+---
+{apiVersion: pvectl/v1alpha1, kind: VirtualMachine, metadata: {name: other, labels: {app: web}}, spec: {vmid: 121, node: pve2, description: other}}
+---
+{apiVersion: pvectl/v1alpha1, kind: VirtualMachine, metadata: {name: kept, labels: {app: db}}, spec: {vmid: 120, node: pve2, description: kept}}
+---
+{apiVersion: pvectl/v1alpha1, kind: BackupPolicy, metadata: {name: nightly}, spec: {selector: {names: [ke*]}, schedule: 'sat 04:00', storage: nfs}}
+---
+{apiVersion: pvectl/v1alpha1, kind: BackupPolicy, metadata: {name: front}, spec: {selector: {}, schedule: daily, storage: local, maxAge: 2d}}
+",
+        ],
+    },
 ];

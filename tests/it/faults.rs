@@ -359,6 +359,7 @@ fn scenarios() -> Vec<Scenario> {
     let vault = LIVES.iter().find(|l| l.name.starts_with("storage with")).expect("a life").states;
     let profile = LIVES.iter().find(|l| l.name.starts_with("network profiles")).expect("a life").states;
     let wall = LIVES.iter().find(|l| l.name.starts_with("firewall of")).expect("a life").states;
+    let backups = LIVES.iter().find(|l| l.name.starts_with("a backup policy")).expect("a life").states;
     let nets = LIVES.iter().find(|l| l.name.starts_with("zones with")).expect("a life").states;
     vec![
         Scenario::new("create from a template that is made too", None, Some(web[0])),
@@ -384,6 +385,8 @@ fn scenarios() -> Vec<Scenario> {
         Scenario::new("make a token", None, Some(token[0])),
         Scenario::new("change a token", Some(token[0]), Some(token[1])),
         Scenario::new("change a storage and its backup job", Some(vault[0]), Some(vault[1])),
+        Scenario::new("make a backup policy", None, Some(backups[0])),
+        Scenario::new("have a backup policy follow its guests", Some(backups[0]), Some(backups[1])),
         Scenario::new("make networks", None, Some(nets[0])),
         Scenario::new("change networks", Some(nets[0]), Some(nets[1])),
         Scenario {

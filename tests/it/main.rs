@@ -9,6 +9,8 @@ mod corpus;
 
 mod laws;
 mod objects;
+
+mod backups;
 mod tokens;
 
 mod faults;

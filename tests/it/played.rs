@@ -123,13 +123,9 @@ fn the_simulator_prunes_as_we_do() {
             format: "vma.zst".into(),
             content: "backup".into(),
             vmid: Some(777),
-            parent: None,
-            notes: None,
             protected: n % 9 == 4,
             ctime: u64::try_from(*time).expect("after 1970"),
-            bootable: false,
-            backup_of: None,
-            checksum: None,
+            ..Volume::default()
         };
         world.volumes.extend(times.iter().enumerate().map(of));
     });

@@ -301,13 +301,13 @@ pub struct Restore {
     pub agreed: Agreed,
 }
 
-fn number(text: &str) -> Result<VmId, String> {
+pub(super) fn number(text: &str) -> Result<VmId, String> {
     let number = text.parse().ok().and_then(VmId::new);
     number.ok_or_else(|| format!("expected a number from {} to {}", VmId::MIN, VmId::MAX))
 }
 
 /// What PVE takes as a guest's name: a DNS name.
-fn guest_name(text: &str) -> Result<String, String> {
+pub(super) fn guest_name(text: &str) -> Result<String, String> {
     let label = |l: &str| {
         let inside = l.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
         inside && !l.is_empty() && l.len() <= 63 && !l.starts_with('-') && !l.ends_with('-')

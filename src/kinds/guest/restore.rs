@@ -21,7 +21,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// The read of the configuration that a backup holds.
-fn extract_query(node: &str, volume: &str) -> Query {
+pub fn extract_query(node: &str, volume: &str) -> Query {
     Query::new(format!("/nodes/{node}/vzdump/extractconfig")).with("volume", volume)
 }
 
@@ -35,14 +35,29 @@ pub fn reads(volume: &str, node: &str, index: &Index) -> Vec<Query> {
     vec![content_query(node, storage, "backup"), extract_query(node, volume)]
 }
 
+/// The notes in a configuration that a backup holds: each of their lines is a comment there, percent-encoded
+/// (`PVE::Tools::encode_text`). Lines of the backup program's own are none.
+pub fn notes_in(saved: &str) -> String {
+    let lines = saved.lines().take_while(|line| !line.starts_with('['));
+    let lines = lines.filter_map(|line| line.strip_prefix('#'));
+    let own = |line: &&str| line.starts_with("qmdump#") || line.starts_with("vzdump#");
+    let decoded = |line: &str| percent_encoding::percent_decode_str(line).decode_utf8_lossy().into_owned();
+    lines.filter(|line| !own(line)).map(decoded).collect::<Vec<_>>().join("\n")
+}
+
+/// Options and their values in a configuration that a backup holds.
+pub fn options_in(saved: &str) -> Config {
+    // What comes after the first `[…]` are snapshots and pending values.
+    let lines = saved.lines().take_while(|line| !line.starts_with('['));
+    let pairs = lines.filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once(':'));
+    pairs.map(|(key, value)| (key.trim().to_owned(), value.trim().to_owned())).collect()
+}
+
 /// The configuration that a backup holds, without its notes; `None` if it was not read.
 pub fn config_of(cx: &PlanContext<'_>, volume: &str) -> Option<Config> {
     let Identity::Guest { node, .. } = cx.identity else { return None };
     let saved = cx.seen.value(&extract_query(node, volume))?.as_str()?;
-    // What comes after the first `[…]` are snapshots and pending values.
-    let lines = saved.lines().take_while(|line| !line.starts_with('['));
-    let pairs = lines.filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once(':'));
-    Some(pairs.map(|(key, value)| (key.trim().to_owned(), value.trim().to_owned())).collect())
+    Some(options_in(saved))
 }
 
 /// The guest that a backup holds, as if it were there and stopped.
@@ -186,7 +201,7 @@ pub fn check(
 }
 
 /// Storage and size of every disk in a saved configuration.
-fn disks(guest: GuestType, config: &Config) -> Vec<(String, Bytes)> {
+pub fn disks(guest: GuestType, config: &Config) -> Vec<(String, Bytes)> {
     let names = volumes(guest, config);
     let of = |volume: &str| {
         let text = config.values().find(|text| text.contains(volume))?;
@@ -265,6 +280,13 @@ pub fn step(cx: &PlanContext<'_>, want: &GuestDesired, notes: &str, saved: &Gues
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn notes_are_the_comments_of_a_configuration() {
+        let saved = "#front end%3A 50%25\n#second\n#qmdump#map:scsi0:drive-scsi0:local-lvm:raw:\nname: web\n[before]\n#old\nname: x\n";
+        assert_eq!(notes_in(saved), "front end: 50%\nsecond");
+        assert_eq!(options_in(saved), Config::from([("name".to_owned(), "web".to_owned())]));
+    }
 
     #[test]
     fn the_guest_of_a_backup_stands_in_its_name() {

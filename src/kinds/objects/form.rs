@@ -172,9 +172,11 @@ impl Form {
             }
             Form::Keep => {
                 let pairs = list().filter_map(|pair| pair.split_once('='));
-                pairs
-                    .map(|(key, value)| (camel(key), value.parse::<i64>().map_or_else(|_| json!(value), Value::from)))
-                    .collect()
+                let value = |key: &str, value: &str| match key {
+                    "keep-all" => (value == "1").into(),
+                    _ => value.parse::<i64>().map_or_else(|_| json!(value), Value::from),
+                };
+                pairs.map(|(key, text)| (camel(key), value(key, text))).collect()
             }
             Form::Ranges => list()
                 .filter_map(|range| range.split_once('-'))
@@ -203,6 +205,7 @@ mod tests {
                 json!({"keepDaily": 7, "keepLast": 2}),
                 "keep-daily=7,keep-last=2",
             ),
+            (Form::Keep, json!({"keep-all": "1"}), json!({"keepAll": true}), "keep-all=1"),
             (
                 Form::Ranges,
                 json!([{"start-address": "10.0.7.200", "end-address": "10.0.7.250"}, {"end-address": "10.0.7.9", "start-address": "10.0.7.5"}]),
@@ -220,6 +223,9 @@ mod tests {
             assert_eq!(form.normal(&pve).as_deref(), Some(normal), "{pve}");
             assert_eq!(form.normal(&manifest).as_deref(), Some(normal), "{manifest}");
             assert_eq!(form.normal(&form.export(normal)).as_deref(), Some(normal), "{manifest} exported");
+            if form == Form::Keep {
+                assert_eq!(form.export(normal), manifest);
+            }
         }
     }
 }

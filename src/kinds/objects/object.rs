@@ -175,7 +175,9 @@ impl<D: Described> Kind for Object<D> {
                 marker: marker.map(Arc::new),
             }
         };
-        list.as_array().into_iter().flatten().map(one).collect()
+        // What a policy made is the policy's.
+        let own = |listed: &Listed| listed.marker.as_ref().is_none_or(|m| m.owner.kind == Self::NAME);
+        list.as_array().into_iter().flatten().map(one).filter(own).collect()
     }
 
     fn columns(entry: &Listed, seen: &Observation) -> Vec<(&'static str, String)> {

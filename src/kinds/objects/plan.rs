@@ -192,6 +192,9 @@ fn update(
                 unset.extend(field.map(|f| f.option));
             }
             (Some(value), _) => call = set(row, call, &difference.path, value),
+            (None, Reset::Delete) if field.is_some_and(|f| row.kept.contains(&f.option)) => {
+                call = set(row, call, &difference.path, &default(row, &difference.path).unwrap_or_default());
+            }
             (None, Reset::Default) => {
                 call = set(row, call, &difference.path, &default(row, &difference.path).unwrap_or_default());
             }

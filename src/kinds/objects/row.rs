@@ -33,6 +33,8 @@ pub struct Row {
     pub delete: Verb,
     /// How an option goes back to PVE's default.
     pub reset: Reset,
+    /// Options that no `delete` may name: they are set to their default.
+    pub kept: &'static [&'static str],
     /// Its fields, beside `comment` and what it holds.
     pub fields: &'static [Field],
     /// Where our marker stands.

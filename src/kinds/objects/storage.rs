@@ -1,14 +1,17 @@
 //! Definitions of storages, and jobs that back guests up to them.
 
 use crate::kinds::objects::content::member;
-use crate::kinds::objects::row::query;
+use crate::kinds::objects::object::Seen;
+use crate::kinds::objects::plan::plan;
+use crate::kinds::objects::row::{Row, query};
 use crate::resource::kind::PlanContext;
+use crate::resource::privilege::require;
 use crate::resource::reference::Reference;
-use crate::resource::step::Problem;
+use crate::resource::step::{Delta, Problem};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The definition of a storage. Deleting it never touches what is stored. PVE gives it no free text, so that it cannot carry
 /// a mark of its owner: one that is there and differs is changed only once it is adopted, or with the annotation
@@ -208,7 +211,7 @@ pub fn is_settled(option: &str) -> bool {
 
 /// PVE's rule for ids of configuration sections (`pve-configid`), and of storages (`pve-storage-id`: dots too, but not at the
 /// end).
-fn config_id(id: &str, dots: bool) -> Vec<Problem> {
+pub fn config_id(id: &str, dots: bool) -> Vec<Problem> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_') || dots && c == '.';
     let ends = !dots || id.ends_with(|c: char| c.is_ascii_alphanumeric());
     if id.len() >= 2 && id.starts_with(|c: char| c.is_ascii_alphabetic()) && id.chars().all(plain) && ends {
@@ -310,6 +313,32 @@ pub fn backup(cx: &PlanContext<'_>, id: &str, spec: &Value) -> Vec<Problem> {
         );
     }
     problems
+}
+
+/// The storage of vzdump where nothing is said.
+const DEFAULT_STORAGE: &str = "local";
+
+/// What is to be done about a backup job. Beside the right to write jobs it takes one on the storage that they write to, as
+/// it was and as it shall be (`PVE::API2::Backup`).
+pub fn job_plan(row: &Row, cx: &PlanContext<'_>, desired: Option<Value>, observed: Option<&Seen>) -> Delta {
+    let storage = |at: &Value| at["storage"].as_str().unwrap_or(DEFAULT_STORAGE).to_owned();
+    let pool = desired.as_ref().and_then(|spec| spec["pool"].as_str()).map(str::to_owned);
+    let onto: BTreeSet<String> = match &desired {
+        Some(spec) => observed.map(|seen| storage(&seen.row)).into_iter().chain([storage(spec)]).collect(),
+        None => BTreeSet::new(),
+    };
+    let mut delta = plan(row, cx, desired, observed);
+    // The password of root@pam opens everything.
+    if delta.steps.is_empty() || cx.root_ticket {
+        return delta;
+    }
+    for storage in onto {
+        require(cx, &mut delta, &format!("/storage/{storage}"), "Datastore.Allocate");
+    }
+    if let Some(pool) = pool {
+        require(cx, &mut delta, &format!("/pool/{pool}"), "VM.Backup");
+    }
+    delta
 }
 
 /// The pool whose guests a job takes.

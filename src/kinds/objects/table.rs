@@ -66,6 +66,7 @@ const PLAIN: Row = Row {
     update: verb(Method::Put, "", &[]),
     delete: verb(Method::Delete, "", &[]),
     reset: Reset::Delete,
+    kept: &[],
     fields: &[],
     mark: Mark::Nowhere,
     holds: Holds::Nothing,
@@ -315,8 +316,8 @@ pub static STORAGE: Row = Row {
     ..PLAIN
 };
 
-/// Backup jobs. One way of naming guests takes the place of another.
-pub static BACKUP_JOB: Row = Row {
+/// What is so of backup jobs, whoever declares them. One way of naming guests takes the place of another.
+pub(in crate::kinds) const JOB: Row = Row {
     kind: "BackupJob",
     word: "backup job",
     list: "/cluster/backup",
@@ -325,6 +326,20 @@ pub static BACKUP_JOB: Row = Row {
     create: verb(Method::Post, "/cluster/backup", &[With::Id("id", 0)]),
     update: verb(Method::Put, "/cluster/backup/{0}", &[]),
     delete: verb(Method::Delete, "/cluster/backup/{0}", &[]),
+    // `PVE::API2::Backup`, `$deletable`: a schedule is always there.
+    kept: &["enabled"],
+    // The schema bounds the comment; the file is read line by line.
+    mark: Mark::Comment { one_line: true, max: 512 },
+    limit: Limit::Config("jobs.cfg"),
+    audit: ("/", "Sys.Audit"),
+    modify: ("/", "Sys.Modify"),
+    hidden: &["type", "next-run", "comment", "digest"],
+    plan: storage::job_plan,
+    ..PLAIN
+};
+
+/// Backup jobs.
+pub static BACKUP_JOB: Row = Row {
     fields: &[
         Field::new("schedule", "schedule", Form::Text),
         Field::new("storage", "storage", Form::Text),
@@ -341,17 +356,11 @@ pub static BACKUP_JOB: Row = Row {
         Field::new("protected", "protected", Form::Flag).default("0"),
         Field::new("repeatMissed", "repeat-missed", Form::Flag).default("0"),
     ],
-    // The schema bounds the comment; the file is read line by line.
-    mark: Mark::Comment { one_line: true, max: 512 },
-    limit: Limit::Config("jobs.cfg"),
-    audit: ("/", "Sys.Audit"),
-    modify: ("/", "Sys.Modify"),
     check: storage::backup,
     refs: storage::backup_refs,
     options: true,
-    hidden: &["type", "next-run", "comment", "digest"],
     columns: &[("SCHEDULE", "schedule"), ("STORAGE", "storage")],
-    ..PLAIN
+    ..JOB
 };
 
 /// Zones of software defined networks. PVE compares one digest for all zones: every request of ours would refuse the next.

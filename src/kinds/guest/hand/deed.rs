@@ -1,7 +1,8 @@
 //! A deed by hand on one guest: what all of them read, and what stands against any of them: a node that does not answer, no
 //! quorum, PVE's lock, a privilege that is missing.
 
-use crate::base::id::GuestType;
+use crate::base::id::{GuestType, VmId};
+use crate::kinds::guest::hand::backup::{self, Backup};
 use crate::kinds::guest::hand::clone::{self, Clone};
 use crate::kinds::guest::hand::half_made;
 use crate::kinds::guest::hand::migrate::{self, Migrate};
@@ -37,6 +38,8 @@ pub enum Deed {
     Migrate(Migrate),
     /// Take, delete or go back to a snapshot.
     Snapshot(Snapshot),
+    /// Back it up.
+    Backup(Backup),
 }
 
 /// A deed on a guest.
@@ -178,6 +181,7 @@ impl ByHand {
             Deed::Clone(clone) => clone::plan(clone, scene, delta),
             Deed::Migrate(migrate) => migrate::plan(migrate, scene, delta),
             Deed::Snapshot(snapshot) => snapshot::plan(snapshot, scene, delta),
+            Deed::Backup(backup) => backup::plan(backup, scene, delta),
         }
     }
 
@@ -202,17 +206,19 @@ impl ByHand {
     fn passes(&self, lock: &str) -> bool {
         match &self.deed {
             Deed::Power(power) => power::passes(power, lock),
-            Deed::Clone(_) | Deed::Migrate(_) | Deed::Snapshot(_) => false,
+            Deed::Clone(_) | Deed::Migrate(_) | Deed::Snapshot(_) | Deed::Backup(_) => false,
         }
     }
 }
 
 /// The tasks of a guest, the latest first.
 pub fn tasks_query(row: &GuestRow) -> Query {
-    Query::new(format!("/nodes/{}/tasks", row.node))
-        .with("vmid", row.vmid)
-        .with("source", "all")
-        .with("limit", TASKS_SHOWN)
+    tasks_of(&row.node, row.vmid)
+}
+
+/// The tasks of a guest on a node, where it may not be yet.
+pub fn tasks_of(node: &str, vmid: VmId) -> Query {
+    Query::new(format!("/nodes/{node}/tasks")).with("vmid", vmid).with("source", "all").with("limit", TASKS_SHOWN)
 }
 
 impl Hand for ByHand {
@@ -230,6 +236,7 @@ impl Hand for ByHand {
             Deed::Clone(clone) => reads.extend(clone::reads(clone, row, index, first)),
             Deed::Migrate(migrate) => reads.extend(migrate::reads(migrate, row, first)),
             Deed::Snapshot(snapshot) => reads.extend(snapshot::reads(snapshot, row, first)),
+            Deed::Backup(backup) => reads.extend(backup::reads(backup, row, index, first)),
         }
         reads
     }
@@ -309,13 +316,14 @@ impl Hand for ByHand {
             Deed::Clone(_) => &["qmclone", "vzclone"],
             Deed::Migrate(_) => &["qmigrate", "vzmigrate", "hamigrate"],
             Deed::Snapshot(snapshot) => snapshot::task_types(snapshot),
+            Deed::Backup(_) => &["vzdump"],
         }
     }
 
     fn proof(&self) -> Proof {
         match &self.deed {
             Deed::Power(_) | Deed::Migrate(_) => Proof::State,
-            Deed::Clone(_) => Proof::Made,
+            Deed::Clone(_) | Deed::Backup(_) => Proof::Made,
             Deed::Snapshot(Snapshot::Rollback { .. }) => Proof::Task,
             Deed::Snapshot(Snapshot::Create { .. } | Snapshot::Delete { .. }) => Proof::Made,
         }
@@ -326,7 +334,7 @@ impl Hand for ByHand {
             Deed::Power(power) => power::patience(power),
             // The HA manager looks every ten seconds, and then moves memory and disks.
             Deed::Migrate(_) => Duration::from_secs(600),
-            Deed::Clone(_) | Deed::Snapshot(_) => Duration::from_secs(20),
+            Deed::Clone(_) | Deed::Snapshot(_) | Deed::Backup(_) => Duration::from_secs(20),
         }
     }
 }

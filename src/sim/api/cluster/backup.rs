@@ -82,11 +82,19 @@ fn get(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
 
 /// What a job backs up must be said in exactly one way; the refusal is a 400 within a 500.
 fn check(job: &Object) -> Result<(), Refusal> {
+    if job.contains_key("exclude") && job.contains_key("vmid") {
+        return Err(nested());
+    }
     let named = ["vmid", "all", "pool"].iter().filter(|k| job.get(**k).is_some_and(|v| v != "0")).count();
     match named {
         1 => Ok(()),
         _ => Err(nested()),
     }
+}
+
+/// A job is written by whoever may change the storage that it writes to (`assert_param_permission_create`, `…_update`).
+fn may_write(ctx: &Ctx<'_>, storage: &str) -> Result<(), Refusal> {
+    if ctx.is_root() { Ok(()) } else { ctx.require(&format!("/storage/{storage}"), &["Datastore.Allocate"]) }
 }
 
 fn nested() -> Refusal {
@@ -97,6 +105,7 @@ fn create(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
     if args.get("schedule").is_none() && args.get("starttime").is_none() {
         return Err(Refusal::param("schedule", "neither 'starttime' nor 'schedule' were set"));
     }
+    may_write(ctx, args.get("storage").unwrap_or("local"))?;
     let id = args.get("id").map_or_else(|| ctx.world.new_uuid(), str::to_owned);
     if objects::get(ctx, JOBS, &id).is_some() {
         return Err(Refusal::died(format!("Job '{id}' already exists")));
@@ -119,8 +128,13 @@ fn create(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
 fn update(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
     let id = args.text("id");
     let mut job = objects::get(ctx, JOBS, id).ok_or_else(|| Refusal::died("no such vzdump job"))?;
+    for storage in [args.get("storage"), job.get("storage").map(String::as_str).or(Some("local"))] {
+        storage.map_or(Ok(()), |storage| may_write(ctx, storage))?;
+    }
     for key in args.list("delete") {
-        let known = p::VZDUMP.iter().chain(p::JOB).any(|param| param.declares(key));
+        // `enabled` and `schedule` are changed, and never taken out (`PVE::API2::Backup`, `$deletable`).
+        let known =
+            p::VZDUMP.iter().any(|param| param.declares(key)) || matches!(key, "comment" | "node" | "repeat-missed");
         if !known {
             return Err(nested());
         }
@@ -133,6 +147,9 @@ fn update(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
         if ["vmid", "all", "pool"].iter().any(|other| *other != key && set.contains_key(*other)) {
             job.remove(key);
         }
+    }
+    if set.contains_key("vmid") || set.contains_key("pool") {
+        job.remove("exclude");
     }
     job.extend(set);
     check(&job)?;

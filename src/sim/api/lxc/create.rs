@@ -64,7 +64,11 @@ pub fn create(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
     let (node, vmid, template) = (args.text("node"), args.vmid(), args.text("ostemplate"));
     let restore = args.on("restore");
     let allowed = ctx.may(&format!("/vms/{vmid}"), &["VM.Allocate"])
-        || args.get("pool").is_some_and(|p| ctx.may(&format!("/pool/{p}"), &["VM.Allocate"]));
+        || args.get("pool").is_some_and(|p| ctx.may(&format!("/pool/{p}"), &["VM.Allocate"]))
+        || restore
+            && args.on("force")
+            && ctx.world.guests.contains_key(&vmid)
+            && ctx.may(&format!("/vms/{vmid}"), &["VM.Backup"]);
     if !allowed {
         return Err(Refusal::new(403, "Permission check failed"));
     }
@@ -74,8 +78,20 @@ pub fn create(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
             return Err(Refusal::died(format!("no such pool '{pool}'")));
         }
     }
-    if !(restore && args.on("force")) {
-        free_id(ctx.world, vmid)?;
+    let again = ctx.world.guests.get(&vmid).filter(|g| restore && args.on("force") && g.guest_type == GuestType::Lxc);
+    match again {
+        None => free_id(ctx.world, vmid)?,
+        Some(guest) if guest.power != Power::Stopped => {
+            return Err(Refusal::died("can't overwrite running container"));
+        }
+        Some(guest) if guest.config.get("protection").is_some_and(|p| p == "1") => {
+            return Err(Refusal::died(format!("unable to restore CT {vmid} - protection mode enabled")));
+        }
+        Some(guest) => {
+            if let Some(lock) = guest.config.get("lock") {
+                return Err(Refusal::died(format!("unable to restore CT {vmid} - CT is locked ({lock})")));
+            }
+        }
     }
     if args.get("ssh-public-keys").is_some_and(|k| !k.lines().all(|l| l.is_empty() || l.contains(' '))) {
         return Err(Refusal::died("SSH public key validation error"));
@@ -123,13 +139,10 @@ pub fn create(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
         "node": node, "vmid": vmid, "template": template, "storage": storage, "settings": settings,
         "start": args.on("start"), "restore": restore, "unique": args.on("unique"), "root": ctx.is_root(),
     });
-    let reserved = BTreeMap::from([("lock".to_owned(), "create".to_owned())]);
-    let old = ctx.world.guests.remove(&vmid);
-    for (_, volid) in old.iter().flat_map(|g| config::volumes(&g.config)) {
-        ctx.world.free_volume(&volid, node);
-    }
-    let guest = Guest { guest_type: GuestType::Lxc, node: node.to_owned(), config: reserved, ..Guest::default() };
-    ctx.world.guests.insert(vmid, guest);
+    // `create_and_lock_config`: what is there is locked as it is, and goes only when its successor has its volumes.
+    let reserved =
+        || Guest { guest_type: GuestType::Lxc, node: node.to_owned(), config: BTreeMap::new(), ..Guest::default() };
+    ctx.world.guests.entry(vmid).or_insert_with(reserved).config.insert("lock".to_owned(), "create".to_owned());
     if let Some(pool) = args.get("pool").and_then(|p| ctx.world.pools.get_mut(p)) {
         pool.guests.insert(vmid);
     }
@@ -137,15 +150,36 @@ pub fn create(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
     Ok(ctx.start(NewTask::new(node, task_type, vmid).takes_ms(ms).holds(vmid).then("lxc.create", told)))
 }
 
-/// The end of a creation: all or nothing.
+/// The end of a creation: all or nothing. What was to be overwritten stays while nothing was made; after that its
+/// configuration goes, and its volumes lie about (`destroy_config_on_error`).
 pub fn created(world: &mut World, told: &Value, lines: &mut Vec<String>) -> End {
     let vmid = told["vmid"].as_u64().and_then(|v| u32::try_from(v).ok()).unwrap_or(0);
     let node = told["node"].as_str().unwrap_or_default().to_owned();
-    match build(world, told, vmid, &node, lines) {
-        Ok(()) => End::Ok,
+    let before: Vec<String> = world.volumes.iter().filter(|v| v.vmid == Some(vmid)).map(|v| v.volid.clone()).collect();
+    let old = world.guests.get(&vmid).filter(|g| g.config.len() > 1).map(|g| g.config.clone()).unwrap_or_default();
+    let mut begun = false;
+    match build(world, told, (vmid, &node), &mut begun, lines) {
+        Ok(()) => {
+            for (_, volid) in config::volumes(&old) {
+                if world.volume(&volid, &node).is_some_and(|v| v.vmid == Some(vmid)) {
+                    world.free_volume(&volid, &node);
+                }
+            }
+            if told["start"] == true {
+                let (pid, now) = (world.new_pid(), world.clock_ms);
+                if let Err(text) = power::start_now(world, vmid, pid, now) {
+                    return End::Failed(text);
+                }
+            }
+            End::Ok
+        }
         Err(text) => {
-            world.volumes.retain(|v| !(v.vmid == Some(vmid) && v.content == "rootdir"));
-            references::forget(world, vmid);
+            world.volumes.retain(|v| v.vmid != Some(vmid) || v.content != "rootdir" || before.contains(&v.volid));
+            if begun || old.is_empty() {
+                references::forget(world, vmid);
+            } else {
+                world.edit_guest(vmid, "lock", None);
+            }
             End::Failed(format!(
                 "unable to {} CT {vmid} - {text}",
                 if told["restore"] == true { "restore" } else { "create" }
@@ -154,7 +188,14 @@ pub fn created(world: &mut World, told: &Value, lines: &mut Vec<String>) -> End 
     }
 }
 
-fn build(world: &mut World, told: &Value, vmid: u32, node: &str, lines: &mut Vec<String>) -> Result<(), String> {
+/// Makes it; `begun` is set when volumes are made.
+fn build(
+    world: &mut World,
+    told: &Value,
+    (vmid, node): (u32, &str),
+    begun: &mut bool,
+    lines: &mut Vec<String>,
+) -> Result<(), String> {
     let text = |key: &str| told[key].as_str().unwrap_or_default().to_owned();
     let mut settings: BTreeMap<String, String> = serde_json::from_value(told["settings"].clone()).unwrap_or_default();
     let source = world.volume(&text("template"), node).cloned();
@@ -189,6 +230,7 @@ fn build(world: &mut World, told: &Value, vmid: u32, node: &str, lines: &mut Vec
             }
         }
     }
+    *begun = true;
     settings.entry("rootfs".to_owned()).or_insert_with(|| format!("{}:{DEFAULT_ROOTFS_GIB}", text("storage")));
     // The root disk is made first, then the mount points.
     let (root, others): (Vec<_>, Vec<_>) = settings.iter().partition(|(key, _)| *key == "rootfs");
@@ -230,15 +272,14 @@ fn build(world: &mut World, told: &Value, vmid: u32, node: &str, lines: &mut Vec
     lines.push("Detected container architecture: amd64".to_owned());
     if let Some(guest) = world.guests.get_mut(&vmid) {
         guest.config = base;
+        guest.config.retain(|key, text| key != "description" || !text.is_empty());
+        guest.snapshots.clear();
+        guest.pending.clear();
         guest.boot_seconds = Some(5);
     }
     if told["restore"] == true && source.backup_of.as_ref().is_some_and(|g| g.config.contains_key("template")) {
         lines.push("Convert restored container to template...".to_owned());
         clone::make_template(world, vmid, node);
-    }
-    if told["start"] == true {
-        let (pid, now) = (world.new_pid(), world.clock_ms);
-        power::start_now(world, vmid, pid, now)?;
     }
     Ok(())
 }
@@ -296,4 +337,58 @@ pub fn destroyed(world: &mut World, told: &Value, lines: &mut Vec<String>) -> En
     }
     references::forget(world, vmid);
     End::Ok
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::sim::api::lxc::config;
+    use crate::sim::api::testing::{ended, refused, root};
+    use crate::sim::baseline::{Baseline, build};
+    use crate::sim::world::{Power, World};
+    use serde_json::json;
+
+    fn backed_up() -> (World, String) {
+        let mut world = build(Baseline::Homelab);
+        let made = json!({
+            "vmid": 310, "ostemplate": "local:vztmpl/alpine-3.22-default_20260401_amd64.tar.gz", "hostname": "pg",
+            "rootfs": "local-lvm:1", "mp0": "local-lvm:2,mp=/scratch", "unprivileged": 1,
+        });
+        assert_eq!(ended(&mut world, "POST /nodes/pve1/lxc", &made), "OK");
+        assert_eq!(ended(&mut world, "POST /nodes/pve1/vzdump", &json!({ "vmid": 310, "storage": "nfs" })), "OK");
+        let backup = world.volumes.iter().find(|v| v.content == "backup" && v.vmid == Some(310)).expect("taken");
+        let backup = backup.volid.clone();
+        (world, backup)
+    }
+
+    #[test]
+    fn in_place_every_volume_of_a_container_is_new() {
+        let (mut world, backup) = backed_up();
+        let old: Vec<String> = config::volumes(&world.guests[&310].config).map(|(_, v)| v).collect();
+        let again = json!({ "vmid": 310, "ostemplate": backup, "restore": 1, "force": 1, "storage": "local-lvm" });
+        world.guests.get_mut(&310).expect("there").power = Power::Running;
+        assert_eq!(refused(root(&mut world, "POST /nodes/pve1/lxc", &again)), "can't overwrite running container");
+        world.guests.get_mut(&310).expect("there").power = Power::Stopped;
+        world.edit_guest(310, "protection", Some("1"));
+        let why = refused(root(&mut world, "POST /nodes/pve1/lxc", &again));
+        assert_eq!(why, "unable to restore CT 310 - protection mode enabled");
+        world.edit_guest(310, "protection", None);
+        assert_eq!(ended(&mut world, "POST /nodes/pve1/lxc", &again), "OK");
+        let new: Vec<String> = config::volumes(&world.guests[&310].config).map(|(_, v)| v).collect();
+        assert_eq!((old.len(), new.len()), (2, 2));
+        assert!(old.iter().all(|v| !world.volumes.iter().any(|w| w.volid == *v)), "the old ones are gone: {old:?}");
+        assert_eq!(world.guests[&310].config["hostname"], "pg");
+        assert!(!world.guests[&310].config.contains_key("lock"));
+    }
+
+    #[test]
+    fn without_room_for_both_the_container_is_lost() {
+        let (mut world, backup) = backed_up();
+        let used = world.storage_used("local-lvm", "pve1");
+        world.storages.get_mut("local-lvm").expect("there").size = used + 1;
+        let again = json!({ "vmid": 310, "ostemplate": backup, "restore": 1, "force": 1, "storage": "local-lvm" });
+        let end = ended(&mut world, "POST /nodes/pve1/lxc", &again);
+        assert!(end.contains("not enough free space"), "{end}");
+        assert!(!world.guests.contains_key(&310), "its configuration is gone");
+        assert!(world.volumes.iter().any(|v| v.vmid == Some(310) && v.content == "rootdir"), "its volumes lie about");
+    }
 }

@@ -76,7 +76,8 @@ pub fn run(world: &mut World, told: &Value, lines: &mut Vec<String>) -> End {
         ));
     }
     let (shared, room, pbs) = (definition.shared(), definition.size, definition.storage_type == "pbs");
-    let stamp = timestamp(world.now());
+    let stamp = timestamp(world.now(), "%Y_%m_%d-%H_%M_%S");
+    let moment = timestamp(world.now(), "%Y-%m-%dT%H:%M:%SZ");
     let mut failed = false;
     for vmid in told["vmids"].as_array().into_iter().flatten().filter_map(Value::as_u64) {
         let Some((key, guest)) = u32::try_from(vmid).ok().and_then(|v| Some((v, world.guests.get(&v)?.clone()))) else {
@@ -109,7 +110,7 @@ pub fn run(world: &mut World, told: &Value, lines: &mut Vec<String>) -> End {
             continue;
         }
         let volid = match pbs {
-            true => format!("{storage}:backup/{}/{vmid}/{stamp}", if what == "CT" { "ct" } else { "vm" }),
+            true => format!("{storage}:backup/{}/{vmid}/{moment}", if what == "CT" { "ct" } else { "vm" }),
             false => format!("{storage}:backup/vzdump-{kind}-{vmid}-{stamp}.{ending}"),
         };
         let name = crate::sim::api::cluster::resources::name(key, &guest);
@@ -124,7 +125,11 @@ pub fn run(world: &mut World, told: &Value, lines: &mut Vec<String>) -> End {
             node: (!shared).then(|| node.to_owned()),
             size,
             used: size,
-            format: ending.to_owned(),
+            format: match (pbs, what) {
+                (true, "CT") => "pbs-ct".to_owned(),
+                (true, _) => "pbs-vm".to_owned(),
+                (false, _) => ending.to_owned(),
+            },
             content: "backup".to_owned(),
             vmid: Some(key),
             notes,
@@ -147,10 +152,10 @@ pub fn run(world: &mut World, told: &Value, lines: &mut Vec<String>) -> End {
     }
 }
 
-/// `2026_11_21-06_04_48`.
-fn timestamp(seconds: u64) -> String {
+/// A moment as names of backups have it.
+fn timestamp(seconds: u64, form: &str) -> String {
     let text = i64::try_from(seconds).ok().and_then(|s| jiff::Timestamp::from_second(s).ok());
-    text.map_or_else(String::new, |t| t.strftime("%Y_%m_%d-%H_%M_%S").to_string())
+    text.map_or_else(String::new, |t| t.strftime(form).to_string())
 }
 
 /// `GET …/vzdump/defaults`.
@@ -172,10 +177,16 @@ pub fn extract_config(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> 
     let guest = found.ok_or_else(|| Refusal::died(format!("volume '{volid}' does not exist")))?;
     let mut text = String::new();
     for line in guest.config.get("description").iter().flat_map(|d| d.lines()) {
-        text.push_str(&format!("#{line}\n"));
+        text.push_str(&format!("#{}\n", encoded(line)));
     }
     for (key, value) in guest.config.iter().filter(|(k, _)| *k != "description") {
         text.push_str(&format!("{key}: {value}\n"));
     }
     Ok(text.into())
+}
+
+/// A line of notes as configuration files keep it (`PVE::Tools::encode_text`).
+fn encoded(line: &str) -> String {
+    let plain = |byte: u8| matches!(byte, 0x20..=0x7e) && !matches!(byte, b'%' | b':');
+    line.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
 }

@@ -10,7 +10,7 @@ use crate::sim::ctx::{Ctx, NewTask};
 use crate::sim::params::qemu::{CREATE, DISKS};
 use crate::sim::request::{Args, Refusal};
 use crate::sim::task::End;
-use crate::sim::world::{Guest, GuestType, Power, World};
+use crate::sim::world::{Guest, GuestType, Power, Volume, World};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -22,7 +22,9 @@ pub(super) fn create(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
         return Err(Refusal::forbidden(&format!("pool '{pool}' does not exist")));
     }
     let by_pool = args.get("pool").is_some_and(|p| ctx.may(&format!("/pool/{p}"), &["VM.Allocate"]));
-    if !by_pool && !ctx.may(&path, &["VM.Allocate"]) {
+    let over = args.get("archive").is_some() && args.on("force") && ctx.world.guests.contains_key(&vmid);
+    let backs_up = over && ctx.may(&path, &["VM.Backup"]);
+    if !by_pool && !ctx.may(&path, &["VM.Allocate"]) && !backs_up {
         return Err(Refusal::new(403, "Permission check failed"));
     }
     let config: BTreeMap<String, String> = args
@@ -55,8 +57,18 @@ pub(super) fn create(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
             "node": node, "vmid": vmid, "archive": archive, "storage": args.get("storage"), "config": config,
             "unique": args.on("unique"), "pool": args.get("pool"), "start": args.on("start"),
         });
-        if !ctx.world.guests.contains_key(&vmid) {
-            reserve(ctx.world, &node, vmid);
+        match ctx.world.guests.get(&vmid).map(|g| (g.guest_type, g.config.get("lock").cloned())) {
+            None => reserve(ctx.world, &node, vmid),
+            // `create_and_lock_config`: what is there is locked as it is.
+            Some((GuestType::Qemu, None)) => ctx.world.edit_guest(vmid, "lock", Some("create")),
+            Some((GuestType::Qemu, Some(lock))) => {
+                return Err(Refusal::died(format!("unable to restore VM {vmid} - VM is locked ({lock})")));
+            }
+            Some((GuestType::Lxc, _)) => {
+                return Err(Refusal::died(format!(
+                    "unable to restore VM {vmid} - CT {vmid} already exists on node '{node}'"
+                )));
+            }
         }
         let task = NewTask::new(&node, "qmrestore", vmid).takes_ms((size >> 20) * 5).copies(size).holds(vmid);
         return Ok(ctx.start(task.then("qemu.restore", what)));
@@ -149,11 +161,52 @@ pub(super) fn restore_effect(world: &mut World, what: &Value, log: &mut Vec<Stri
         Err(text) => {
             world.volumes = volumes;
             // What was reserved for it goes again; a guest that was to be overwritten stays.
-            if world.guests.get(&vmid).is_some_and(|g| g.config.get("lock").is_some_and(|l| l == "create")) {
-                world.guests.remove(&vmid);
+            match world.guests.get(&vmid) {
+                Some(guest) if guest.config.len() > 1 => world.edit_guest(vmid, "lock", None),
+                Some(_) => drop(world.guests.remove(&vmid)),
+                None => {}
             }
             End::Failed(format!("unable to restore VM {vmid} - {text}"))
         }
+    }
+}
+
+/// Whether a drive's text keeps it out of backups.
+fn left_out(text: &str) -> bool {
+    text.split(',').any(|part| matches!(part, "backup=0" | "backup=no" | "backup=off"))
+}
+
+/// Makes way for what a backup brings: of a machine that is there, the volumes in the slots that the backup has too, and
+/// what was saved of its memory. Its other volumes stay (`restore_cleanup_oldconf`).
+fn make_way(world: &mut World, node: &str, vmid: u32, slots: &[String]) {
+    let Some(old) = world.guests.remove(&vmid) else { return };
+    let own = |world: &World, volid: &str| world.volume(volid, node).is_some_and(|v| v.vmid == Some(vmid));
+    for (key, text) in drives(&old.config) {
+        if slots.contains(&key) && own(world, file_of(&text)) {
+            world.free_volume(file_of(&text), node);
+        }
+    }
+    for state in old.snapshots.values().filter_map(|s| s.config.get("vmstate")) {
+        if own(world, state) {
+            world.free_volume(state, node);
+        }
+    }
+}
+
+/// Volumes of a machine that none of its options names become `unusedN` (`update_disk_config`).
+fn rescan(world: &World, node: &str, vmid: u32, config: &mut BTreeMap<String, String>) {
+    let used: Vec<String> = config.values().map(|text| file_of(text).to_owned()).collect();
+    let mut free: Vec<String> = world
+        .volumes
+        .iter()
+        .filter(|v| v.vmid == Some(vmid) && v.content == "images" && v.node.as_deref().is_none_or(|n| n == node))
+        .map(|v| v.volid.clone())
+        .filter(|volid| !used.contains(volid) && !volid.contains(&format!("vm-{vmid}-state-")))
+        .collect();
+    free.sort();
+    for volid in free {
+        let slot = (0..256).map(|n| format!("unused{n}")).find(|slot| !config.contains_key(slot));
+        config.extend(slot.map(|slot| (slot, volid)));
     }
 }
 
@@ -163,25 +216,35 @@ fn restored(world: &mut World, what: &Value, log: &mut Vec<String>) -> Result<bo
     let archive = what["archive"].as_str().unwrap_or_default();
     let saved = world.volume(archive, &node).and_then(|v| v.backup_of.clone());
     let saved = saved.ok_or_else(|| format!("unable to read archive '{archive}'"))?;
+    if world.guests.get(&vmid).is_some_and(|g| g.config.get("protection").is_some_and(|p| p == "1")) {
+        return Err("- protection mode enabled".to_owned());
+    }
     if world.guests.get(&vmid).is_some_and(|g| g.power != Power::Stopped) {
-        return Err(format!("VM {vmid} is running"));
+        return Err("vm is running".to_owned());
     }
     let before = world.guests.get(&vmid).cloned();
-    wipe(world, &node, vmid);
+    let (out, held): (Vec<_>, Vec<_>) = drives(&saved.config).into_iter().partition(|(_, text)| left_out(text));
+    let slots: Vec<String> = held.iter().map(|(key, _)| key.clone()).collect();
+    let volumes: Vec<Option<Volume>> =
+        held.iter().map(|(_, text)| world.volume(file_of(text), &saved.node).cloned()).collect();
+    make_way(world, &node, vmid, &slots);
     let mut config = saved.config.clone();
     let template = config.get("template").is_some_and(|t| t == "1");
     for key in ["lock", "parent", "template"] {
         config.remove(key);
     }
-    for (key, text) in drives(&saved.config) {
+    config.retain(|key, _| !key.starts_with("unused"));
+    for ((key, text), from) in held.into_iter().zip(volumes) {
         let size = text.split(',').find_map(|p| p.strip_prefix("size=")).and_then(crate::base::quantity::Bytes::parse);
-        let from = world.volume(file_of(&text), &saved.node).cloned().unwrap_or(crate::sim::world::Volume {
+        let from = from.unwrap_or_else(|| Volume {
             volid: file_of(&text).to_owned(),
-            size: size.map_or(1 << 30, |s| s.0),
+            size: 1 << 30,
             format: "raw".to_owned(),
             bootable: true,
-            ..Default::default()
+            ..Volume::default()
         });
+        // The volume that is there may have grown since.
+        let from = Volume { size: size.map_or(from.size, |s| s.0), ..from };
         match copy(world, &from, (&node, &node), vmid, what["storage"].as_str(), None) {
             Ok(volid) => {
                 log.push(format!("new volume ID is '{volid}'"));
@@ -196,6 +259,13 @@ fn restored(world: &mut World, what: &Value, log: &mut Vec<String>) -> Result<bo
             }
         }
     }
+    // What was not saved is a line of the notes.
+    for (key, text) in out {
+        config.remove(&key);
+        let notes = config.entry("description".to_owned()).or_default();
+        let gap = if notes.is_empty() || notes.ends_with('\n') { "" } else { "\n" };
+        notes.push_str(&format!("{gap}{key}: {text}"));
+    }
     if what["unique"] == true {
         fresh_identity(world, &mut config);
     }
@@ -204,6 +274,8 @@ fn restored(world: &mut World, what: &Value, log: &mut Vec<String>) -> Result<bo
         let value = if key.starts_with("net") { print_net(world, &key, &value) } else { value };
         config.insert(key, value);
     }
+    config.retain(|key, value| key != "description" || !value.is_empty());
+    rescan(world, &node, vmid, &mut config);
     let guest = Guest { guest_type: GuestType::Qemu, node: node.clone(), config, ..Guest::default() };
     world.guests.insert(vmid, guest);
     Ok(template)
@@ -285,5 +357,78 @@ fn wipe(world: &mut World, node: &str, vmid: u32) {
         if world.volume(&volid, node).is_some_and(|v| v.vmid == Some(vmid)) {
             world.free_volume(&volid, node);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::sim::api::testing::{ended, root};
+    use crate::sim::baseline::{Baseline, build};
+    use crate::sim::world::{Power, Snapshot, World};
+    use serde_json::{Value, json};
+
+    fn volume(world: &World, volid: &str) -> bool {
+        world.volumes.iter().any(|v| v.volid == volid)
+    }
+
+    /// Machine 300 with a disk that is backed up, one that is not, and one that came after the backup.
+    fn backed_up() -> (World, String) {
+        let mut world = build(Baseline::Homelab);
+        let config = json!({
+            "vmid": 300, "name": "db", "memory": "512", "scsi0": "local-lvm:4", "scsi1": "local-lvm:2,backup=0",
+            "net0": "virtio,bridge=vmbr0", "description": "front: 100% ours",
+        });
+        assert_eq!(ended(&mut world, "POST /nodes/pve1/qemu", &config), "OK");
+        let asked = json!({ "vmid": 300, "storage": "nfs", "compress": "zstd" });
+        assert_eq!(ended(&mut world, "POST /nodes/pve1/vzdump", &asked), "OK");
+        let backup = world.volumes.iter().find(|v| v.content == "backup" && v.vmid == Some(300)).expect("taken");
+        let backup = backup.volid.clone();
+        let more = json!({ "scsi2": "local-lvm:1", "memory": "1024" });
+        assert_eq!(ended(&mut world, "POST /nodes/pve1/qemu/300/config", &more), "OK");
+        (world, backup)
+    }
+
+    #[test]
+    fn in_place_only_what_the_backup_has_is_replaced() {
+        let (mut world, backup) = backed_up();
+        let old = world.guests[&300].clone();
+        let volid = |key: &str| super::file_of(&old.config[key]).to_owned();
+        world.guests.get_mut(&300).expect("there").snapshots.insert("before".into(), Snapshot::default());
+        let asked = json!({ "vmid": 300, "archive": backup, "force": 1 });
+        assert_eq!(ended(&mut world, "POST /nodes/pve1/qemu", &asked), "OK");
+        let now = &world.guests[&300];
+        assert_eq!((now.config["memory"].as_str(), now.snapshots.len(), now.config.get("lock")), ("512", 0, None));
+        assert_eq!(now.config["net0"], old.config["net0"], "the MAC address is that of the backup");
+        assert!(!now.config.contains_key("scsi1") && !now.config.contains_key("scsi2"));
+        let unused: Vec<&String> = ["unused0", "unused1"].map(|k| &now.config[k]).into();
+        assert_eq!(unused, [&volid("scsi1"), &volid("scsi2")]);
+        assert!(now.config["description"].starts_with("front: 100% ours\nscsi1: "), "{}", now.config["description"]);
+        assert!(volume(&world, super::file_of(&world.guests[&300].config["scsi0"])));
+    }
+
+    #[test]
+    fn what_runs_or_is_protected_stays() {
+        let (mut world, backup) = backed_up();
+        let asked = json!({ "vmid": 300, "archive": backup, "force": 1 });
+        for (change, words) in [("protection", "protection mode enabled"), ("power", "vm is running")] {
+            let guest = world.guests.get_mut(&300).expect("there");
+            match change {
+                "power" => guest.power = Power::Running,
+                _ => drop(guest.config.insert("protection".into(), "1".into())),
+            }
+            let before = world.guests[&300].config.clone();
+            let end = ended(&mut world, "POST /nodes/pve1/qemu", &asked);
+            assert!(end.contains(words), "{end}");
+            assert_eq!(world.guests[&300].config, before);
+            world.edit_guest(300, "protection", None);
+        }
+    }
+
+    #[test]
+    fn a_configuration_in_a_backup_is_written_as_its_file() {
+        let (mut world, backup) = backed_up();
+        let asked = json!({ "volume": backup });
+        let text: Value = root(&mut world, "GET /nodes/pve1/vzdump/extractconfig", &asked).expect("it is there");
+        assert!(text.as_str().is_some_and(|t| t.starts_with("#front%3A 100%25 ours\n")), "{text}");
     }
 }

@@ -55,12 +55,20 @@ fn row(world: &World, volume: &Volume) -> Value {
         row["vmid"] = vmid.into();
     }
     if volume.content == "backup" {
-        row["subtype"] = if volume.volid.contains("vzdump-lxc") { "lxc" } else { "qemu" }.into();
-        if let Some(notes) = &volume.notes {
-            row["notes"] = notes.as_str().into();
+        let lxc = volume.volid.contains("vzdump-lxc") || volume.volid.contains("backup/ct/");
+        row["subtype"] = if lxc { "lxc" } else { "qemu" }.into();
+        if let Some(first) = volume.notes.as_deref().and_then(|notes| notes.lines().next()) {
+            row["notes"] = first.into();
         }
         if volume.protected {
             row["protected"] = 1.into();
+        }
+        // `PVE::Storage::PBSPlugin::list_volumes`.
+        if let Some(state) = &volume.verification {
+            row["verification"] = json!({ "state": state, "upid": "" });
+        }
+        if let Some(key) = &volume.encrypted {
+            row["encrypted"] = key.as_str().into();
         }
     }
     row
@@ -72,9 +80,13 @@ pub fn list(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
     let (node, storage) = (args.text("node"), args.text("storage"));
     let allocates = ctx.may(&format!("/storage/{storage}"), &["Datastore.Allocate"]);
     let visible = |v: &Volume| match v.vmid {
+        // `PVE::Storage::check_volume_access`.
+        Some(vmid) if !allocates && v.content == "backup" => {
+            ctx.may(&format!("/storage/{storage}"), &["Datastore.AllocateSpace"])
+                && ctx.may(&format!("/vms/{vmid}"), &["VM.Backup"])
+        }
         Some(vmid) if !allocates => {
             ctx.may(&format!("/vms/{vmid}"), &["VM.Config.Disk"])
-                || (v.content == "backup" && ctx.may(&format!("/vms/{vmid}"), &["VM.Backup"]))
                 || ctx.may(&format!("/storage/{storage}"), &["Datastore.Audit"])
         }
         _ => true,
