@@ -35,6 +35,7 @@ pub const METRICS: &[Described] = &[
     told("pvectl_drifted_objects", "gauge", "source,kind", "Objects that drifted and were not set right yet"),
     told("pvectl_drift_seen_total", "counter", "source", "Spells of drift that began"),
     told("pvectl_drift_healed_total", "counter", "source,by", "Spells of drift that ended: by pvectl, hand, manifest"),
+    told("pvectl_backup_newest_timestamp_seconds", "gauge", "source,policy", "When the newest good backup was made of the guest of a policy whose is the oldest; 0: there is none"),
     told("pvectl_snapshot_newest_timestamp_seconds", "gauge", "source,policy,vmid", "When the newest good snapshot was taken of a guest for its policy; 0: there is none"),
     told("pvectl_source_ready", "gauge", "source", "1 while the newest revision of a source is in force"),
     told("pvectl_source_suspended", "gauge", "source", "1 while a source is suspended"),
