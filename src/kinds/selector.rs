@@ -83,7 +83,9 @@ impl Selector {
                     None => row.tags.contains(TAG) && one.resource.name == row.name,
                 })
         };
-        index.guests.values().map(AsRef::as_ref).filter(move |row| self.fits(row) && may_be(row))
+        // Of a guest that was just made the index has no name yet, nor tags.
+        let new = |row: &GuestRow| row.name.is_empty() && !row.template;
+        index.guests.values().map(AsRef::as_ref).filter(move |row| new(row) || self.fits(row) && may_be(row))
     }
 
     /// The guests that are meant; in the order of their numbers. `identities` is what every resource of the set is.
