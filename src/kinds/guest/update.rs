@@ -258,6 +258,7 @@ fn write_steps(
         fit::check_notes(&notes, delta);
         write.set.insert("description".into(), notes);
     }
+    let configured = delta.steps.len();
     if !write.is_empty() {
         let mut call = Call::new(Method::Put, format!("{path}/config"));
         call.params = write.params();
@@ -297,9 +298,14 @@ fn write_steps(
                 )
             }
         };
-        delta.steps.push(step.limit(Limit::UserConfig));
-        if let Some(id) = &pool.to {
-            delta.after.push(ResourceRef::new("Pool", id.clone()));
+        let step = step.limit(Limit::UserConfig);
+        match &pool.to {
+            Some(id) => {
+                delta.steps.push(step);
+                delta.after.push(ResourceRef::new("Pool", id.clone()));
+            }
+            // Before the marker forgets that the pool was ours to say: a run that ends in between would leave it there.
+            None => delta.steps.insert(configured, step),
         }
     }
 }
