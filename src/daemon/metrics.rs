@@ -368,16 +368,18 @@ impl Metrics {
             self.ready.get_or_create(&labels).inc_by(yes(object.says("Ready", "True")));
             self.drifted.get_or_create(&labels).inc_by(0.0);
         }
-        for object in state.objects.values().filter(|object| object.kind == "BackupPolicy") {
+        // What is not known is not told: it is not the same as none.
+        let dated = || state.objects.values().filter_map(|object| Some((object, seconds(object.newest_ms?))));
+        for (object, newest) in dated().filter(|(object, _)| object.kind == "BackupPolicy") {
             let labels = vec![self.value("source", &object.source), ("policy", object.name.clone())];
-            self.backup_newest.get_or_create(&labels).set(seconds(object.newest_ms.unwrap_or(0)));
+            self.backup_newest.get_or_create(&labels).set(newest);
         }
         // One a guest: as many as there are, and no more than a daemon is made for.
-        let members = state.objects.values().filter_map(|object| Some((object, object.snapshots_of()?)));
-        for (object, (policy, vmid)) in members.take(GUESTS_MAX) {
-            let labels =
-                vec![self.value("source", &object.source), ("policy", policy.to_owned()), ("vmid", vmid.to_owned())];
-            self.snapshot_newest.get_or_create(&labels).set(seconds(object.newest_ms.unwrap_or(0)));
+        let members = dated().filter_map(|(object, newest)| Some((object, object.snapshots_of()?, newest)));
+        for (object, (policy, vmid), newest) in members.take(GUESTS_MAX) {
+            let source = self.value("source", &object.source);
+            let labels = vec![source, ("policy", policy.to_owned()), ("vmid", vmid.to_owned())];
+            self.snapshot_newest.get_or_create(&labels).set(newest);
         }
         for drift in state.drift.iter().filter(|d| d.healed_ms.is_none()) {
             let labels = vec![self.value("source", &drift.source), self.value("kind", &drift.kind)];
