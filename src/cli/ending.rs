@@ -42,6 +42,9 @@ pub fn finish(report: &Report, view: View) -> Ended {
                 if let Note::RebootRequired(keys) = note {
                     let _ = writeln!(err, "  RebootRequired {}: {}", delta.resource, keys.join(", "));
                 }
+                if let Note::Fresh { late: Some(text), .. } | Note::Warning(text) = note {
+                    let _ = writeln!(err, "  warning: {}: {text}", delta.resource);
+                }
             }
         }
     }
@@ -108,7 +111,7 @@ fn holds_back(note: &Note) -> bool {
         | Note::Paused
         | Note::NodeOffline(_)
         | Note::Toothless(_) => true,
-        Note::Waiting(_) | Note::RebootRequired(_) | Note::Fresh { .. } | Note::Info(_) => false,
+        Note::Waiting(_) | Note::RebootRequired(_) | Note::Fresh { .. } | Note::Warning(_) | Note::Info(_) => false,
     }
 }
 

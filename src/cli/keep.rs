@@ -7,7 +7,7 @@ use crate::cli::command::Programs;
 use crate::cli::ending::counted;
 use crate::cli::exit;
 use crate::cli::run::{Ended, Failure, block_on_deaf, print};
-use crate::cli::session::{Session, WallClock};
+use crate::cli::session::{AheadClock, Session};
 use crate::config::error::ConfigError;
 use crate::daemon::cache::Cache;
 use crate::daemon::config::{self, DaemonConfig, HttpConfig, LISTEN, Listen, SourceConfig, WatchConfig};
@@ -146,7 +146,13 @@ struct Clusters {
     of: Vec<usize>,
 }
 
-fn clusters(global: &Global, config: &DaemonConfig, once: bool, meter: &Arc<Metrics>) -> Result<Clusters, Failure> {
+fn clusters(
+    global: &Global,
+    config: &DaemonConfig,
+    once: bool,
+    meter: &Arc<Metrics>,
+    clock: AheadClock,
+) -> Result<Clusters, Failure> {
     let mut out = Clusters { sessions: Vec::new(), places: Vec::new(), of: Vec::new() };
     let mut known: BTreeMap<Option<String>, usize> = BTreeMap::new();
     for source in &config.sources {
@@ -163,7 +169,7 @@ fn clusters(global: &Global, config: &DaemonConfig, once: bool, meter: &Arc<Metr
             (None, false) => global.context.clone().unwrap_or_else(|| "default".to_owned()),
         };
         let (api, names, files) = session.parts();
-        let cache = Cache::new(&name, api, Arc::new(WallClock), Arc::clone(meter) as _);
+        let cache = Cache::new(&name, api, Arc::new(clock), Arc::clone(meter) as _);
         let known_ways = Arc::new(Mutex::new((Instant::now(), session.ways())));
         out.places.push(Place {
             name,
@@ -190,15 +196,19 @@ fn context(source: &SourceConfig) -> Option<String> {
 }
 
 /// Everybody who is told, and the drift that lasted when the history was last written.
-fn ears(config: &DaemonConfig, own: &Own, metrics: &Arc<Metrics>) -> Result<(Ears, Vec<DriftRecord>), Failure> {
-    let clock = || Arc::new(WallClock) as Arc<dyn Clock>;
+fn ears(
+    config: &DaemonConfig,
+    own: &Own,
+    metrics: &Arc<Metrics>,
+    clock: AheadClock,
+) -> Result<(Ears, Vec<DriftRecord>), Failure> {
+    let at = move || Arc::new(clock) as Arc<dyn Clock>;
     let (keeper, open_drift) = match &config.store {
         None => (None, Vec::new()),
         Some(path) => {
             let own = own.clone();
-            let hear =
-                Box::new(move |news: crate::daemon::store::keeper::News| own.leave(news.event(WallClock.now_ms())));
-            let (keeper, open) = Keeper::start(path, Bounds::default(), clock(), hear);
+            let hear = Box::new(move |news: crate::daemon::store::keeper::News| own.leave(news.event(clock.now_ms())));
+            let (keeper, open) = Keeper::start(path, Bounds::default(), at(), hear);
             (Some(keeper), open)
         }
     };
@@ -208,12 +218,12 @@ fn ears(config: &DaemonConfig, own: &Own, metrics: &Arc<Metrics>) -> Result<(Ear
             let targets = targets(configs, &Programs::default()).map_err(unusable)?;
             let web = Web::new().map_err(|why| Failure::new(exit::USAGE, why))?;
             let own = own.clone();
-            Some(Notices::start(targets, Arc::new(web), clock(), Arc::new(move |event| own.leave(event))))
+            Some(Notices::start(targets, Arc::new(web), at(), Arc::new(move |event| own.leave(event))))
         }
     };
     let reports = config.reports.as_ref().map(|folder| {
         let own = own.clone();
-        Writer::start(folder, clock(), Box::new(move |event| own.leave(event)))
+        Writer::start(folder, at(), Box::new(move |event| own.leave(event)))
     });
     let metrics = Some(Arc::clone(metrics));
     Ok((Ears { keeper, notices, reports, own: own.clone(), metrics, ..Ears::default() }, open_drift))
@@ -224,7 +234,7 @@ async fn site(
     config: &HttpConfig,
     shared: &Shared,
     metrics: &Arc<Metrics>,
-    history: Option<Arc<dyn History>>,
+    (history, clock): (Option<Arc<dyn History>>, AheadClock),
 ) -> Result<Option<(TcpListener, Option<Arc<Tls>>, Arc<Site>)>, Failure> {
     let at = match config.listen {
         Some(Listen::None) => return Ok(None),
@@ -241,9 +251,9 @@ async fn site(
         metrics: Arc::clone(metrics),
         history,
         hook: hook.map(|secret| Arc::new(Signed(secret)) as Arc<dyn Hook>),
-        clock: Arc::new(WallClock),
+        clock: Arc::new(clock),
         gate: Gate::new(token.as_ref(), config.hosts.clone()).map_err(wrong)?,
-        began_ms: WallClock.now_ms(),
+        began_ms: clock.now_ms(),
     };
     let listener = TcpListener::bind(at).await.map_err(|error| {
         Failure::new(exit::FAILED, format!("{at} cannot be listened on: {error}"))
@@ -254,21 +264,22 @@ async fn site(
 
 /// One life of the daemon, from a configuration to its end.
 async fn life(global: &Global, args: &Run, config: DaemonConfig, state: State) -> Result<(End, State), Failure> {
+    let clock = AheadClock::of(global)?;
     let metrics = Arc::new(Metrics::new());
     let own = Own::default();
     let carried = state.drift.clone();
-    let (ears, open_drift) = ears(&config, &own, &metrics)?;
+    let (ears, open_drift) = ears(&config, &own, &metrics, clock)?;
     let open_drift = if carried.is_empty() { open_drift } else { carried };
     let history = ears.keeper.as_ref().map(|keeper| Arc::new(keeper.history()) as Arc<dyn History>);
     let ears = Arc::new(Pulse::new(ears));
     let suspended = Suspensions::open(config.state_folder.clone()).map_err(|why| {
         Failure::new(exit::USAGE, why).hint("mend it or delete it; what it suspends is then no longer")
     })?;
-    let Clusters { sessions, places, of } = clusters(global, &config, args.once, &metrics)?;
+    let Clusters { sessions, places, of } = clusters(global, &config, args.once, &metrics, clock)?;
     let (shared, asked) = Shared::new(state);
     let (signals, signal) = watch::channel(Signal::Go);
     let over = Arc::new(Notify::new());
-    let served = if args.once { None } else { site(&config.http, &shared, &metrics, history).await? };
+    let served = if args.once { None } else { site(&config.http, &shared, &metrics, (history, clock)).await? };
     let server = served.map(|(listener, tls, site)| {
         let scheme = if tls.is_some() { "https" } else { "http" };
         if let (Ok(at), false) = (listener.local_addr(), global.quiet) {
@@ -283,7 +294,7 @@ async fn life(global: &Global, args: &Run, config: DaemonConfig, state: State) -
         source: source::open(source, config.state_folder.as_deref()),
     });
     let setup = Setup {
-        clock: Arc::new(WallClock),
+        clock: Arc::new(clock),
         places,
         lines: lines.collect(),
         watch: config.watch.clone(),
@@ -306,7 +317,7 @@ async fn life(global: &Global, args: &Run, config: DaemonConfig, state: State) -
     if let Some(server) = server {
         drop(tokio::time::timeout(CLOSING, server).await);
     }
-    ears.ear.close(CLOSING, &WallClock).await;
+    ears.ear.close(CLOSING, &clock).await;
     listening.abort();
     for session in sessions {
         session.save()?;
@@ -373,7 +384,9 @@ fn summary(state: &State) -> Ended {
         }
     }
     let all = state.objects.len();
-    print(&format!("{} of {} as declared\n", all - open, counted(all, "object")));
+    let done: usize = state.runs.iter().map(|run| run.steps).sum();
+    let done = if done == 0 { String::new() } else { format!("{} done; ", counted(done, "step")) };
+    print(&format!("{done}{} of {} as declared\n", all - open, counted(all, "object")));
     for proposal in state.proposals.values() {
         let _ = writeln!(err, "hint: source {} may only propose; do it with pvectl apply", proposal.source);
     }

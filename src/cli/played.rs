@@ -25,7 +25,7 @@ const FIRST_SHOWN: usize = 5;
 /// How many of the snapshots that are left the table shows, the newest; all of them are in `-o json`.
 const LEFT_SHOWN: usize = 100;
 /// Snapshots that one policy may take while it is played: some minutes of work where all of them are kept.
-const SLOTS_MAX: usize = 20_000;
+const SLOTS_MAX: usize = 40_000;
 
 /// How long a policy is played: `1y`, `6w`, or a span as in manifests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -85,7 +85,7 @@ pub fn chosen(tree: &Tree, names: &[String]) -> Result<BTreeSet<ResourceRef>, Fa
     let mut out = BTreeSet::new();
     for name in names {
         let Some(found) = all.iter().find(|r| r.name == *name) else {
-            let failure = Failure::new(exit::FAILED, format!("the manifests declare no {NAME} `{name}`"));
+            let failure = Failure::new(exit::USAGE, format!("the manifests declare no {NAME} `{name}`"));
             let near = nearest(name, all.iter().map(|r| r.name.as_str()));
             return Err(near.map_or(failure.clone(), |near| failure.hint(format!("did you mean `{near}`?"))));
         };
@@ -112,12 +112,20 @@ impl Scene {
         self.tree.desired.resources.values().filter(asked).filter_map(policy)
     }
 
-    fn guests<'a>(&'a self, policy: &'a Policy<'a>) -> Vec<Of<'a>> {
+    /// The guests of a policy; `far`: with when each snapshot will go, which takes a while.
+    fn guests<'a>(&'a self, policy: &'a Policy<'a>, far: bool) -> Vec<Of<'a>> {
+        let members: BTreeMap<&ResourceRef, &'a Delta> = self.plan.deltas.iter().map(|d| (&d.resource, d)).collect();
         let rows = policy.spec.selector.guests(&self.seen.index, &self.identities);
-        rows.map(|row| self.guest(policy, row)).collect()
+        rows.map(|row| self.guest(policy, row, &members, far)).collect()
     }
 
-    fn guest<'a>(&'a self, policy: &'a Policy<'a>, row: &'a GuestRow) -> Of<'a> {
+    fn guest<'a>(
+        &'a self,
+        policy: &'a Policy<'a>,
+        row: &'a GuestRow,
+        members: &BTreeMap<&ResourceRef, &'a Delta>,
+        far: bool,
+    ) -> Of<'a> {
         let Policy { name, spec, rule } = policy;
         let member =
             Member { policy: name, set: &self.tree.desired.set, now: self.seen.at, spec, rule, row, resource: None };
@@ -127,10 +135,11 @@ impl Scene {
             snapshots.iter().flatten().filter(|s| s.verdict.as_ref().is_some_and(|v| v.keep)).map(|s| &s.row).collect();
         let prefix = prefix(name, spec);
         let played = Played { schedule: &rule.schedule, keep: &rule.keep, prefix: &prefix };
-        let times = until_when(&member.items(&ours, &all), played, self.seen.at);
+        let items = member.items(&ours, &all);
+        let times = if far { until_when(&items, played, self.seen.at) } else { Vec::new() };
         let until = ours.iter().map(|row| row.name.clone()).zip(times).collect();
         let resource = ResourceRef::new(NAME, *name).member(row.vmid);
-        let delta = self.plan.deltas.iter().find(|d| d.resource == resource);
+        let delta = members.get(&resource).copied();
         Of { row, snapshots, until, next: member.next(), delta }
     }
 }
@@ -200,7 +209,7 @@ pub fn get(global: &Global, args: &args::Get) -> Ended {
     let only = chosen(&tree, &args.names)?;
     let scene = look(global, tree, only)?;
     let one = |policy: &Policy<'_>| {
-        let guests = scene.guests(policy);
+        let guests = scene.guests(policy, false);
         let next = guests.iter().filter_map(|of| of.next).min().or_else(|| policy.rule.schedule.next(scene.seen.at));
         let snapshots: usize = guests.iter().map(Of::ours).sum();
         let open = guests.iter().filter(|of| of.delta.is_none_or(Delta::is_open)).count();
@@ -258,7 +267,8 @@ pub fn describe(global: &Global, args: &args::Describe) -> Ended {
     let Some(policy) = scene.policies().next() else {
         return Err(Failure::new(exit::FAILED, format!("{NAME}/{} cannot be understood", args.name)));
     };
-    let guests = scene.guests(&policy);
+    let far = matches!(args.format.output, Some(Format::Value(_)));
+    let guests = scene.guests(&policy, far);
     let schedule = &policy.rule.schedule;
     let next: Vec<i64> =
         std::iter::successors(schedule.next(scene.seen.at), |at| schedule.next(*at)).take(NEXT_SHOWN).collect();
@@ -333,7 +343,7 @@ pub fn prune(global: &Global, args: &SnapshotPrune) -> Ended {
 fn table_of(scene: &Scene, args: &SnapshotPrune) -> Ended {
     if let Some(Format::Value(form)) = &args.format.output {
         let all = scene.policies().map(|policy| {
-            let guests: Vec<Value> = scene.guests(&policy).iter().map(Of::json).collect();
+            let guests: Vec<Value> = scene.guests(&policy, true).iter().map(Of::json).collect();
             json!({"policy": policy.name, "guests": guests})
         });
         show(&Value::from(all.collect::<Vec<_>>()), form)?;
@@ -343,7 +353,7 @@ fn table_of(scene: &Scene, args: &SnapshotPrune) -> Ended {
     for policy in scene.policies() {
         let schedule = &policy.rule.schedule;
         print(&format!("{NAME}/{}: {}\n", policy.name, policy.rule.keep));
-        let guests = scene.guests(&policy);
+        let guests = scene.guests(&policy, true);
         let mut rows = Vec::new();
         for of in &guests {
             unread += usize::from(of.snapshots.is_none());

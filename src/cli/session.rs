@@ -38,6 +38,31 @@ impl Clock for WallClock {
     }
 }
 
+/// Real time, so many milliseconds ahead: a simulated cluster whose time was let pass is ahead of ours.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AheadClock(u64);
+
+impl AheadClock {
+    /// As far ahead as the cluster of `--sim`; not at all for a real one.
+    pub fn of(global: &Global) -> Result<AheadClock, Unusable> {
+        if !global.sim {
+            return Ok(AheadClock::default());
+        }
+        let there = Session::open(global, None)?.clock.now_ms();
+        Ok(AheadClock(there.saturating_sub(WallClock.now_ms())))
+    }
+}
+
+impl Clock for AheadClock {
+    fn now_ms(&self) -> u64 {
+        WallClock.now_ms().saturating_add(self.0)
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<'_, ()> {
+        WallClock.sleep(duration)
+    }
+}
+
 /// What went wrong before a command could begin: text, hint.
 #[derive(Debug)]
 pub struct Unusable {

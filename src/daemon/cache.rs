@@ -12,6 +12,7 @@ use crate::daemon::rota::Rota;
 use crate::pve::api::Api;
 use crate::pve::error::PveError;
 use crate::pve::request::{Call, Query};
+use crate::resource::index::is_node_guests;
 use futures::future::BoxFuture;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -197,7 +198,10 @@ impl Cache {
 
     /// Forgets what is known of guests: the next look reads it anew.
     pub fn forget(&self, guests: &BTreeSet<VmId>) {
-        self.memory().known.retain(|query, _| guest_of(&query.path).is_none_or(|guest| !guests.contains(&guest)));
+        // Lists of guests tell their locks, too.
+        let lists = |query: &Query| is_node_guests(query).is_some() && !guests.is_empty();
+        let known = |query: &Query| guest_of(&query.path).is_none_or(|guest| !guests.contains(&guest));
+        self.memory().known.retain(|query, _| known(query) && !lists(query));
     }
 
     /// Forgets everything that is no guest's.

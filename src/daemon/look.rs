@@ -140,7 +140,8 @@ impl Known {
     /// Of a delta.
     pub fn of(delta: &Delta) -> Known {
         let long = delta.steps.iter().any(|step| step.expect == Expect::Task);
-        Known { guests: guests([delta]), after: delta.after.clone(), long }
+        let after = delta.after.iter().chain(&delta.behind).cloned().collect();
+        Known { guests: guests([delta]), after, long }
     }
 }
 

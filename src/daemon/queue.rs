@@ -116,7 +116,9 @@ impl Queue {
             Stand::Waiting { due_ms, .. } if anew => *due_ms = now_ms,
             Stand::Waiting { .. } => {}
             Stand::Idle { .. } => {
-                let soon = entry.well_ms.is_some_and(|well| now_ms.saturating_sub(well) < QUARREL_MS);
+                // A policy comes again by the clock, and nobody undoes what it did.
+                let soon = entry.well_ms.is_some_and(|well| now_ms.saturating_sub(well) < QUARREL_MS)
+                    && !key.object.is_member();
                 entry.quarrels = if soon && !anew { entry.quarrels + 1 } else { 0 };
                 let wait = match entry.quarrels.checked_sub(QUARRELS_FREE) {
                     Some(over) if over > 0 => wait(&key, over, now_ms, QUARREL_MS / 2),

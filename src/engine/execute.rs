@@ -97,8 +97,8 @@ pub async fn execute(cluster: &Cluster<'_>, plan: &Plan, watch: &dyn Watch) -> V
         jobs.push((delta, needs, sender));
     }
     // In the plan's order, so that what others wait for is started first and the bound cannot deadlock.
-    let mut runs: Vec<BoxFuture<'_, Done>> = Vec::with_capacity(jobs.len());
-    for (delta, needs, sender) in jobs {
+    let mut runs: Vec<BoxFuture<'_, (usize, Done)>> = Vec::with_capacity(jobs.len());
+    for (at, (delta, needs, sender)) in jobs.into_iter().enumerate() {
         let limits = &limits;
         // Boxed, so that the whole run may move between threads.
         runs.push(Box::pin(async move {
@@ -116,10 +116,13 @@ pub async fn execute(cluster: &Cluster<'_>, plan: &Plan, watch: &dyn Watch) -> V
                 None => run(cluster, delta, limits, watch).await,
             };
             let _ = sender.send(done.stop.is_none());
-            done
+            (at, done)
         }));
     }
-    futures::stream::iter(runs).buffered(DELTAS_AT_ONCE).collect().await
+    // One that takes long holds up its own place only; they begin in the plan's order all the same.
+    let mut ended: Vec<(usize, Done)> = futures::stream::iter(runs).buffer_unordered(DELTAS_AT_ONCE).collect().await;
+    ended.sort_by_key(|(at, _)| *at);
+    ended.into_iter().map(|(_, done)| done).collect()
 }
 
 async fn run(cluster: &Cluster<'_>, delta: &Delta, limits: &Limits, watch: &dyn Watch) -> Done {

@@ -6,7 +6,8 @@ use crate::resource::index::{GuestRow, Index};
 use crate::resource::kind::Labelled;
 use crate::resource::reference::{Identity, ResourceRef};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Our tag: guests of manifests carry it.
@@ -19,20 +20,34 @@ pub struct Selector {
     /// Labels of their manifests, all of them: guests that no manifest of the same tree declares have none.
     pub labels: BTreeMap<String, String>,
     /// Tags in PVE.
+    #[serde(deserialize_with = "some")]
     pub tags: Vec<String>,
     /// Pools.
+    #[serde(deserialize_with = "some")]
     pub pools: Vec<String>,
     /// Names in PVE; `*` stands for any letters, `?` for one.
+    #[serde(deserialize_with = "some")]
     pub names: Vec<String>,
     /// Numbers.
     #[schemars(inner(range(min = 100, max = 999_999_999)))]
+    #[serde(deserialize_with = "some")]
     pub vmids: Vec<u32>,
     /// `VirtualMachine`, `Container`; both when left out.
+    #[serde(deserialize_with = "some")]
     pub types: Vec<SelectedType>,
     /// The guests of the manifests that carry the labels.
     #[serde(skip)]
     #[schemars(skip)]
     pub chosen: Vec<Labelled>,
+}
+
+/// A list that names somebody: an empty one would mean nobody to whoever writes it, and everybody to the rule.
+fn some<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+    let list = Vec::deserialize(deserializer)?;
+    if list.is_empty() {
+        return Err(D::Error::custom("an empty list means nobody: name somebody, or leave it out to mean everybody"));
+    }
+    Ok(list)
 }
 
 /// A type of guest, as manifests name it.

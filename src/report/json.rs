@@ -38,6 +38,7 @@ pub fn delta(delta: &Delta) -> Value {
             Note::RebootRequired(keys) => json!({"type": "RebootRequired", "fields": keys}),
             Note::Toothless(text) => json!({"type": "Toothless", "text": text}),
             Note::Fresh { copies, late } => json!({"type": format!("{copies:?}Fresh"), "late": late}),
+            Note::Warning(text) => json!({"type": "Warning", "text": text}),
             Note::Info(text) => json!({"type": "Info", "text": text}),
         })
         .collect();

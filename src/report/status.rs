@@ -47,7 +47,7 @@ pub fn conditions(delta: &Delta) -> Vec<Condition> {
                 };
                 out.push(claim(condition, late.is_none(), reason, message));
             }
-            Note::Info(_) => {}
+            Note::Warning(_) | Note::Info(_) => {}
         }
     }
     if !delta.problems.is_empty() {

@@ -152,6 +152,7 @@ pub fn note(note: &Note) -> String {
         Note::Fresh { late: Some(late), .. } => format!("too old: {late}"),
         // What is as it shall be is not told.
         Note::Fresh { late: None, .. } => String::new(),
+        Note::Warning(text) => format!("warning: {text}"),
         Note::Info(text) => text.clone(),
     }
 }

@@ -241,6 +241,8 @@ pub enum Note {
         /// What is too old, in words; `None`: nothing is.
         late: Option<String>,
     },
+    /// It is as its manifest says, and a person should look at it all the same.
+    Warning(String),
     /// Something to know.
     Info(String),
 }

@@ -6,6 +6,8 @@ use crate::retention::period::Dates;
 use crate::schedule::slots::Schedule;
 use jiff::tz::TimeZone;
 
+/// So many slots ahead [`until_when`] plays at most.
+const SLOTS_MAX: usize = 10_000;
 /// How far [`until_when`] looks ahead: three years.
 pub const AHEAD_MAX: i64 = 3 * 366 * 86_400;
 
@@ -93,7 +95,7 @@ pub fn until_when(items: &[Item], policy: Policy<'_>, now: i64) -> Vec<Option<i6
     }
     let mut waiting = items.iter().filter(|item| item.held.is_none()).count();
     let mut world = World::new(policy, items);
-    for slot in policy.schedule.slots(now, now.saturating_add(AHEAD_MAX)) {
+    for slot in policy.schedule.slots(now, now.saturating_add(AHEAD_MAX)).take(SLOTS_MAX) {
         if waiting == 0 {
             break;
         }

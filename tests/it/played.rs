@@ -244,8 +244,8 @@ fn what_cannot_be_played_is_told() {
     let (scene, file) = scene();
     scene.run("snapshot simulate").code(2).says("a SnapshotPolicy stands in manifests").says("-f manifests/");
     scene.run(&format!("snapshot simulate -f {file} --policy nightli")).says("did you mean `nightly`?");
-    let long = format!("snapshot simulate -f {file} --policy everything --for 3y");
-    scene.run(&long).code(2).says("SnapshotPolicy/everything takes more than 20000 snapshots").says("--for 30d");
+    let long = format!("snapshot simulate -f {file} --policy everything --for 5y");
+    scene.run(&long).code(2).says("SnapshotPolicy/everything takes more than 40000 snapshots").says("--for 30d");
     scene.run(&format!("snapshot simulate -f {file} --for soon")).code(2).says("such as 1y, 26w, 90d or 36h");
     scene.run(&format!("snapshot simulate -f {file} --from soon")).code(2).says("a day such as 2026-01-01");
     scene.run(&format!("snapshot simulate -f {file} --from 9999-06-01")).code(2).says("outside of the calendar");

@@ -495,3 +495,129 @@ fn a_look_costs_one_request_a_guest_and_a_few() {
     assert_eq!(many - few, large - small, "one more for each guest more");
     assert!(few - small <= 20, "{few} for {small} guests");
 }
+
+/// Puts a snapshot of a policy where none was taken: its name, its age in seconds, and whose it is.
+fn put(lab: &Lab, vmid: u32, name: &str, age: i64, policy: &str) {
+    let time = now(lab) - age;
+    lab.sim.with_world(|w| {
+        let guest = w.guests.get_mut(&vmid).expect("it is there");
+        let mut config = guest.config.clone();
+        config.insert("snaptime".into(), time.to_string());
+        config.insert("description".into(), format!("taken with pvectl for SnapshotPolicy/{policy} of lab"));
+        guest.snapshots.insert(name.into(), Snapshot { config, ..Snapshot::default() });
+    });
+}
+
+#[test]
+fn what_another_policy_took_is_never_adopted_and_what_an_earlier_name_took_is() {
+    let lab = Lab::homelab();
+    put(&lab, 8000, "old-20261101T000000Z", 900_000, "old");
+    by_hand(&lab, 8000, "by-hand");
+    advance(&lab, 60);
+    let spec = "selector: {vmids: [8000]}, schedule: daily, retention: {keepLast: 1}, adopt: ['old-*']";
+    let set = policy(spec);
+    for _ in 0..2 {
+        lab.apply(&set, &plain());
+        assert!(names(&lab, 8000).contains(&"old-20261101T000000Z".to_owned()), "{:?}", names(&lab, 8000));
+    }
+    let renamed = policy(&format!("{spec}, adoptPolicies: [old]"));
+    let table = lab.preview(&renamed, &plain());
+    assert!(!table.is_empty());
+    lab.apply(&renamed, &plain());
+    let left = names(&lab, 8000);
+    assert!(!left.contains(&"old-20261101T000000Z".to_owned()) && left.contains(&"by-hand".to_owned()), "{left:?}");
+}
+
+#[test]
+fn what_fills_the_newest_slot_is_not_let_go_whatever_its_nodes_clock_said() {
+    let lab = Lab::homelab();
+    let set = policy("selector: {vmids: [8000]}, schedule: '00:00', retention: {keepLast: 1}, adopt: ['daily-*']");
+    lab.apply(&set, &plain());
+    let taken = names(&lab, 8000);
+    // As if the clock of the node were two days behind: everything else is newer.
+    lab.sim.with_world(|w| {
+        let old = (w.clock_ms / 1000 - 2 * DAY).to_string();
+        let one = w.guests.get_mut(&8000).and_then(|g| g.snapshots.get_mut(&taken[0])).expect("it is there");
+        one.config.insert("snaptime".into(), old);
+    });
+    by_hand(&lab, 8000, "daily-hand");
+    advance(&lab, 60);
+    for _ in 0..3 {
+        let log = lab.sim.request_log().len();
+        lab.apply(&set, &plain());
+        assert_eq!(lab.writes_since(log), [""; 0], "taken again and again");
+    }
+    assert_eq!(
+        names(&lab, 8000),
+        [taken[0].as_str(), "daily-hand"].map(str::to_owned).into_iter().rev().collect::<Vec<_>>()
+    );
+}
+
+#[test]
+fn a_name_from_a_clock_that_was_ahead_stops_nothing() {
+    let lab = Lab::homelab();
+    put(&lab, 8000, "keep-20291118T000000Z", 3600, "keep");
+    let set = policy("selector: {vmids: [8000]}, schedule: daily");
+    lab.apply(&set, &plain());
+    assert_eq!(names(&lab, 8000).len(), 2);
+}
+
+#[test]
+fn with_skip_nothing_is_pruned_while_its_turn_is_missed() {
+    let lab = Lab::homelab();
+    let set = policy("selector: {vmids: [8000]}, schedule: '02:00', missed: Skip, retention: {classes: {daily: 3d}}");
+    for days in 1..=5_i64 {
+        put(&lab, 8000, &format!("keep-2026110{days}T020000Z"), (10 - days) * 86_400, "keep");
+    }
+    at_second_of_day(&lab, 12 * HOUR);
+    let log = lab.sim.request_log().len();
+    lab.apply(&set, &plain());
+    assert_eq!(lab.writes_since(log), [""; 0], "none was taken for days: those that there are stay");
+    at_second_of_day(&lab, 2 * HOUR + 60);
+    lab.apply(&set, &plain());
+    assert_eq!(names(&lab, 8000).len(), 1, "{:?}", names(&lab, 8000));
+}
+
+#[test]
+fn what_goes_when_one_more_is_there_is_said_before() {
+    let lab = Lab::homelab();
+    let set = policy("selector: {vmids: [8000]}, schedule: hourly, retention: {keepLast: 1}");
+    lab.apply(&set, &plain());
+    let first = names(&lab, 8000);
+    advance(&lab, HOUR);
+    let words = said(&member(&lab, &set, 8000));
+    assert!(words.contains("go by the rule") && words.contains(&first[0]), "{words}");
+}
+
+#[test]
+fn what_cannot_be_meant_is_refused() {
+    let wrong = |spec: &str| -> String {
+        let yaml = format!(
+            "{{apiVersion: pvectl/v1alpha1, kind: SnapshotPolicy, metadata: {{name: keep}}, spec: {{{spec}}}}}"
+        );
+        let (loaded, set) = crate::world::bound(&yaml, "lab");
+        let told: Vec<String> = loaded.diagnostics.iter().map(|d| d.message.clone()).collect();
+        if !told.is_empty() {
+            return told.join("; ");
+        }
+        let plan = Lab::homelab().preview(&set, &plain());
+        plan.deltas.iter().flat_map(|d| &d.problems).map(|p| p.message.clone()).collect::<Vec<_>>().join("; ")
+    };
+    for (spec, why) in [
+        ("selector: {tags: []}, schedule: daily", "an empty list means nobody"),
+        ("selector: {}, schedule: daily, namePrefix: averyveryverylongprefix", "no beginning of a snapshot's name"),
+        ("selector: {}, schedule: daily, namePrefix: 9lives", "9lives"),
+        ("selector: {types: [Container]}, schedule: daily, includeMemory: true", "no memory of containers"),
+        ("selector: {}, schedule: '2020-01-01 02:00'", "no such time comes any more"),
+        ("selector: {}, schedule: hourly, jitter: 2h", "later than the next time"),
+        ("selector: {}, schedule: daily, freshness: 1h", "always be too old"),
+        ("selector: {}, schedule: daily, retention: {keepWithin: 2d}", "keeps everything"),
+        ("selector: {}", "it says no time"),
+        ("selector: {}, schedule: daily, cron: '0 2 * * *'", "both"),
+        ("selector: {}, schedule: daily, timeZone: Europe/Belin", "Europe/Berlin"),
+    ] {
+        let told = wrong(spec);
+        assert!(told.contains(why), "{spec}: {told}");
+    }
+    assert_eq!(wrong("selector: {}, schedule: daily, jitter: 2h, freshness: 30h"), "");
+}

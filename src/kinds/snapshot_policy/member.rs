@@ -12,18 +12,20 @@ use crate::kinds::snapshot_policy::rule::Rule;
 use crate::kinds::snapshot_policy::spec::{Missed, SnapshotPolicySpec};
 use crate::kinds::snapshot_policy::{name, room};
 use crate::pve::request::{Call, Method, segment};
-use crate::resource::index::GuestRow;
+use crate::resource::index::{GuestRow, text};
 use crate::resource::kind::PlanContext;
 use crate::resource::merge::Cause;
 use crate::resource::privilege::require;
 use crate::resource::reference::{Identity, ResourceRef};
-use crate::resource::step::{Action, Change, Copies, Delta, Impact, Limit, Note, Step};
+use crate::resource::step::{Action, Change, Copies, Delta, Impact, Limit, Note, Rows, Step};
 use crate::retention::class::{Class, class_of, name_of};
-use crate::retention::judge::{Item, Verdict, judge};
+use crate::retention::judge::{Item, Reason, Verdict, judge};
 use crate::schedule::slots::offset;
 use serde_json::Value;
 use std::time::Duration;
 
+/// What is locked is looked at again so soon, in seconds: nobody may tell when the lock is gone.
+const LOOK_AGAIN: i64 = 15;
 /// With `missed: Skip`, how long after its time a snapshot may still be taken.
 const LATE_MAX: i64 = 3600;
 
@@ -54,6 +56,16 @@ pub struct Member<'a> {
     pub resource: Option<&'a ResourceRef>,
 }
 
+/// Whether a guest's turn has come.
+enum Turn {
+    /// A snapshot shall be taken.
+    Due(Due),
+    /// The newest was taken, or none was to be taken yet.
+    Done,
+    /// It was to be taken, and it is too late now: nothing is pruned either, until the next one is there.
+    Missed,
+}
+
 /// A time at which a snapshot of a guest shall be taken.
 struct Due {
     slot: i64,
@@ -67,9 +79,21 @@ impl Member<'_> {
         row.policy.as_ref().is_some_and(|(set, name)| set == self.set && name == self.policy)
     }
 
-    /// Whether the policy may prune a snapshot by its name or its marker.
+    /// Whether the policy may prune a snapshot: one that it took, under an earlier name perhaps, or one that it adopts. What
+    /// another policy took is that one's, whatever it is called: two that prune one another's would take them anew for ever.
     fn may_prune(&self, row: &Row) -> bool {
-        self.took(row) || self.spec.adopt.iter().any(|pattern| matches(pattern, &row.name))
+        match &row.policy {
+            Some((set, name)) => {
+                set == self.set && (name == self.policy || self.spec.adopt_policies.iter().any(|old| old == name))
+            }
+            None => self.spec.adopt.iter().any(|pattern| matches(pattern, &row.name)),
+        }
+    }
+
+    /// The newest time for which a snapshot of the policy is there. A name that tells of a time to come is from a wrong clock.
+    fn filled(&self, all: &[Row]) -> Option<i64> {
+        let whole = all.iter().filter(|row| row.state.is_none() && self.took(row));
+        whole.filter_map(|row| name::slot(&row.name)).filter(|slot| *slot <= self.now).max()
     }
 
     /// Every snapshot of a list with what the rule says, oldest first; one that is not whole is nobody's.
@@ -78,9 +102,13 @@ impl Member<'_> {
         let whole = |row: &&Row| row.state.is_none() && row.time.is_some();
         let ours: Vec<&Row> = all.iter().filter(whole).filter(|row| self.may_prune(row)).collect();
         let verdicts = judge(&self.items(&ours, &all), &self.rule.keep, self.rule.schedule.zone(), self.now);
+        // What fills the newest slot stays, whatever the clock of its node said: it would only be taken again.
+        let newest = self.filled(&all);
+        let fills = |row: &Row| self.took(row) && newest.is_some() && name::slot(&row.name) == newest;
         let verdict = |row: &Row| {
             let at = ours.iter().position(|ours| ours.name == row.name)?;
-            verdicts.get(at).cloned()
+            let verdict = verdicts.get(at).cloned()?;
+            Some(if fills(row) && !verdict.keep { Verdict { keep: true, reason: Reason::Newest } } else { verdict })
         };
         all.iter().map(|row| Judged { row: row.clone(), verdict: verdict(row) }).collect()
     }
@@ -106,20 +134,18 @@ impl Member<'_> {
     }
 
     /// How much later than others a guest has its turn.
-    fn offset(&self, slot: i64) -> i64 {
+    fn offset(&self) -> i64 {
         let jitter = Duration::from_secs(self.spec.jitter.map_or(0, |jitter| jitter.0));
-        offset(&format!("{}:{}", self.policy, self.row.vmid), slot, jitter)
+        // Always by the same: the slot has no say in it.
+        offset(&format!("{}:{}", self.policy, self.row.vmid), 0, jitter)
     }
 
     /// The newest time that has come, and whether it is too late for it.
     fn last(&self) -> Option<(Due, bool)> {
         let now = self.now;
         let schedule = &self.rule.schedule;
-        let mut slot = schedule.last(now)?;
-        if slot.saturating_add(self.offset(slot)) > now {
-            slot = schedule.last(slot.checked_sub(1)?)?;
-        }
-        let offset = self.offset(slot);
+        let offset = self.offset();
+        let slot = schedule.last(now.checked_sub(offset)?)?;
         let half = schedule.next(slot).map_or(LATE_MAX, |next| (next - slot) / 2);
         let late = now.saturating_sub(slot.saturating_add(offset)) > LATE_MAX.min(half);
         Some((Due { slot, offset }, late && self.spec.missed == Missed::Skip))
@@ -129,8 +155,8 @@ impl Member<'_> {
     pub fn next(&self) -> Option<i64> {
         let now = self.now;
         let schedule = &self.rule.schedule;
-        let waits = schedule.last(now).map(|slot| slot.saturating_add(self.offset(slot))).filter(|at| *at > now);
-        waits.or_else(|| schedule.next(now).map(|slot| slot.saturating_add(self.offset(slot))))
+        let offset = self.offset();
+        schedule.next(now.checked_sub(offset)?).map(|slot| slot.saturating_add(offset))
     }
 
     /// What is to be done.
@@ -173,35 +199,39 @@ impl Member<'_> {
                     &format!("; where `{}` cannot be deleted after that: {}", going.name, by_force(row, &going.name));
             }
             delta.notes.push(Note::Toothless(left));
+            delta.next = Some(self.now.saturating_add(LOOK_AGAIN));
             return delta;
         }
-        let due = self.due(&all);
-        if !self.clean(cx, &all, runs, &mut delta) {
-            match &due {
-                Some(due) => self.take(cx, due, &all, &mut delta),
-                None => self.prune(cx, list, &mut delta),
+        let turn = self.turn(&all);
+        if !self.clean(cx, (list, &all), runs, &mut delta) {
+            match &turn {
+                Turn::Due(due) => self.take(cx, due, &all, &mut delta),
+                Turn::Done => self.prune(cx, list, &mut delta),
+                Turn::Missed => {}
             }
         }
         if let (Some(lock), false) = (&row.lock, delta.action == Action::NoOp) {
             delta.steps.clear();
             delta.notes.retain(|note| !matches!(note, Note::Locked(_)));
             delta.notes.push(Note::Locked(lock.clone()));
+            delta.next = Some(self.now.saturating_add(LOOK_AGAIN));
         }
-        if due.is_none() {
+        if !matches!(turn, Turn::Due(_)) {
             let turning = [self.next(), self.expires(&all), delta.next];
             delta.next = turning.into_iter().flatten().min();
         }
         delta
     }
 
-    /// What has to be taken, if anything.
-    fn due(&self, all: &[Row]) -> Option<Due> {
-        if self.spec.prune_only {
-            return None;
+    /// Whether its turn has come.
+    fn turn(&self, all: &[Row]) -> Turn {
+        match self.last() {
+            _ if self.spec.prune_only => Turn::Done,
+            Some((due, _)) if self.filled(all) >= Some(due.slot) => Turn::Done,
+            Some((_, true)) => Turn::Missed,
+            Some((due, false)) => Turn::Due(due),
+            None => Turn::Done,
         }
-        let (due, late) = self.last()?;
-        let there = |row: &Row| row.state.is_none() && self.took(row) && name::slot(&row.name) >= Some(due.slot);
-        (!late && !all.iter().any(there)).then_some(due)
     }
 
     /// How old the newest is that the policy took.
@@ -236,6 +266,9 @@ impl Member<'_> {
     fn limits(&self, cx: &PlanContext<'_>, step: Step) -> Step {
         let limit = |at: String, room: u8| Limit::Policy { of: self.policy.to_owned(), at, room };
         let step = step.task(&self.row.node);
+        // Of all policies together one at a time: PVE's lock holds the others up, and fails them.
+        let guest = Limit::Policy { of: String::new(), at: format!("guest/{}", self.row.vmid), room: 1 };
+        let step = step.limit(guest);
         let mut step = step.limit(limit(format!("node/{}", self.row.node), self.spec.concurrency.per_node.max(1)));
         if let Some(room) = self.spec.concurrency.per_storage {
             let guest = room::guest(self.row, cx.seen);
@@ -255,13 +288,18 @@ impl Member<'_> {
         let guest = room::guest(row, cx.seen);
         let runs = row.status == "running";
         let memory = self.spec.include_memory && (runs || row.guest == GuestType::Lxc);
-        let clash = all.iter().any(|row| row.name == name && !self.took(row));
-        let against = clash
-            .then(|| {
-                format!("there is a snapshot `{name}` that this policy did not take: give it a namePrefix of its own")
-            })
-            .or_else(|| if memory { room::without_memory(row, guest.as_ref()) } else { None })
-            .or_else(|| room::too_full(self.spec, guest.as_ref()?, cx.seen));
+        let clash = all.iter().find(|row| row.name == name && !self.took(row)).map(|row| match &row.policy {
+            Some((set, other)) => format!(
+                "there is a snapshot `{name}` of SnapshotPolicy/{other} of the set `{set}`: give one of them a namePrefix of \
+                 its own, or where it was renamed say adoptPolicies: [{other}]"
+            ),
+            None => format!("there is a snapshot `{name}` that no policy took: give this one a namePrefix of its own"),
+        });
+        let against =
+            clash.or_else(|| if memory { room::without_memory(row, guest.as_ref()) } else { None }).or_else(|| {
+                let full = room::too_full(self.spec, guest.as_ref()?, cx.seen)?;
+                Some(format!("{full}; `pvectl snapshot prune -f …` frees what the rule lets go already"))
+            });
         if let Some(why) = against {
             delta.notes.push(Note::Toothless(format!("no snapshot is taken: {why}")));
             return;
@@ -282,11 +320,26 @@ impl Member<'_> {
             delta.notes.push(Note::Info(format!("it was due {} ago, and is made up for", span(late))));
         }
         delta.changes.push(change(&name, Some("not there".into()), Some(format!("there ({with})"))));
+        let after = self.lets_go(all, &name);
+        if !after.is_empty() {
+            delta.notes.push(Note::Info(format!("when it is there, these go by the rule: {}", after.join(", "))));
+        }
         delta.steps.push(self.limits(cx, Step::new(format!("take snapshot `{name}` ({with})"), call, Impact::Live)));
     }
 
+    /// What the rule lets go when one more is there.
+    fn lets_go(&self, all: &[Row], name: &str) -> Vec<String> {
+        let ours: Vec<&Row> =
+            all.iter().filter(|row| row.state.is_none() && row.time.is_some() && self.may_prune(row)).collect();
+        let mut items = self.items(&ours, all);
+        items.push(Item { name: name.to_owned(), time: self.now, held: None });
+        let verdicts = judge(&items, &self.rule.keep, self.rule.schedule.zone(), self.now);
+        let gone = items.iter().zip(verdicts).filter(|(_, verdict)| !verdict.keep);
+        gone.map(|(item, _)| item.name.clone()).collect()
+    }
+
     /// Deletes what this policy began and did not end, where no task is at it any more; whether there is such a thing.
-    fn clean(&self, cx: &PlanContext<'_>, all: &[Row], runs: bool, delta: &mut Delta) -> bool {
+    fn clean(&self, cx: &PlanContext<'_>, (list, all): (&Value, &[Row]), runs: bool, delta: &mut Delta) -> bool {
         let broken = half_made(all, self.row.lock.as_deref(), runs);
         let ours = |half: &&HalfMade| all.iter().any(|row| row.name == half.name && self.took(row));
         let mut found = false;
@@ -300,7 +353,13 @@ impl Member<'_> {
             }
             delta.changes.push(change(&half.name, Some(half.story().to_owned()), Some("gone".into())));
             let title = format!("delete the half-made snapshot `{}`", half.name);
-            delta.steps.push(self.delete(cx, &half.name, title));
+            // Whoever took it may be about to end it: right before the call it must still be as it was seen.
+            let keys: &[&str] = &["name", "snapstate"];
+            let row = |row: &Value| keys.iter().map(|key| text(&row[*key]).unwrap_or_default()).collect();
+            let rows = list.as_array().into_iter().flatten().map(row).collect();
+            let rows = Rows { query: list_query(self.row), keys, rows };
+            delta.steps.push(Step { rows: Some(rows), ..self.delete(cx, &half.name, title) });
+            break;
         }
         found
     }

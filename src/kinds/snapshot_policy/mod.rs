@@ -45,6 +45,7 @@ impl Kind for SnapshotPolicyKind {
     fn check(spec: &SnapshotPolicySpec) -> Vec<Problem> {
         let mut problems: Vec<Problem> = understand(spec).err().into_iter().collect();
         problems.extend(rule::unclear(&spec.retention));
+        problems.extend(rule::wrong(spec));
         if spec.retention.min_keep == Some(0) {
             problems.push(Problem::new("retention.minKeep", "the newest snapshot is kept in any case: say 1 or more"));
         }
@@ -93,10 +94,12 @@ impl Kind for SnapshotPolicyKind {
         let mut delta = Delta::none(cx.resource.clone(), Some(cx.identity.clone()));
         let Some(spec) = desired else { return delta };
         match understand(spec) {
-            Ok(_) if guests(cx, spec).next().is_none() => {
-                delta.notes.push(Note::Info("its selector means no guest".into()));
+            Ok(rule) => {
+                delta.problems.extend(rule::never(spec, &rule, cx.seen.at));
+                if guests(cx, spec).next().is_none() {
+                    delta.notes.push(Note::Warning("its selector means no guest".into()));
+                }
             }
-            Ok(_) => {}
             Err(problem) => delta.problems.push(problem),
         }
         delta

@@ -6,7 +6,7 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
 /// Letters of a prefix, so that with the time (`-20261121T020000Z`) and a class (`-monthly`) PVE's 40 are kept.
-const PREFIX_MAX: usize = 15;
+pub const PREFIX_MAX: usize = 15;
 const FORM: &str = "%Y%m%dT%H%M%SZ";
 
 /// What a policy's names begin with: what its manifest says, or its own name as far as PVE takes it.

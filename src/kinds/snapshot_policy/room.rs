@@ -2,7 +2,7 @@
 
 use crate::base::id::GuestType;
 use crate::kinds::guest::fit::volumes;
-use crate::kinds::guest::mapping::slot_number;
+use crate::kinds::guest::hand::snapshot_checks::holds_memory;
 use crate::kinds::guest::observed::{GuestSeen, decode_row};
 use crate::kinds::snapshot_policy::spec::SnapshotPolicySpec;
 use crate::pve::request::Query;
@@ -51,16 +51,15 @@ pub fn storages(guest: &GuestSeen) -> BTreeSet<String> {
     list.iter().filter_map(|v| Some(v.split_once(':')?.0.to_owned())).collect()
 }
 
-/// Why memory cannot be saved of a guest that runs (`PVE::QemuMigrate::Helpers::check_non_migratable_resources` refuses VMs with
-/// devices of the host, and PVE's API of containers has no such parameter).
+/// Why memory cannot be saved of a guest that runs. PVE's API of containers has no such parameter.
 pub fn without_memory(row: &GuestRow, guest: Option<&GuestSeen>) -> Option<String> {
     if row.guest == GuestType::Lxc {
         return Some(
             "PVE saves no memory of containers: say `types: [VirtualMachine]`, or leave includeMemory out".into(),
         );
     }
-    let device = guest?.config.keys().find(|key| slot_number(key, "hostpci").is_some())?;
-    Some(format!("PVE saves no memory of a VM with a device of its node ({device}): leave includeMemory out for it"))
+    let (key, value, _) = holds_memory(guest?).into_iter().find(|(_, _, surely)| *surely)?;
+    Some(format!("its memory cannot be saved: it has {key} ({value}); leave includeMemory out for it"))
 }
 
 /// The storage of a guest that has too little room for one more snapshot, in words.

@@ -1,10 +1,17 @@
 //! A policy's spec as the rules understand it: when, and what is kept.
 
+use crate::kinds::guest::spec::Seconds;
+use crate::kinds::selector::SelectedType;
+use crate::kinds::snapshot_policy::member::span;
+use crate::kinds::snapshot_policy::name::PREFIX_MAX;
 use crate::kinds::snapshot_policy::spec::{Retention, SnapshotPolicySpec};
 use crate::resource::step::Problem;
 use crate::retention::class::Class;
 use crate::retention::judge::Keep;
 use crate::schedule::slots::Schedule;
+
+/// Times that come which are looked at for the shortest gap between them.
+const GAPS_LOOKED_AT: usize = 16;
 
 /// What a policy says, understood.
 #[derive(Clone, Debug)]
@@ -79,10 +86,52 @@ pub fn unclear(retention: &Retention) -> Option<Problem> {
     None
 }
 
+/// What is wrong with a spec besides its times and its retention.
+pub fn wrong(spec: &SnapshotPolicySpec) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    if let Some(prefix) = &spec.name_prefix {
+        let fits = prefix.starts_with(|c: char| c.is_ascii_alphabetic())
+            && prefix.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
+        if !fits || prefix.len() > PREFIX_MAX {
+            let what = format!("`{prefix}` is no beginning of a snapshot's name");
+            let form = format!("a letter, then letters, digits, - and _; at most {PREFIX_MAX}, so that the time fits");
+            problems.push(Problem::new("namePrefix", what).help(form));
+        }
+    }
+    if spec.include_memory && spec.selector.types == [SelectedType::Container] {
+        problems.push(
+            Problem::new("includeMemory", "PVE saves no memory of containers")
+                .help("leave it out, or mean VirtualMachine"),
+        );
+    }
+    problems
+}
+
+/// What of a policy's times can never be: no time comes any more, or turns are later than the next time.
+pub fn never(spec: &SnapshotPolicySpec, rule: &Rule, now: i64) -> Option<Problem> {
+    let next: Vec<i64> =
+        std::iter::successors(rule.schedule.next(now), |at| rule.schedule.next(*at)).take(GAPS_LOOKED_AT).collect();
+    if next.is_empty() {
+        let field = if spec.cron.is_some() { "cron" } else { "schedule" };
+        return Some(Problem::new(field, "no such time comes any more").help("name a day that is to come, or none"));
+    }
+    let shortest = next.windows(2).map(|w| w[1] - w[0]).min()?;
+    let longer = |seconds: Option<Seconds>| seconds.is_some_and(|s| i64::try_from(s.0).unwrap_or(i64::MAX) >= shortest);
+    let gap = span(shortest);
+    if longer(spec.jitter) {
+        let what = format!("turns would come later than the next time, which is {gap} after the one before");
+        return Some(Problem::new("jitter", what).help(format!("say less than {gap}")));
+    }
+    if spec.freshness.is_some() && !longer(spec.freshness) {
+        let what = format!("snapshots are {gap} old before the next is taken, and would always be too old");
+        return Some(Problem::new("freshness", what).help(format!("say more than {gap}")));
+    }
+    None
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kinds::guest::spec::Seconds;
     use crate::kinds::snapshot_policy::spec::Classes;
 
     #[test]

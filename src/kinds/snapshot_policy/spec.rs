@@ -45,6 +45,9 @@ pub struct SnapshotPolicySpec {
     /// Names of snapshots that it did not take and may prune all the same, with `*` and `?`.
     #[serde(default)]
     pub adopt: Vec<String>,
+    /// Earlier names of this policy: what it took under them is its own.
+    #[serde(default)]
+    pub adopt_policies: Vec<String>,
     /// How many snapshots are worked on at once.
     #[serde(default)]
     pub concurrency: Concurrency,

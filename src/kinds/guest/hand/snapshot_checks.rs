@@ -6,7 +6,7 @@ use crate::kinds::guest::hand::deed::{Scene, tasks_query};
 use crate::kinds::guest::hand::half_made::{half_made, task_runs};
 use crate::kinds::guest::hand::snapshot::{Row, names};
 use crate::kinds::guest::mapping::slot_number;
-use crate::kinds::guest::observed::decode_row;
+use crate::kinds::guest::observed::{GuestSeen, decode_row};
 use crate::resource::step::Delta;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -47,18 +47,27 @@ pub fn not_whole(found: Option<&Row>, scene: &Scene<'_>, delta: &mut Delta) {
 pub fn memory_can_be_saved(scene: &Scene<'_>, delta: &mut Delta) {
     let row = scene.seen.index.guests.get(&scene.row.vmid);
     let Some(seen) = row.and_then(|row| decode_row(row, scene.seen).ok().flatten()) else { return };
-    // What waits for the next start is not what runs.
-    let now = seen.config.iter().filter(|(key, _)| !seen.pending.contains(key)).chain(&seen.in_force);
-    for (key, value) in now {
-        let mapped = value.split(',').any(|part| part.starts_with("mapping="));
-        let device = slot_number(key, "hostpci").is_some();
-        if device && mapped {
-            scene.say(delta, format!("{key} is a device of the host: its memory can be saved only where the mapping is live-migration-capable"));
-        } else if device || slot_number(key, "virtiofs").is_some() || matches!(key.as_str(), "amd-sev" | "intel-tdx") {
+    for (key, value, surely) in holds_memory(&seen) {
+        if surely {
             let why = format!("the memory of VM {} cannot be saved: it has {key} ({value})", scene.row.vmid);
             scene.refuse(delta, why, "leave --ram out");
+        } else {
+            scene.say(delta, format!("{key} is a device of the host: its memory can be saved only where the mapping is live-migration-capable"));
         }
     }
+}
+
+/// The options of a VM that keep its memory from being saved, each with its value, and whether they surely do.
+pub fn holds_memory(guest: &GuestSeen) -> Vec<(&str, &str, bool)> {
+    // What waits for the next start is not what runs.
+    let now = guest.config.iter().filter(|(key, _)| !guest.pending.contains(key)).chain(&guest.in_force);
+    let holds = now.filter_map(|(key, value): (&String, &String)| {
+        let device = slot_number(key, "hostpci").is_some();
+        let mapped = device && value.split(',').any(|part| part.starts_with("mapping="));
+        let other = slot_number(key, "virtiofs").is_some() || matches!(key.as_str(), "amd-sev" | "intel-tdx");
+        (device || other).then_some((key.as_str(), value.as_str(), !mapped))
+    });
+    holds.collect()
 }
 
 /// Snapshots that were taken after it stay where they are, and the guest goes on beside them.
