@@ -497,8 +497,7 @@ impl Daemon {
     /// A look that nobody waits for: not too soon after the last one, and not too often if it is long.
     fn look_later(&mut self, line: usize, now: u64) {
         let thread = &mut self.threads[line];
-        let gap = (thread.look_took_ms.saturating_sub(LOOK_WAIT_MS) * LOOK_SHARE).clamp(LOOK_GAP_MS, LOOK_GAP_MAX_MS);
-        let at = now.max(thread.last_look_ms + gap);
+        let at = now.max(thread.last_look_ms + thread.look_gap_ms());
         thread.look_ms = Some(thread.look_ms.map_or(at, |due| due.min(at)));
     }
 

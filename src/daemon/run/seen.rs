@@ -14,6 +14,14 @@ use crate::resource::step::Delta;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+impl super::Thread {
+    /// The least time until the next look that nobody waits for: the longer one takes, the rarer they are.
+    pub(super) fn look_gap_ms(&self) -> u64 {
+        (self.look_took_ms.saturating_sub(super::LOOK_WAIT_MS) * super::LOOK_SHARE)
+            .clamp(super::LOOK_GAP_MS, super::LOOK_GAP_MAX_MS)
+    }
+}
+
 impl Daemon {
     pub(super) fn looked(
         &mut self,
@@ -52,7 +60,7 @@ impl Daemon {
         let again = now + rest - rest / 8 + spread;
         // What is due by time alone is looked at in time.
         let turns = plan.deltas.iter().filter_map(|d| u64::try_from(d.next?).ok()).min();
-        let again = turns.map_or(again, |at| at.saturating_mul(1000).max(now + super::LOOK_GAP_MS).min(again));
+        let again = turns.map_or(again, |at| at.saturating_mul(1000).max(now + thread.look_gap_ms()).min(again));
         thread.look_ms = Some(thread.look_ms.map_or(again, |due| due.min(again)));
         let why = if std::mem::take(&mut thread.moved) { Why::Anew } else { Why::Seen };
         thread.known = plan.deltas.iter().map(|d| (d.resource.clone(), Known::of(d))).collect();
