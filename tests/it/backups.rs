@@ -206,7 +206,7 @@ fn a_policy_says_whose_backups_are_too_old() {
     assert_eq!(late(&lab, &yaml), Some(format!("{firewall} (8100): its newest good backup is 2d old")));
     // A damaged one is not good, however new.
     lab.sim.with_world(|w| {
-        let newest = w.volumes.iter_mut().filter(|v| v.content == "backup" && v.vmid == Some(8200)).next_back();
+        let newest = w.volumes.iter_mut().rfind(|v| v.content == "backup" && v.vmid == Some(8200));
         newest.expect("taken").verification = Some("failed".into());
     });
     let said = late(&lab, &yaml).expect("late");

@@ -10,6 +10,7 @@ pub mod losses;
 pub mod migrate;
 pub mod power;
 pub mod restore;
+pub mod restore_checks;
 pub mod snapshot;
 pub mod snapshot_checks;
 pub mod target;
