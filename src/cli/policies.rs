@@ -119,7 +119,8 @@ impl Scene {
 
     fn guest<'a>(&'a self, policy: &'a Policy<'a>, row: &'a GuestRow) -> Of<'a> {
         let Policy { name, spec, rule } = policy;
-        let member = Member { policy: name, set: &self.tree.desired.set, now: self.seen.at, spec, rule, row };
+        let member =
+            Member { policy: name, set: &self.tree.desired.set, now: self.seen.at, spec, rule, row, resource: None };
         let snapshots = self.seen.value(&list_query(row)).map(|list| member.judged(list));
         let all: Vec<Row> = snapshots.iter().flatten().map(|s| s.row.clone()).collect();
         let ours: Vec<&Row> =

@@ -121,6 +121,7 @@ pub struct Metrics {
     drifted: Gauges,
     drift_seen: Counters,
     drift_healed: Counters,
+    backup_newest: Gauges,
     snapshot_newest: Gauges,
     source_ready: Gauges,
     source_suspended: Gauges,
@@ -162,6 +163,7 @@ impl Metrics {
             drifted: Family::default(),
             drift_seen: Family::default(),
             drift_healed: Family::default(),
+            backup_newest: Family::default(),
             snapshot_newest: Family::default(),
             source_ready: Family::default(),
             source_suspended: Family::default(),
@@ -202,6 +204,7 @@ impl Metrics {
                 "pvectl_drifted_objects" => registry.register(bare, help, self.drifted.clone()),
                 "pvectl_drift_seen_total" => registry.register(bare, help, self.drift_seen.clone()),
                 "pvectl_drift_healed_total" => registry.register(bare, help, self.drift_healed.clone()),
+                "pvectl_backup_newest_timestamp_seconds" => registry.register(bare, help, self.backup_newest.clone()),
                 "pvectl_snapshot_newest_timestamp_seconds" => {
                     registry.register(bare, help, self.snapshot_newest.clone())
                 }
@@ -340,7 +343,9 @@ impl Metrics {
         for family in [&self.objects, &self.ready, &self.drifted, &self.source_ready, &self.source_suspended] {
             family.clear();
         }
-        for family in [&self.source_read, &self.proposals, &self.reconcile_active, &self.snapshot_newest] {
+        for family in
+            [&self.source_read, &self.proposals, &self.reconcile_active, &self.snapshot_newest, &self.backup_newest]
+        {
             family.clear();
         }
         for source in state.sources.values() {
@@ -363,12 +368,18 @@ impl Metrics {
             self.ready.get_or_create(&labels).inc_by(yes(object.says("Ready", "True")));
             self.drifted.get_or_create(&labels).inc_by(0.0);
         }
+        // What is not known is not told: it is not the same as none.
+        let dated = || state.objects.values().filter_map(|object| Some((object, seconds(object.newest_ms?))));
+        for (object, newest) in dated().filter(|(object, _)| object.kind == "BackupPolicy") {
+            let labels = vec![self.value("source", &object.source), ("policy", object.name.clone())];
+            self.backup_newest.get_or_create(&labels).set(newest);
+        }
         // One a guest: as many as there are, and no more than a daemon is made for.
-        let members = state.objects.values().filter_map(|object| Some((object, object.snapshots_of()?)));
-        for (object, (policy, vmid)) in members.take(GUESTS_MAX) {
-            let labels =
-                vec![self.value("source", &object.source), ("policy", policy.to_owned()), ("vmid", vmid.to_owned())];
-            self.snapshot_newest.get_or_create(&labels).set(seconds(object.newest_ms.unwrap_or(0)));
+        let members = dated().filter_map(|(object, newest)| Some((object, object.snapshots_of()?, newest)));
+        for (object, (policy, vmid), newest) in members.take(GUESTS_MAX) {
+            let source = self.value("source", &object.source);
+            let labels = vec![source, ("policy", policy.to_owned()), ("vmid", vmid.to_owned())];
+            self.snapshot_newest.get_or_create(&labels).set(newest);
         }
         for drift in state.drift.iter().filter(|d| d.healed_ms.is_none()) {
             let labels = vec![self.value("source", &drift.source), self.value("kind", &drift.kind)];

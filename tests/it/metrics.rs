@@ -29,7 +29,11 @@ fn busy() -> (Metrics, State) {
     metrics.history_lost(2);
     let mut state = site::state();
     let member = site::member("homelab");
-    state.objects.insert((member.source.clone(), member.kind.clone(), member.name.clone()), member);
+    let policy =
+        pvectl::daemon::record::ObjectRecord { kind: "BackupPolicy".into(), name: "weekly".into(), ..member.clone() };
+    for object in [member, policy] {
+        state.objects.insert((object.source.clone(), object.kind.clone(), object.name.clone()), object);
+    }
     (metrics, state)
 }
 

@@ -12,6 +12,7 @@ use pvectl::plan::desired::DesiredSet;
 use pvectl::report::status::conditions;
 use pvectl::resource::reference::ResourceRef;
 use pvectl::resource::step::{Action, Delta};
+use pvectl::sim::baseline::{Baseline, build};
 use pvectl::sim::faults::{Fault, FaultKind};
 use pvectl::sim::world::Snapshot;
 use std::collections::{BTreeMap, BTreeSet};
@@ -477,4 +478,20 @@ fn what_a_dead_task_left_is_said_and_cleaned_when_it_can_be() {
     assert_eq!(names(&lab, 8000).len(), 1);
     let whole = lab.preview(&set, &plain());
     assert!(whole.is_empty(), "{}", crate::world::differences(&whole));
+}
+
+#[test]
+fn a_look_costs_one_request_a_guest_and_a_few() {
+    let requests = |guests: u32| {
+        let lab = Lab::of(build(Baseline::Scale { nodes: 3, guests }));
+        let set = policy("selector: {}, schedule: daily, retention: {keepDaily: 3}");
+        let before = lab.sim.requests();
+        let plan = lab.preview(&set, &plain());
+        assert!(plan.deltas.len() > 90 && lab.writes_since(0).is_empty());
+        (lab.sim.requests() - before, plan.deltas.len() as u64 - 1)
+    };
+    let (few, small) = requests(100);
+    let (many, large) = requests(300);
+    assert_eq!(many - few, large - small, "one more for each guest more");
+    assert!(few - small <= 20, "{few} for {small} guests");
 }

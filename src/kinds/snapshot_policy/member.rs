@@ -16,7 +16,7 @@ use crate::resource::index::GuestRow;
 use crate::resource::kind::PlanContext;
 use crate::resource::merge::Cause;
 use crate::resource::privilege::require;
-use crate::resource::reference::Identity;
+use crate::resource::reference::{Identity, ResourceRef};
 use crate::resource::step::{Action, Change, Copies, Delta, Impact, Limit, Note, Step};
 use crate::retention::class::{Class, class_of, name_of};
 use crate::retention::judge::{Item, Verdict, judge};
@@ -50,6 +50,8 @@ pub struct Member<'a> {
     pub rule: &'a Rule,
     /// The guest.
     pub row: &'a GuestRow,
+    /// The resource of the manifests that it is, if one is.
+    pub resource: Option<&'a ResourceRef>,
 }
 
 /// A time at which a snapshot of a guest shall be taken.
@@ -136,12 +138,8 @@ impl Member<'_> {
         let row = self.row;
         let identity = Identity::Guest { guest: row.guest, vmid: row.vmid, node: row.node.clone() };
         let mut delta = Delta::none(cx.resource.member(row.vmid), Some(identity));
-        let is = |identity: &Identity| match identity {
-            Identity::Guest { vmid, .. } => *vmid == row.vmid,
-            Identity::Pool(_) | Identity::Object { .. } => false,
-        };
         // A guest that is being changed is left in peace until that has ended.
-        delta.behind = cx.identities.iter().filter(|(_, identity)| is(identity)).map(|(r, _)| r.clone()).collect();
+        delta.behind = self.resource.cloned().into_iter().collect();
         if cx.seen.index.nodes.get(&row.node).is_some_and(|n| !n.online) {
             delta.notes.push(Note::NodeOffline(row.node.clone()));
             return delta;

@@ -11,6 +11,7 @@ pub mod room;
 
 pub mod member;
 
+use crate::base::id::VmId;
 use crate::kinds::guest::hand::snapshot::list_query;
 use crate::kinds::snapshot_policy::member::Member;
 use crate::kinds::snapshot_policy::rule::understand;
@@ -20,10 +21,10 @@ use crate::resource::index::{GuestRow, Index, node_guests_query};
 use crate::resource::kind::{DecodeError, Kind, Labelled, Listed, PlanContext};
 use crate::resource::marker::Marker;
 use crate::resource::observation::Observation;
-use crate::resource::reference::{Claim, Identity, Reference};
+use crate::resource::reference::{Claim, Identity, Reference, ResourceRef};
 use crate::resource::step::{Delta, Note, Problem};
 use serde_json::Value;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Its name in manifests.
 pub const NAME: &str = "SnapshotPolicy";
@@ -104,7 +105,15 @@ impl Kind for SnapshotPolicyKind {
     fn members(cx: &PlanContext<'_>, spec: &SnapshotPolicySpec) -> Vec<Delta> {
         let Ok(rule) = understand(spec) else { return Vec::new() };
         let (policy, set, now) = (cx.resource.name.as_str(), cx.set, cx.seen.at);
-        let member = |row| Member { policy, set, now, spec, rule: &rule, row }.plan(cx);
+        let guest = |(resource, identity): (&'_ ResourceRef, &Identity)| match identity {
+            Identity::Guest { vmid, .. } => Some((*vmid, resource.clone())),
+            Identity::Pool(_) | Identity::Object { .. } => None,
+        };
+        let declared: BTreeMap<VmId, ResourceRef> = cx.identities.iter().filter_map(guest).collect();
+        let member = |row: &GuestRow| {
+            let resource = declared.get(&row.vmid);
+            Member { policy, set, now, spec, rule: &rule, row, resource }.plan(cx)
+        };
         guests(cx, spec).map(member).collect()
     }
 

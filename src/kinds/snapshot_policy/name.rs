@@ -35,7 +35,7 @@ mod tests {
 
     #[test]
     fn a_name_says_when_it_was_due_and_pve_takes_it() {
-        let last = 253_402_300_799;
+        let last = 253_402_128_000;
         let cases = [(1_795_226_400, Class::Daily), (0, Class::Yearly), (last, Class::Monthly), (1, Class::Weekly)];
         for (slot_at, class) in cases {
             for prefix in ["auto", "a-b_c", "fifteen-letters"] {
