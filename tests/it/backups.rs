@@ -9,6 +9,7 @@ use pvectl::pve::api::Api;
 use pvectl::pve::request::{Call, Method};
 use pvectl::report::status::conditions;
 use pvectl::resource::step::Note;
+use pvectl::sim::faults::{Fault, FaultKind};
 use pvectl::sim::world::{Power, Volume, World};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -174,6 +175,72 @@ fn a_guest_whose_node_is_away_stays_on_the_list() {
     assert_eq!(job(&lab)["exclude"], "8100");
     away(&lab, false);
     assert!(lab.preview(&desired(&all), &plain()).is_empty());
+}
+
+/// A machine of the manifests, with a label and without a number.
+fn unnumbered(name: &str, app: &str) -> String {
+    guest(name, 0, app).replace("vmid: 0, ", "")
+}
+
+#[test]
+fn a_guest_that_cannot_be_read_just_now_stays_on_the_list() {
+    let lab = Lab::homelab();
+    let yaml = policy("selector: {labels: {app: web}}, schedule: '03:30', storage: nfs")
+        + &guest("a", 301, "web")
+        + &guest("b", 302, "web")
+        + &unnumbered("c", "web");
+    lab.apply(&desired(&yaml), &plain());
+    let listed = job(&lab)["vmid"].as_str().map(str::to_owned).expect("a list");
+    let number = listed.split(',').find(|n| *n != "301" && *n != "302").expect("three of them").to_owned();
+    lab.sim.inject(Fault::on("GET", &format!("/qemu/{number}/pending"), FaultKind::Status(403, "Permission check failed".to_owned())).always());
+    let plan = lab.preview(&desired(&yaml), &plain());
+    let told = notes(&plan);
+    let stays = format!(
+        "c ({number}) keeps its place in the job: its configuration could not be read, so it is not known whose it is"
+    );
+    assert_eq!(told, [stays]);
+    let policy = plan.deltas.iter().find(|d| d.resource.kind == "BackupPolicy").expect("the policy");
+    assert!(policy.steps.is_empty() && policy.changes.is_empty(), "{policy:?}");
+    // Somebody took its tag as well: nothing says that it is ours, and yet one of the manifests has no guest.
+    lab.sim.with_world(|w| {
+        w.edit_guest(number.parse().expect("a number"), "tags", None);
+        w.collect_statistics();
+    });
+    let plan = lab.preview(&desired(&yaml), &plain());
+    assert!(notes(&plan).iter().any(|n| n.contains("keeps its place")), "{:?}", notes(&plan));
+    lab.sim.clear_faults();
+    // Another label, and it is known: it leaves.
+    lab.sim.with_world(|w| {
+        w.edit_guest(number.parse().expect("a number"), "tags", Some("prod;pvectl"));
+        w.collect_statistics();
+    });
+    lab.apply(&desired(&yaml.replace(&unnumbered("c", "web"), &unnumbered("c", "db"))), &plain());
+    assert_eq!(job(&lab)["vmid"], "301,302");
+}
+
+#[test]
+fn a_policy_that_is_applied_alone_loses_nobody() {
+    let lab = Lab::homelab();
+    let alone = policy("selector: {labels: {app: web}}, schedule: '03:30', storage: nfs");
+    let (a, b) = (guest("a", 301, "web"), guest("b", 302, "web"));
+    lab.apply(&desired(&(alone.clone() + &a + &b)), &plain());
+    let plan = lab.preview(&desired(&alone), &plain());
+    let policy_of = |plan: &Plan| plan.deltas.iter().find(|d| d.resource.kind == "BackupPolicy").cloned().expect("there");
+    assert_eq!(
+        notes(&plan),
+        ["a (301)", "b (302)"].map(|who| format!(
+            "{who} keeps its place in the job: its manifest is not among those that were read"
+        ))
+    );
+    assert!(policy_of(&plan).steps.is_empty(), "{plan:?}");
+    let plan = lab.preview(&desired(&(alone.clone() + &a)), &plain());
+    assert!(policy_of(&plan).steps.is_empty(), "half of them: {plan:?}");
+    // Their backups are looked at all the same.
+    let aged = alone.replace("storage: nfs", "storage: nfs, maxAge: 36h");
+    assert_eq!(late(&lab, &aged).as_deref(), Some("a (301): no backup yet; b (302): no backup yet"));
+    // Where the manifest's guest goes with it, it leaves.
+    lab.apply(&desired(&(alone.clone() + &a)), &prune());
+    assert_eq!(job(&lab)["vmid"], "301");
 }
 
 #[test]

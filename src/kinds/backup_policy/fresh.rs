@@ -8,13 +8,18 @@ use crate::kinds::backups::{self, Backup, Verified, age};
 use crate::resource::index::GuestRow;
 use crate::resource::kind::PlanContext;
 use crate::resource::step::{Copies, Note};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Guests that a message names; of more it gives the number.
 const NAMED_MAX: usize = 10;
 
+fn who(row: &GuestRow) -> String {
+    if row.name.is_empty() { format!("guest {}", row.vmid) } else { format!("{} ({})", row.name, row.vmid) }
+}
+
 /// What is wrong with a guest's backups, in words; `None`: nothing.
 fn late(row: &GuestRow, of_it: &[&Backup], now: i64, max_age: i64) -> Option<String> {
-    let who = format!("{} ({})", row.name, row.vmid);
+    let who = who(row);
     let newest = of_it.iter().rev().find(|backup| backup.is_good());
     let broken = of_it.last().filter(|backup| backup.verified == Verified::Failed);
     let broken = broken.map(|_| "the verification of its newest backup failed");
@@ -31,12 +36,20 @@ fn late(row: &GuestRow, of_it: &[&Backup], now: i64, max_age: i64) -> Option<Str
     }
 }
 
-/// The note on a policy, and when the newest good backup was made of the guest that is worst off.
-pub fn fresh(cx: &PlanContext<'_>, spec: &BackupPolicySpec) -> Option<(Note, Option<i64>)> {
+/// The note on a policy, and when the newest good backup was made of the guest that is worst off. Those who keep a place in
+/// the job are looked at like those that are chosen.
+pub fn fresh(
+    cx: &PlanContext<'_>,
+    spec: &BackupPolicySpec,
+    kept: &BTreeMap<VmId, &'static str>,
+) -> Option<(Note, Option<i64>)> {
     let max_age = i64::try_from(spec.max_age?.0).unwrap_or(i64::MAX);
     let index = &cx.seen.index;
     let note = |late: Option<String>| Note::Fresh { copies: Copies::Backups, late };
-    let guests = chosen(cx, spec);
+    let mut guests = chosen(cx, spec);
+    let already: BTreeSet<VmId> = guests.iter().map(|row| row.vmid).collect();
+    let others = kept.keys().filter(|vmid| !already.contains(vmid)).filter_map(|vmid| index.guests.get(vmid));
+    guests.extend(others.map(AsRef::as_ref));
     if guests.is_empty() {
         return Some((note(None), None));
     }
