@@ -256,7 +256,16 @@ async fn restore(cluster: &Cluster<'_>, args: &BackupRestore, root_ticket: bool)
         let name = target.map(|t| t.resource.name).or_else(|| row.map(|row| row.name.clone()));
         let resource = ResourceRef::new(kind, name.unwrap_or_else(|| vmid.to_string()));
         let (storage, start) = (args.storage.clone(), args.start);
-        return Ok(Restore { resource, backup, vmid, becomes: Becomes::Itself, storage, start, root_ticket });
+        return Ok(Restore {
+            resource,
+            backup,
+            vmid,
+            becomes: Becomes::Itself,
+            storage,
+            start,
+            other_guest: args.other_guest,
+            root_ticket,
+        });
     }
     backup.node = at.unwrap_or(backup.node);
     let saved = get(cluster.api, cluster.clock, &extract_query(&backup.node, &backup.volume)).await.map_err(wire)?;
@@ -279,6 +288,7 @@ async fn restore(cluster: &Cluster<'_>, args: &BackupRestore, root_ticket: bool)
         becomes: Becomes::New { name, keep_mac: args.keep_mac },
         storage: args.storage.clone(),
         start: args.start,
+        other_guest: false,
         root_ticket,
     })
 }

@@ -192,7 +192,14 @@ fn a_guest_that_cannot_be_read_just_now_stays_on_the_list() {
     lab.apply(&desired(&yaml), &plain());
     let listed = job(&lab)["vmid"].as_str().map(str::to_owned).expect("a list");
     let number = listed.split(',').find(|n| *n != "301" && *n != "302").expect("three of them").to_owned();
-    lab.sim.inject(Fault::on("GET", &format!("/qemu/{number}/pending"), FaultKind::Status(403, "Permission check failed".to_owned())).always());
+    lab.sim.inject(
+        Fault::on(
+            "GET",
+            &format!("/qemu/{number}/pending"),
+            FaultKind::Status(403, "Permission check failed".to_owned()),
+        )
+        .always(),
+    );
     let plan = lab.preview(&desired(&yaml), &plain());
     let told = notes(&plan);
     let stays = format!(
@@ -225,12 +232,12 @@ fn a_policy_that_is_applied_alone_loses_nobody() {
     let (a, b) = (guest("a", 301, "web"), guest("b", 302, "web"));
     lab.apply(&desired(&(alone.clone() + &a + &b)), &plain());
     let plan = lab.preview(&desired(&alone), &plain());
-    let policy_of = |plan: &Plan| plan.deltas.iter().find(|d| d.resource.kind == "BackupPolicy").cloned().expect("there");
+    let policy_of =
+        |plan: &Plan| plan.deltas.iter().find(|d| d.resource.kind == "BackupPolicy").cloned().expect("there");
     assert_eq!(
         notes(&plan),
-        ["a (301)", "b (302)"].map(|who| format!(
-            "{who} keeps its place in the job: its manifest is not among those that were read"
-        ))
+        ["a (301)", "b (302)"]
+            .map(|who| format!("{who} keeps its place in the job: its manifest is not among those that were read"))
     );
     assert!(policy_of(&plan).steps.is_empty(), "{plan:?}");
     let plan = lab.preview(&desired(&(alone.clone() + &a)), &plain());
@@ -512,6 +519,59 @@ fn in_place_a_guest_stays_ours_and_diff_shows_what_went_back() {
     does(&lab, "backup restore web --in-place --allow data-loss");
     lab.apply(&before, &plain());
     assert!(lab.preview(&before, &plain()).is_empty());
+}
+
+/// Lays a backup of guest 121 on `nfs`, whose configuration somebody changed.
+fn laid(w: &mut World, time: u64, change: impl FnOnce(&mut BTreeMap<String, String>)) {
+    let mut guest = Box::new(w.guests[&121].clone());
+    change(&mut guest.config);
+    w.volumes.push(Volume { backup_of: Some(guest), ..lying("nfs", 121, time) });
+}
+
+#[test]
+fn in_place_a_backup_of_another_guest_is_refused() {
+    let line = "backup restore local --in-place --allow data-loss";
+    let marked = |w: &mut World| {
+        laid(w, 1_795_226_400, |c| {
+            let notes = c.get_mut("description").expect("its marker");
+            *notes = notes.replace(r#""name":"local""#, r#""name":"db1""#);
+        });
+    };
+    let why = "it is one of VirtualMachine/db1, and the guest is VirtualMachine/local";
+    hands::refused(line, marked, why, "--other-guest");
+    let called = |w: &mut World| {
+        laid(w, 1_795_226_400, |c| {
+            c.remove("description");
+            c.insert("name".into(), "db1".into());
+        });
+    };
+    hands::refused(line, called, "it is one of `db1`, and the guest is `local`", "leave --in-place out");
+    let unmarked = |w: &mut World, ago: u64| {
+        let now = w.now();
+        w.edit_guest(121, "description", None);
+        w.edit_guest(121, "meta", Some(&format!("creation-qemu=10.0.13,ctime={}", now - 600)));
+        laid(w, now - ago, |_| {});
+    };
+    hands::refused(line, |w| unmarked(w, 700), "it is older than the guest", "--other-guest");
+    let lab = hands::lab();
+    lab.sim.with_world(|w| unmarked(w, 500));
+    does(&lab, line);
+    let lab = hands::lab();
+    lab.sim.with_world(marked);
+    let told = said(&does(&lab, &format!("{line} --other-guest")));
+    assert!(told.contains(&format!("the backup may be another guest's: {why}")), "{told:?}");
+}
+
+#[test]
+fn the_backups_of_a_guest_that_is_gone_are_not_those_of_its_successor() {
+    let lab = Lab::homelab();
+    let yaml = policy("selector: {vmids: [301]}, schedule: '03:30', storage: nfs, maxAge: 36h") + &guest("a", 301, "x");
+    lab.apply(&desired(&yaml), &plain());
+    lab.sim.with_world(|w| {
+        let now = w.now();
+        w.volumes.push(lying("nfs", 301, now - 7200));
+    });
+    assert_eq!(late(&lab, &yaml).as_deref(), Some("a (301): no backup yet"));
 }
 
 #[test]

@@ -72,6 +72,9 @@ pub struct BackupRestore {
     /// Write over the guest that it is a backup of
     #[arg(long)]
     pub in_place: bool,
+    /// Write over the guest although the backup may be of another that had its number
+    #[arg(long, requires = "in_place")]
+    pub other_guest: bool,
     /// Where the volumes go [default: where they were; all of a container's beside its root]
     #[arg(long, value_name = "STORAGE")]
     pub storage: Option<String>,

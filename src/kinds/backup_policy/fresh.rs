@@ -5,6 +5,7 @@ use crate::base::id::VmId;
 use crate::kinds::backup_policy::members::chosen;
 use crate::kinds::backup_policy::spec::BackupPolicySpec;
 use crate::kinds::backups::{self, Backup, Verified, age};
+use crate::kinds::guest::observed::{created, decode_row};
 use crate::resource::index::GuestRow;
 use crate::resource::kind::PlanContext;
 use crate::resource::step::{Copies, Note};
@@ -73,8 +74,9 @@ pub fn fresh(
     if said.is_empty() {
         let mut names: Vec<String> = Vec::new();
         for row in &guests {
-            let of_it: Vec<&Backup> =
-                held.iter().filter(|b| b.vmid == Some(row.vmid) && b.guest == row.guest).collect();
+            let since = made(cx, row);
+            let of_it = |b: &&Backup| b.vmid == Some(row.vmid) && b.guest == row.guest && b.time >= since;
+            let of_it: Vec<&Backup> = held.iter().filter(of_it).collect();
             names.extend(late(row, &of_it, cx.seen.at, max_age));
             let newest = of_it.iter().rev().find(|b| b.is_good()).map(|b| b.time);
             oldest = [oldest, newest].into_iter().flatten().min();
@@ -88,6 +90,12 @@ pub fn fresh(
     }
     let said = said.join("; ");
     Some((note((!said.is_empty()).then_some(said)), oldest))
+}
+
+/// When the guest was made, as far as is known: an older backup is of another guest that had its number.
+fn made(cx: &PlanContext<'_>, row: &GuestRow) -> i64 {
+    let seen = cx.seen.index.guests.get(&row.vmid).and_then(|row| decode_row(row, cx.seen).ok().flatten());
+    seen.and_then(|seen| created(&seen.config)).unwrap_or(i64::MIN)
 }
 
 fn counted(guests: usize) -> String {

@@ -136,7 +136,9 @@ impl Kind for BackupPolicyKind {
         for (who, what) in [(joins, "comes to be backed up"), (leaves, "is backed up no more")] {
             delta.notes.extend(who.into_iter().map(|vmid| Note::Info(format!("{} {what}", called(cx, vmid)))));
         }
-        let stays = |(vmid, why): (&VmId, &&str)| Note::Info(format!("{} keeps its place in the job: {why}", called(cx, *vmid)));
+        let stays = |(vmid, why): (&VmId, &&str)| {
+            Note::Info(format!("{} keeps its place in the job: {why}", called(cx, *vmid)))
+        };
         delta.notes.extend(kept.iter().map(stays));
         job::say(&mut delta.changes);
         if let Some((note, newest)) = fresh::fresh(cx, spec, &kept) {

@@ -105,7 +105,9 @@ fn unread(cx: &PlanContext<'_>, spec: &BackupPolicySpec, row: &GuestRow) -> Opti
     }
     match cx.seen.guest_marker(row.vmid) {
         Some(marker) if marker.set != cx.set => None,
-        Some(marker) if !cx.identities.contains_key(&marker.owner) => Some("its manifest is not among those that were read"),
+        Some(marker) if !cx.identities.contains_key(&marker.owner) => {
+            Some("its manifest is not among those that were read")
+        }
         Some(_) => None,
         None if cx.seen.value(&guest_query(row)).is_none() && row.tags.contains(TAG) => {
             Some("its configuration could not be read, so it is not known whose it is")

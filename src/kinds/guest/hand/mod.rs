@@ -14,3 +14,4 @@ pub mod restore_checks;
 pub mod snapshot;
 pub mod snapshot_checks;
 pub mod target;
+pub mod whose;

@@ -51,6 +51,8 @@ pub struct Restore {
     pub storage: Option<String>,
     /// Start it after that.
     pub start: bool,
+    /// Where it becomes the guest itself: it may be the backup of another guest that had this number.
+    pub other_guest: bool,
     /// We speak with a ticket of root@pam.
     pub root_ticket: bool,
 }
@@ -70,7 +72,7 @@ impl Restore {
     }
 
     /// The option that holds its name.
-    fn name_key(&self) -> &'static str {
+    pub fn name_key(&self) -> &'static str {
         if self.backup.guest == GuestType::Qemu { "name" } else { "hostname" }
     }
 
@@ -166,7 +168,7 @@ impl Hand for Restore {
             volumes(&look, &config, &mut delta);
             match &self.becomes {
                 Becomes::New { name, keep_mac } => new(&look, name, *keep_mac, &config, &mut delta),
-                Becomes::Itself => itself(&look, &config, &mut delta),
+                Becomes::Itself => itself(&look, &config, &notes, &mut delta),
             }
         }
         deed(&look, &config, &notes, &mut delta);

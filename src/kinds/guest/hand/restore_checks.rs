@@ -7,6 +7,7 @@ use crate::kinds::guest::hand::deed::tasks_of;
 use crate::kinds::guest::hand::losses::{left_out, losses};
 use crate::kinds::guest::hand::restore::Restore;
 use crate::kinds::guest::hand::snapshot;
+use crate::kinds::guest::hand::whose::another;
 use crate::kinds::guest::mapping::{self, Config, slot_number};
 use crate::kinds::guest::observed::decode_row;
 use crate::kinds::guest::restore::{check_there, disks};
@@ -225,7 +226,7 @@ pub fn new(look: &Look<'_>, name: &str, keep_mac: bool, saved: &Config, delta: &
 }
 
 /// What stands against going back in place, and what is lost by it.
-pub fn itself(look: &Look<'_>, saved: &Config, delta: &mut Delta) {
+pub fn itself(look: &Look<'_>, saved: &Config, notes: &str, delta: &mut Delta) {
     let Restore { backup, vmid, start, .. } = look.restore;
     let (word, kind) = (look.word(), &look.restore.resource.kind);
     let Some(row) = look.row else {
@@ -276,6 +277,15 @@ pub fn itself(look: &Look<'_>, saved: &Config, delta: &mut Delta) {
             format!("{word} {vmid} is protected, and PVE writes over no protected guest"),
             format!("take the protection off first: `protection: false` in its manifest, or the option of {word} {vmid} in PVE"),
         );
+    }
+    match another(look.restore, &now, saved, notes) {
+        Some(why) if look.restore.other_guest => look.say(delta, format!("the backup may be another guest's: {why}")),
+        Some(why) => look.refuse(
+            delta,
+            format!("the backup may be of another guest that had the number {vmid}: {why}"),
+            "restore it to a new guest: leave --in-place out; or, if this guest shall become that one: --other-guest",
+        ),
+        None => {}
     }
     for lost in losses(row.guest, *vmid, &now.config, saved) {
         look.say(delta, lost);
