@@ -131,6 +131,7 @@ async fn now(cluster: &Cluster<'_>, args: &BackupNow) -> Result<Vec<Box<dyn Hand
                 compress: args.compress,
                 notes: args.notes.clone(),
                 protected: args.protected,
+                prune: args.prune,
             };
             hands.push(Box::new(ByHand { target, deed: Deed::Backup(backup) }));
         }

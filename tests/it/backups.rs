@@ -454,6 +454,32 @@ fn a_backup_now_is_there_with_its_notes() {
 }
 
 #[test]
+fn a_backup_now_removes_no_older_one_unless_it_is_told_to() {
+    let lab = hands::lab();
+    lab.sim.with_world(|w| {
+        let nfs = w.storages.get_mut("nfs").expect("there");
+        nfs.config.insert("prune-backups".into(), "keep-last=2".into());
+        laid(w, 1_795_000_000, |_| {});
+    });
+    does(&lab, "backup now local --storage nfs");
+    assert_eq!(taken(&lab, 121).len(), 2);
+    // PVE takes no third one: it is told before.
+    let why = run(hands::attempt(&lab, &lab.sim.api(), "backup now local --storage nfs")).expect_err("no room");
+    assert!(why[0].contains("keeps 2 backups of a guest (keep-last=2), and has 2 of it"), "{why:?}");
+    assert!(why[0].contains("--prune"), "{why:?}");
+    does(&lab, "backup now local --storage nfs --protected");
+    lab.sim.advance(Duration::from_secs(60));
+    let told = said(&does(&lab, "backup now local --storage nfs --prune"));
+    assert!(
+        told.contains(&"older backups of it on `nfs` go as its retention says: keep-last=2".to_owned()),
+        "{told:?}"
+    );
+    let left = taken(&lab, 121);
+    assert_eq!((left.len(), left.iter().filter(|v| v.protected).count()), (3, 1), "two and the protected one");
+    assert!(left.iter().all(|v| v.ctime != 1_795_000_000), "the oldest went");
+}
+
+#[test]
 fn a_backup_becomes_a_guest_of_nobody() {
     let lab = hands::lab();
     lab.sim.with_world(|w| w.edit_guest(120, "ipconfig0", Some("ip=10.0.0.5/24")));

@@ -38,6 +38,9 @@ pub struct BackupNow {
     /// Keep it from being pruned or deleted
     #[arg(long)]
     pub protected: bool,
+    /// Let the storage's retention remove older backups of the guests [default: they all stay]
+    #[arg(long)]
+    pub prune: bool,
     /// What is agreed to.
     #[command(flatten)]
     pub agreed: Agreed,
