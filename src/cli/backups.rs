@@ -193,6 +193,7 @@ async fn meant(cluster: &Cluster<'_>, name: &str) -> Result<(Observation, VmId, 
 }
 
 async fn restore(cluster: &Cluster<'_>, args: &BackupRestore, root_ticket: bool) -> Result<Restore, Failure> {
+    let mut doubts = Vec::new();
     let (index, target, mut backup) = if args.backup.contains(":backup/") {
         let storage = args.backup.split(':').next().unwrap_or_default();
         let index = index(cluster.api, cluster.clock, &BTreeSet::new()).await.map_err(wire)?;
@@ -213,6 +214,10 @@ async fn restore(cluster: &Cluster<'_>, args: &BackupRestore, root_ticket: bool)
         let (name, time) = args.backup.split_once('@').unwrap_or((&args.backup, "latest"));
         let (seen, vmid, target) = meant(cluster, name).await?;
         let (all, mut failed) = held(cluster, &seen.index, None).await?;
+        if time == "latest" {
+            doubts.extend(failed.iter().map(|failure| format!("a list could not be read: {}", failure.message)));
+            doubts.extend(backups::doubts(&seen.index, vmid));
+        }
         let guest = target.as_ref().map(|t| t.guest);
         let of_it = |b: &Backup| b.vmid == Some(vmid) && guest.is_none_or(|guest| b.guest == guest);
         let of_it: Vec<Backup> = all.into_iter().filter(of_it).collect();
@@ -264,6 +269,7 @@ async fn restore(cluster: &Cluster<'_>, args: &BackupRestore, root_ticket: bool)
             becomes: Becomes::Itself,
             storage,
             start,
+            doubts,
             other_guest: args.other_guest,
             root_ticket,
         });
@@ -289,6 +295,7 @@ async fn restore(cluster: &Cluster<'_>, args: &BackupRestore, root_ticket: bool)
         becomes: Becomes::New { name, keep_mac: args.keep_mac },
         storage: args.storage.clone(),
         start: args.start,
+        doubts,
         other_guest: false,
         root_ticket,
     })

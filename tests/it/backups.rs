@@ -589,6 +589,49 @@ fn in_place_a_backup_of_another_guest_is_refused() {
 }
 
 #[test]
+fn what_is_the_newest_is_told_only_where_every_list_was_read() {
+    let has = |w: &mut World| {
+        let now = w.now();
+        laid(w, now - 60, |_| {});
+    };
+    let in_place = "backup restore local --in-place --allow data-loss";
+    let away = |w: &mut World| {
+        has(w);
+        w.nodes.get_mut("pve3").expect("there").online = false;
+    };
+    hands::refused(
+        in_place,
+        away,
+        "which backup is the newest cannot be told: node pve3 is away, and `local` on it",
+        "name it: nfs:backup/vzdump-qemu-121-",
+    );
+    let lab = hands::lab();
+    lab.sim.with_world(away);
+    let volume = taken(&lab, 121).remove(0).volid;
+    let told = said(&does(&lab, "backup restore local"));
+    assert!(told.contains(&"there may be a newer backup: node pve3 is away, and `local` on it".to_owned()), "{told:?}");
+    does(&lab, &format!("backup restore {volume} --in-place --allow data-loss"));
+    // A list that could not be read.
+    let lab = hands::lab();
+    lab.sim.with_world(has);
+    let unread = FaultKind::Status(500, "storage 'local' is not online".to_owned());
+    lab.sim.inject(Fault::on("GET", "/nodes/pve1/storage/local/content", unread).always());
+    let why = run(hands::attempt(&lab, &lab.sim.api(), in_place)).expect_err("it cannot be told");
+    assert!(why.iter().any(|w| w.contains("a list could not be read")), "{why:?}");
+    does(&lab, "backup restore local@2026 --in-place --allow data-loss");
+}
+
+#[test]
+fn backups_on_a_node_that_is_away_are_not_told_as_missing() {
+    let lab = Lab::homelab();
+    let yaml = policy("selector: {vmids: [8200]}, schedule: '03:30', storage: local, maxAge: 36h");
+    lab.apply(&desired(&yaml), &plain());
+    let node = lab.sim.with_world(|w| w.guests[&8200].node.clone());
+    lab.sim.with_world(|w| w.nodes.get_mut(&node).expect("there").online = false);
+    assert_eq!(late(&lab, &yaml), Some(format!("guest 8200: not known: node {node} is away, and `local` on it")));
+}
+
+#[test]
 fn the_backups_of_a_guest_that_is_gone_are_not_those_of_its_successor() {
     let lab = Lab::homelab();
     let yaml = policy("selector: {vmids: [301]}, schedule: '03:30', storage: nfs, maxAge: 36h") + &guest("a", 301, "x");

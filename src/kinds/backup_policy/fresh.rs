@@ -72,12 +72,16 @@ pub fn fresh(
     }
     // What could not be read is no sign that there is nothing.
     if said.is_empty() {
+        let away = backups::away(index, Some(&spec.storage)).join("; ");
         let mut names: Vec<String> = Vec::new();
         for row in &guests {
             let since = made(cx, row);
             let of_it = |b: &&Backup| b.vmid == Some(row.vmid) && b.guest == row.guest && b.time >= since;
             let of_it: Vec<&Backup> = held.iter().filter(of_it).collect();
-            names.extend(late(row, &of_it, cx.seen.at, max_age));
+            let late = late(row, &of_it, cx.seen.at, max_age);
+            names.extend(
+                late.map(|late| if away.is_empty() { late } else { format!("{}: not known: {away}", who(row)) }),
+            );
             let newest = of_it.iter().rev().find(|b| b.is_good()).map(|b| b.time);
             oldest = [oldest, newest].into_iter().flatten().min();
         }

@@ -51,6 +51,8 @@ pub struct Restore {
     pub storage: Option<String>,
     /// Start it after that.
     pub start: bool,
+    /// Why a newer backup may be there than this one, where the newest is meant.
+    pub doubts: Vec<String>,
     /// Where it becomes the guest itself: it may be the backup of another guest that had this number.
     pub other_guest: bool,
     /// We speak with a ticket of root@pam.

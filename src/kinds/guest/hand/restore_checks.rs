@@ -113,6 +113,18 @@ pub fn circumstances(look: &Look<'_>, delta: &mut Delta) {
     if look.restore.start {
         require(&look.cx, delta, &here[0], "VM.PowerMgmt");
     }
+    let doubts = &look.restore.doubts;
+    if let (false, why) = (doubts.is_empty(), doubts.join("; ")) {
+        if look.restore.in_place() {
+            look.refuse(
+                delta,
+                format!("which backup is the newest cannot be told: {why}"),
+                format!("if it shall be this one, name it: {}", backup.volume),
+            );
+        } else {
+            look.say(delta, format!("there may be a newer backup: {why}"));
+        }
+    }
     let tasks = tasks_of(&backup.node, *vmid);
     let failed = look.restore.reads(index, true).into_iter().filter(|query| *query != tasks).filter_map(|query| {
         match look.cx.seen.answer(&query) {
