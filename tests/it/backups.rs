@@ -622,6 +622,65 @@ fn what_is_the_newest_is_told_only_where_every_list_was_read() {
 }
 
 #[test]
+fn what_pve_would_put_back_otherwise_is_told_before() {
+    let line = "backup restore local --in-place --allow data-loss";
+    let of = |change: fn(&mut BTreeMap<String, String>)| move |w: &mut World| laid(w, 1_795_226_400, change);
+    let template = of(|c| drop(c.insert("template".into(), "1".into())));
+    hands::refused(line, template, "it is a backup of a template, and VM 121 would become one", "to a new guest");
+    let moved = |w: &mut World| {
+        laid(w, 1_795_226_400, |c| drop(c.insert("scsi9".into(), "local-lvm:vm-121-cloudinit,media=cdrom".into())));
+        w.edit_guest(121, "ide2", Some("local-lvm:vm-121-cloudinit,media=cdrom"));
+    };
+    hands::refused(line, moved, "is in ide2 now and in scsi9 in the backup", "qm set 121 --delete ide2");
+    // What makes way is room, and no more than that.
+    let grown = |w: &mut World, size: &str| {
+        laid(w, 1_795_226_400, |c| drop(c.insert("scsi0".into(), format!("local-lvm:vm-121-disk-0,size={size}"))));
+        let used = w.storage_used("local-lvm", "pve1");
+        w.storages.get_mut("local-lvm").expect("there").size = used + (1 << 29);
+    };
+    hands::refused(line, |w| grown(w, "3G"), "2Gi are asked for", "make room");
+    let lab = hands::lab();
+    lab.sim.with_world(|w| grown(w, "1G"));
+    let told = said(&does(&lab, line));
+    for words in [
+        "its firewall rules go back too, where the backup has any",
+        "if it fails half way, VM 121 is gone until a backup is restored",
+    ] {
+        assert!(told.contains(&words.to_owned()), "{words}: {told:#?}");
+    }
+}
+
+#[test]
+fn raw_lines_of_a_container_are_named() {
+    let raw = |w: &mut World| {
+        w.guests.get_mut(&220).expect("there").power = Power::Stopped;
+        let mut guest = Box::new(w.guests[&220].clone());
+        guest.config.insert("lxc.idmap".into(), "u 0 100000 65536".into());
+        let mut backup = Volume { backup_of: Some(guest), ..lying("nfs", 220, 1_795_226_400) };
+        backup.volid = "nfs:backup/vzdump-lxc-220-2026_11_21-02_00_00.tar.zst".into();
+        w.volumes.push(backup);
+    };
+    hands::refused("backup restore dns --in-place --allow data-loss", raw, "would lose them: lxc.idmap", "root@pam");
+    let lab = hands::lab();
+    lab.sim.with_world(raw);
+    let told = said(&does(&lab, "backup restore dns"));
+    assert!(told.iter().any(|t| t.contains("raw lines of the original do not come along")), "{told:#?}");
+}
+
+#[test]
+fn a_restore_in_place_that_fails_says_how_to_have_the_guest_again() {
+    let lab = hands::lab();
+    lab.sim.with_world(|w| laid(w, 1_795_226_400, |_| {}));
+    lab.sim.inject(Fault::on("POST", "/qemu", FaultKind::TaskFails("no space left".to_owned())));
+    let line = "backup restore local --in-place --allow data-loss";
+    let ended = run(hands::attempt(&lab, &lab.sim.api(), line)).expect("it was sent");
+    let (_, hint) = ended.failure.expect("it failed");
+    let again =
+        "pvectl backup restore nfs:backup/vzdump-qemu-121-1795226400.vma.zst --vmid 121 --keep-hostname --keep-mac";
+    assert!(hint.as_deref().is_some_and(|h| h.ends_with(again)), "{hint:?}");
+}
+
+#[test]
 fn backups_on_a_node_that_is_away_are_not_told_as_missing() {
     let lab = Lab::homelab();
     let yaml = policy("selector: {vmids: [8200]}, schedule: '03:30', storage: local, maxAge: 36h");

@@ -9,6 +9,7 @@ pub mod half_made;
 pub mod losses;
 pub mod migrate;
 pub mod power;
+pub mod put_back;
 pub mod restore;
 pub mod restore_checks;
 pub mod snapshot;

@@ -193,6 +193,16 @@ impl Hand for Restore {
     fn patience(&self) -> Duration {
         Duration::from_secs(20)
     }
+
+    fn remedy(&self) -> Option<String> {
+        let (vmid, volume) = (self.vmid, &self.backup.volume);
+        self.in_place().then(|| {
+            format!(
+                "look at guest {vmid} before anything else: its volumes may be gone. If there is none of that number any more: \
+                 pvectl backup restore {volume} --vmid {vmid} --keep-hostname --keep-mac"
+            )
+        })
+    }
 }
 
 /// The notes and the tags that it gets. In place they are those of now, where it is ours: what the backup says of who owns it

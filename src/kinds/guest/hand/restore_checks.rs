@@ -4,12 +4,13 @@ use crate::base::id::GuestType;
 use crate::base::quantity::Bytes;
 use crate::kinds::backups::Verified;
 use crate::kinds::guest::hand::deed::tasks_of;
-use crate::kinds::guest::hand::losses::{left_out, losses};
+use crate::kinds::guest::hand::losses::{freed, left_out, losses};
+use crate::kinds::guest::hand::put_back::{oddities, over};
 use crate::kinds::guest::hand::restore::Restore;
 use crate::kinds::guest::hand::snapshot;
 use crate::kinds::guest::hand::whose::another;
 use crate::kinds::guest::mapping::{self, Config, slot_number};
-use crate::kinds::guest::observed::decode_row;
+use crate::kinds::guest::observed::{GuestSeen, decode_row};
 use crate::kinds::guest::restore::{check_there, disks};
 use crate::kinds::guest::room;
 use crate::pve::error::Refusal;
@@ -35,16 +36,25 @@ pub struct Look<'a> {
 }
 
 impl Look<'_> {
-    fn refuse(&self, delta: &mut Delta, message: impl Into<String>, help: impl Into<String>) {
+    /// Something stands against it.
+    pub fn refuse(&self, delta: &mut Delta, message: impl Into<String>, help: impl Into<String>) {
         delta.problems.push(Problem::new("", message).help(help));
     }
 
-    fn say(&self, delta: &mut Delta, words: impl Into<String>) {
+    /// Something is to be known.
+    pub fn say(&self, delta: &mut Delta, words: impl Into<String>) {
         delta.notes.push(Note::Info(words.into()));
     }
 
-    fn word(&self) -> &'static str {
+    /// What such a guest is called for short.
+    pub fn word(&self) -> &'static str {
         if self.restore.backup.guest == GuestType::Qemu { "VM" } else { "CT" }
+    }
+
+    /// The guest of the number as it is.
+    fn now(&self) -> Option<GuestSeen> {
+        let seen = self.cx.seen;
+        seen.index.guests.get(&self.restore.vmid).and_then(|row| decode_row(row, seen).ok().flatten())
     }
 
     /// The storages that the volumes go to, each with the bytes that it takes. `None`: it is not said where.
@@ -151,6 +161,11 @@ pub fn circumstances(look: &Look<'_>, delta: &mut Delta) {
     }
 }
 
+/// Its options as they are in force: what waits for a start holds no volume yet, and what is to go then still does.
+fn as_is(now: &GuestSeen) -> Config {
+    now.config.iter().chain(&now.in_force).map(|(key, value)| (key.clone(), value.clone())).collect()
+}
+
 /// Where its volumes go.
 pub fn volumes(look: &Look<'_>, saved: &Config, delta: &mut Delta) {
     let Restore { backup, .. } = look.restore;
@@ -158,11 +173,14 @@ pub fn volumes(look: &Look<'_>, saved: &Config, delta: &mut Delta) {
         look.refuse(delta, "nothing says where the volumes of the backup go", "say it with --storage");
         return;
     };
+    // A VM's volumes make way first; a container's new ones are made beside the old, and it is lost where they do not fit.
+    let now = look.now().filter(|_| look.restore.in_place() && backup.guest == GuestType::Qemu);
+    let free = now.map(|now| freed(look.restore.vmid, &as_is(&now), saved)).unwrap_or_default();
     for (storage, size) in &targets {
-        // A VM's volumes make way first; a container's new ones are made beside the old, and it is lost where they do not fit.
-        let size = if look.restore.in_place() && backup.guest == GuestType::Qemu { Bytes(0) } else { *size };
+        let size = Bytes(size.0.saturating_sub(free.get(storage).copied().unwrap_or_default().0));
         room::check_storage(&look.cx, storage, &backup.node, backup.guest, size, "", delta);
     }
+    oddities(look, saved, delta);
     let bound = saved.iter().find(|(key, text)| {
         slot_number(key, "mp").is_some()
             && mapping::parts(backup.guest, key, text).get("volume").is_some_and(|v| v.starts_with('/'))
@@ -281,8 +299,7 @@ pub fn itself(look: &Look<'_>, saved: &Config, notes: &str, delta: &mut Delta) {
         );
     }
     let seen = look.cx.seen;
-    let now = seen.index.guests.get(vmid).and_then(|row| decode_row(row, seen).ok().flatten());
-    let Some(now) = now else { return };
+    let Some(now) = look.now() else { return };
     if now.config.get("protection").is_some_and(|p| number(&Value::from(p.as_str())) == Some(1)) {
         look.refuse(
             delta,
@@ -299,7 +316,9 @@ pub fn itself(look: &Look<'_>, saved: &Config, notes: &str, delta: &mut Delta) {
         ),
         None => {}
     }
-    for lost in losses(row.guest, *vmid, &now.config, saved) {
+    over(look, &now.config, saved, delta);
+    look.say(delta, format!("if it fails half way, {word} {vmid} is gone until a backup is restored"));
+    for lost in losses(row.guest, *vmid, &as_is(&now), saved) {
         look.say(delta, lost);
     }
     let snapshots = seen.value(&snapshot::list_query(row)).map(snapshot::names).unwrap_or_default();
