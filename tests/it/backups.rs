@@ -681,6 +681,37 @@ fn a_restore_in_place_that_fails_says_how_to_have_the_guest_again() {
 }
 
 #[test]
+fn a_new_guest_takes_no_number_that_still_has_backups() {
+    let lab = hands::lab();
+    lab.sim.with_world(|w| {
+        laid(w, 1_795_226_400, |_| {});
+        w.volumes.push(lying("nfs", 100, 1_795_000_000));
+    });
+    does(&lab, "backup restore local --as one");
+    assert_eq!(config(&lab, 101)["name"], "one", "100 has a backup of somebody");
+    let told = said(&does(&lab, "backup restore local --as two --vmid 100 --keep-mac"));
+    for words in ["backups of another guest lie under the number 100 (1)", "it keeps the MAC addresses of the original"]
+    {
+        assert!(told.iter().any(|t| t.starts_with(words)), "{words}: {told:#?}");
+    }
+}
+
+#[test]
+fn in_place_a_guest_of_nobody_gets_no_tag_of_ours() {
+    let lab = hands::lab();
+    lab.sim.with_world(|w| {
+        laid(w, 1_795_226_400, |_| {});
+        w.edit_guest(121, "description", None);
+        w.edit_guest(121, "meta", None);
+        w.edit_guest(121, "tags", None);
+        w.collect_statistics();
+    });
+    does(&lab, "backup restore local --in-place --allow data-loss");
+    let now = config(&lab, 121);
+    assert!(!now.contains_key("tags") && !now["description"].contains("pvectl {"), "{now:?}");
+}
+
+#[test]
 fn backups_on_a_node_that_is_away_are_not_told_as_missing() {
     let lab = Lab::homelab();
     let yaml = policy("selector: {vmids: [8200]}, schedule: '03:30', storage: local, maxAge: 36h");
@@ -732,6 +763,11 @@ fn backups_that_cannot_be() {
     hands::refused("backup now web --storage nope", two, "node `pve1` has no storage `nope`", "that do: ");
     hands::refused("backup now web --storage local-lvm", two, "`local-lvm` does not take `backup`", "that do: ");
     hands::refused("backup now wbe --storage nfs", two, "there is no guest `wbe`", "did you mean `web`?");
+    let managed = |w: &mut World| {
+        w.table("cluster/ha/resources").insert("vm:120".into(), json!({"state": "started"}));
+        w.collect_statistics();
+    };
+    hands::refused("backup now web --storage nfs --mode stop", managed, "HA keeps it running", "leave --mode stop out");
     let locked = |w: &mut World| w.edit_guest(120, "lock", Some("migrate"));
     hands::refused("backup now web --storage nfs", locked, "VM 120 is locked (migrate)", "wait until");
     let twin = |w: &mut World| {

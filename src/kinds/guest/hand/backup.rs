@@ -89,6 +89,14 @@ pub fn plan(backup: &Backup, scene: &Scene<'_>, delta: &mut Delta) {
     scene.require(delta, &format!("/storage/{storage}"), &["Datastore.AllocateSpace"]);
     takes_it(&storage, scene, delta);
     keeps(backup, &storage, &now, scene, delta);
+    let started = matches!(row.ha.as_deref(), Some("started" | "starting" | "request_start"));
+    if matches!(backup.mode, BackupMode::Stop) && started {
+        scene.refuse(
+            delta,
+            "HA keeps it running, and PVE takes no backup of such a guest with mode stop",
+            "leave --mode stop out, or stop it first",
+        );
+    }
     let config = scene.seen.index.guests.get(&vmid).and_then(|row| decode_row(row, scene.seen).ok().flatten());
     for (slot, volume) in config.iter().flat_map(|seen| left_out(row.guest, &seen.config)) {
         scene.say(delta, format!("{slot} ({volume}) is not in it: {}", why_not(row.guest)));

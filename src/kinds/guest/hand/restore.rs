@@ -8,7 +8,7 @@ use crate::kinds::guest::hand::deed::{current_query, open, tasks_of};
 use crate::kinds::guest::hand::restore_checks::{Look, circumstances, itself, new, volumes};
 use crate::kinds::guest::hand::snapshot;
 use crate::kinds::guest::mapping::{self, Config, TAG};
-use crate::kinds::guest::observed::decode_row;
+use crate::kinds::guest::observed::{GuestSeen, decode_row};
 use crate::kinds::guest::restore::{extract_query, notes_in, options_in, reads as reads_of};
 use crate::pve::request::{Call, Method, Query};
 use crate::resource::hand::{Hand, Proof};
@@ -16,6 +16,7 @@ use crate::resource::index::{GuestRow, Index, text};
 use crate::resource::kind::PlanContext;
 use crate::resource::marker::Marker;
 use crate::resource::observation::{Observation, guest_query};
+use crate::resource::privilege::require;
 use crate::resource::reference::{Identity, ResourceRef};
 use crate::resource::step::{Action, Delta, Impact, Limit, Note, Step};
 use serde_json::Value;
@@ -53,6 +54,8 @@ pub struct Restore {
     pub start: bool,
     /// Why a newer backup may be there than this one, where the newest is meant.
     pub doubts: Vec<String>,
+    /// Backups of others that lie under the number of the new guest.
+    pub foreign: usize,
     /// Where it becomes the guest itself: it may be the backup of another guest that had this number.
     pub other_guest: bool,
     /// We speak with a ticket of root@pam.
@@ -89,13 +92,21 @@ impl Restore {
         }
         match &self.becomes {
             Becomes::New { name, .. } if made.config.get(self.name_key()) == Some(name) => {
-                if only_ours(made.config.get("tags")) {
-                    open(delta, &format!("the tag `{TAG}`"), Some("on it"), Some("off"), self.untag());
-                }
+                self.bare(&made, delta);
                 true
             }
             Becomes::New { .. } => false,
-            Becomes::Itself => true,
+            Becomes::Itself => {
+                self.bare(&made, delta);
+                true
+            }
+        }
+    }
+
+    /// Our tag is on nothing that has no marker of ours.
+    fn bare(&self, made: &GuestSeen, delta: &mut Delta) {
+        if made.marker.is_none() && only_ours(made.config.get("tags")) {
+            open(delta, &format!("the tag `{TAG}`"), Some("on it"), Some("off"), self.untag());
         }
     }
 
@@ -167,6 +178,10 @@ impl Hand for Restore {
         };
         let (config, notes) = (options_in(saved), notes_in(saved));
         if before.is_none() {
+            let (description, tags) = marks(&look, &config, &notes);
+            if description.is_some() || tags.is_some() {
+                require(&look.cx, &mut delta, &format!("/vms/{}", self.vmid), "VM.Config.Options");
+            }
             volumes(&look, &config, &mut delta);
             match &self.becomes {
                 Becomes::New { name, keep_mac } => new(&look, name, *keep_mac, &config, &mut delta),
@@ -274,7 +289,8 @@ fn deed(look: &Look<'_>, saved: &Config, notes: &str, delta: &mut Delta) {
         step = step.limit(Limit::Storage(storage));
     }
     open(delta, &path, Some(from), Some(&to_be), step);
-    if matches!(becomes, Becomes::New { .. }) && only_ours(saved.get("tags")) {
+    let ours = look.restore.in_place() && look.row.is_some_and(|row| look.cx.seen.guest_marker(row.vmid).is_some());
+    if !ours && only_ours(saved.get("tags")) {
         delta.steps.push(look.restore.untag());
     }
 }

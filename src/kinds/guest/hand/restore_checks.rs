@@ -113,10 +113,6 @@ pub fn circumstances(look: &Look<'_>, delta: &mut Delta) {
     let here = [format!("/vms/{vmid}")];
     let makes: &[&str] = if look.restore.in_place() { &["VM.Backup", "VM.Allocate"] } else { &["VM.Allocate"] };
     require_any(&look.cx, delta, &here, makes);
-    // The notes are sent along, unless they are somebody else's.
-    if !look.restore.in_place() || look.cx.seen.guest_marker(*vmid).is_some() {
-        require(&look.cx, delta, &here[0], "VM.Config.Options");
-    }
     if backup.guest == GuestType::Lxc && !look.restore.in_place() {
         require(&look.cx, delta, &here[0], "VM.Config.Network");
     }
@@ -234,11 +230,20 @@ pub fn new(look: &Look<'_>, name: &str, keep_mac: bool, saved: &Config, delta: &
             },
         );
     }
+    if keep_mac {
+        look.say(delta, "it keeps the MAC addresses of the original: no other guest that has them may run beside it");
+    }
+    if look.restore.foreign > 0 {
+        look.say(
+            delta,
+            format!(
+                "backups of another guest lie under the number {vmid} ({}): they pass for this one's, and are pruned with its own",
+                look.restore.foreign
+            ),
+        );
+    }
     let owner = backup.vmid.filter(|owner| owner != vmid);
     match owner.map(|owner| guests.contains_key(&owner)) {
-        Some(true) if keep_mac => {
-            look.say(delta, "it keeps the MAC addresses of the original; the two must not run side by side");
-        }
         Some(false) => {
             let owner = owner.map(|o| o.to_string()).unwrap_or_default();
             look.say(delta, format!("the original's number {owner} is free: --vmid {owner} takes it again"));

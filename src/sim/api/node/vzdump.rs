@@ -1,6 +1,7 @@
 //! Backups of guests.
 
 use crate::pve::property::PropertyString;
+use crate::sim::api::cluster::ha;
 use crate::sim::api::storage::prune;
 use crate::sim::ctx::{Ctx, NewTask};
 use crate::sim::request::{Args, Refusal};
@@ -47,7 +48,7 @@ pub fn start(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
         "locked": locked, "node": node, "vmids": chosen, "storage": args.get("storage").unwrap_or("local"),
         "compress": args.get("compress").unwrap_or("0"), "notes": args.get("notes-template"),
         "protected": args.on("protected"), "keep": args.get("prune-backups"),
-        "remove": args.get("remove").is_none() || args.on("remove"),
+        "mode": args.get("mode"), "remove": args.get("remove").is_none() || args.on("remove"),
     });
     // About 200 MiB a second.
     let task = NewTask::new(node, "vzdump", id).takes_ms(2000 + (total >> 20) * 5);
@@ -95,6 +96,13 @@ pub fn run(world: &mut World, told: &Value, lines: &mut Vec<String>) -> End {
         lines.push(format!("INFO: Starting Backup of VM {vmid} ({kind})"));
         if let Some(lock) = guest.config.get("lock") {
             lines.push(format!("ERROR: Backup of VM {vmid} failed - {what} is locked ({lock})"));
+            failed = true;
+            continue;
+        }
+        let sid = format!("{}:{vmid}", if what == "CT" { "ct" } else { "vm" });
+        if told["mode"] == "stop" && ha::state(world, &sid).is_some_and(|state| state == "started") {
+            let why = "Cannot execute a backup with stop mode on a HA managed and enabled Service. Use snapshot mode or disable the Service.";
+            lines.push(format!("ERROR: Backup of VM {vmid} failed - {why}"));
             failed = true;
             continue;
         }
