@@ -15,7 +15,7 @@ use crate::engine::reconcile::Cluster;
 use crate::kinds::backups::{self, Backup, Verified, age};
 use crate::kinds::guest::file::content_query;
 use crate::kinds::guest::hand::backup::Backup as BackUp;
-use crate::kinds::guest::hand::clone::free_number;
+use crate::kinds::guest::hand::clone::free_beside;
 use crate::kinds::guest::hand::deed::{ByHand, Deed};
 use crate::kinds::guest::hand::restore::{Becomes, Restore};
 use crate::kinds::guest::hand::target::{self, NoTarget, Target};
@@ -131,6 +131,7 @@ async fn now(cluster: &Cluster<'_>, args: &BackupNow) -> Result<Vec<Box<dyn Hand
                 compress: args.compress,
                 notes: args.notes.clone(),
                 protected: args.protected,
+                prune: args.prune,
             };
             hands.push(Box::new(ByHand { target, deed: Deed::Backup(backup) }));
         }
@@ -192,15 +193,16 @@ async fn meant(cluster: &Cluster<'_>, name: &str) -> Result<(Observation, VmId, 
 }
 
 async fn restore(cluster: &Cluster<'_>, args: &BackupRestore, root_ticket: bool) -> Result<Restore, Failure> {
-    let (index, target, mut backup) = if args.backup.contains(":backup/") {
+    let mut doubts = Vec::new();
+    let (index, target, all, mut backup) = if args.backup.contains(":backup/") {
         let storage = args.backup.split(':').next().unwrap_or_default();
         let index = index(cluster.api, cluster.clock, &BTreeSet::new()).await.map_err(wire)?;
         if let Some(failure) = no_storage(&index, storage) {
             return Err(failure);
         }
         let (all, mut failed) = held(cluster, &index, Some(storage)).await?;
-        match all.into_iter().find(|b| b.volume == args.backup) {
-            Some(backup) => (index, None, backup),
+        match all.iter().find(|b| b.volume == args.backup).cloned() {
+            Some(backup) => (index, None, all, backup),
             None => {
                 return Err(failed.pop().unwrap_or_else(|| {
                     Failure::new(exit::REFUSED, format!("there is no backup `{}`", args.backup))
@@ -212,16 +214,21 @@ async fn restore(cluster: &Cluster<'_>, args: &BackupRestore, root_ticket: bool)
         let (name, time) = args.backup.split_once('@').unwrap_or((&args.backup, "latest"));
         let (seen, vmid, target) = meant(cluster, name).await?;
         let (all, mut failed) = held(cluster, &seen.index, None).await?;
+        if time == "latest" {
+            doubts.extend(failed.iter().map(|failure| format!("a list could not be read: {}", failure.message)));
+            doubts.extend(backups::doubts(&seen.index, vmid));
+        }
         let guest = target.as_ref().map(|t| t.guest);
         let of_it = |b: &Backup| b.vmid == Some(vmid) && guest.is_none_or(|guest| b.guest == guest);
-        let of_it: Vec<Backup> = all.into_iter().filter(of_it).collect();
+        let of_it: Vec<Backup> = all.iter().filter(|b| of_it(b)).cloned().collect();
         if of_it.is_empty() {
             return Err(failed.pop().unwrap_or_else(|| {
                 Failure::new(exit::REFUSED, format!("there is no backup of `{name}` that we may see"))
                     .hint("pvectl backup list lists what there is")
             }));
         }
-        (seen.index, target, at_time(of_it, name, time)?)
+        let backup = at_time(of_it, name, time)?;
+        (seen.index, target, all, backup)
     };
     let owner = backup.vmid;
     let row = owner.and_then(|vmid| index.guests.get(&vmid)).filter(|row| row.guest == backup.guest);
@@ -256,7 +263,18 @@ async fn restore(cluster: &Cluster<'_>, args: &BackupRestore, root_ticket: bool)
         let name = target.map(|t| t.resource.name).or_else(|| row.map(|row| row.name.clone()));
         let resource = ResourceRef::new(kind, name.unwrap_or_else(|| vmid.to_string()));
         let (storage, start) = (args.storage.clone(), args.start);
-        return Ok(Restore { resource, backup, vmid, becomes: Becomes::Itself, storage, start, root_ticket });
+        return Ok(Restore {
+            resource,
+            backup,
+            vmid,
+            becomes: Becomes::Itself,
+            storage,
+            start,
+            doubts,
+            foreign: 0,
+            other_guest: args.other_guest,
+            root_ticket,
+        });
     }
     backup.node = at.unwrap_or(backup.node);
     let saved = get(cluster.api, cluster.clock, &extract_query(&backup.node, &backup.volume)).await.map_err(wire)?;
@@ -271,7 +289,10 @@ async fn restore(cluster: &Cluster<'_>, args: &BackupRestore, root_ticket: bool)
         (None, true) => original,
         (None, false) => renamed(&original),
     };
-    let vmid = args.vmid.or_else(|| free_number(&index));
+    // A new guest under a number of which there are backups is pruned together with the one that they are of.
+    let old: BTreeSet<VmId> = all.iter().filter_map(|b| b.vmid).collect();
+    let vmid = args.vmid.or_else(|| free_beside(&index, &old));
+    let foreign = all.iter().filter(|b| b.vmid.is_some() && b.vmid == vmid && b.vmid != owner).count();
     Ok(Restore {
         resource: ResourceRef::new(kind, &name),
         backup,
@@ -279,6 +300,9 @@ async fn restore(cluster: &Cluster<'_>, args: &BackupRestore, root_ticket: bool)
         becomes: Becomes::New { name, keep_mac: args.keep_mac },
         storage: args.storage.clone(),
         start: args.start,
+        doubts,
+        foreign,
+        other_guest: false,
         root_ticket,
     })
 }
@@ -306,6 +330,11 @@ fn at_time(mut of_it: Vec<Backup>, name: &str, time: &str) -> Result<Backup, Fai
         let more = if list.len() > last.len() { ", …" } else { "" };
         format!("{}{more}", last.join(", "))
     };
+    let types: BTreeMap<bool, &str> = of_it.iter().map(|b| (b.guest == GuestType::Qemu, b.volume.as_str())).collect();
+    if types.len() > 1 && time == "latest" {
+        return Err(Failure::new(exit::REFUSED, format!("there are backups of a VM `{name}` and of a CT `{name}`"))
+            .hint(format!("name the volume: {}", types.into_values().collect::<Vec<_>>().join(", "))));
+    }
     if time == "latest" {
         let good = of_it.iter().rposition(Backup::is_good);
         return match good {
@@ -323,8 +352,15 @@ fn at_time(mut of_it: Vec<Backup>, name: &str, time: &str) -> Result<Backup, Fai
         0 => Err(Failure::new(exit::REFUSED, format!("there is no backup of `{name}` at {time}"))
             .hint(format!("there are: {}", listed(&others)))),
         1 => Ok(fit.remove(0)),
-        _ => Err(Failure::new(exit::REFUSED, format!("several backups of `{name}` are of {time}"))
-            .hint(format!("say more of the time, or name the volume: {}", listed(&fit)))),
+        _ => Err(Failure::new(exit::REFUSED, format!("several backups of `{name}` are of {time}")).hint(
+            match fit.iter().all(|b| b.time == fit[0].time) {
+                true => {
+                    let volumes: Vec<&str> = fit.iter().map(|b| b.volume.as_str()).collect();
+                    format!("name the volume: {}", volumes.join(", "))
+                }
+                false => format!("say more of the time, or name the volume: {}", listed(&fit)),
+            },
+        )),
     }
 }
 
@@ -443,6 +479,19 @@ mod tests {
         assert_eq!(time(&first).as_deref(), Ok("pbs:backup/vm/101/0"));
         assert_eq!(time(&first[..13]).as_deref(), Ok("pbs:backup/vm/101/0"));
         assert!(time(&first[..7]).expect_err("all of them").contains("several backups"));
+        let twins = json!([
+            {"volid": "nfs:backup/vzdump-qemu-101-a.vma", "vmid": 101, "ctime": 100},
+            {"volid": "local:backup/vzdump-qemu-101-a.vma", "vmid": 101, "ctime": 100},
+        ]);
+        let why = at_time(backups::rows(&twins, "a"), "101", "1970").expect_err("two of one moment");
+        let hint = "name the volume: local:backup/vzdump-qemu-101-a.vma, nfs:backup/vzdump-qemu-101-a.vma";
+        assert_eq!(why.hint.as_deref(), Some(hint));
+        let both = json!([
+            {"volid": "nfs:backup/vzdump-qemu-101-a.vma", "vmid": 101, "ctime": 100},
+            {"volid": "nfs:backup/vzdump-lxc-101-a.tar", "vmid": 101, "ctime": 200},
+        ]);
+        let why = at_time(backups::rows(&both, "a"), "101", "latest").expect_err("of which");
+        assert_eq!(why.message, "there are backups of a VM `101` and of a CT `101`");
         assert!(time("1999").expect_err("none").contains("there is no backup"));
     }
 }

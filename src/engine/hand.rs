@@ -248,7 +248,9 @@ fn conclude(hand: &dyn Hand, fate: Fate, last: &Plan, blind: Option<PveError>) -
             (None, Some((format!("{error}; it was looked for, and {}", open(last)), Some(again))))
         }
         (Fate::Failed(error), true, Proof::State) => (Some(format!("{error}; and yet it is as it was asked")), None),
-        (Fate::Failed(error), _, _) => (None, Some((error.to_string(), left(last).or_else(|| error.hint())))),
+        (Fate::Failed(error), _, _) => {
+            (None, Some((error.to_string(), left(last).or_else(|| hand.remedy()).or_else(|| error.hint()))))
+        }
     }
 }
 

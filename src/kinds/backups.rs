@@ -7,6 +7,7 @@ use crate::pve::request::Query;
 use crate::resource::index::{Index, number, text};
 use crate::resource::observation::Observation;
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 /// How the last verification on a Proxmox Backup Server ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,6 +81,38 @@ pub fn places(index: &Index, storage: Option<&str>) -> Vec<(String, String)> {
         }
     }
     places
+}
+
+/// Which lists of backups cannot be asked for just now, each with the reason: a local storage is one list on each node.
+pub fn away(index: &Index, storage: Option<&str>) -> Vec<String> {
+    let asked = places(index, storage);
+    let mut away: Vec<String> = Vec::new();
+    for row in index.storages.values().filter(|row| storage.is_none_or(|name| row.storage == name)) {
+        let answers = asked.iter().any(|(node, name)| *name == row.storage && (row.shared || *node == row.node));
+        if !row.content.contains("backup") || answers {
+            continue;
+        }
+        let (name, node) = (&row.storage, &row.node);
+        let why = match (row.shared, index.nodes.get(node).is_none_or(|n| n.online)) {
+            (true, _) => format!("storage `{name}` answers on no node"),
+            (false, false) => format!("node {node} is away, and `{name}` on it"),
+            (false, true) => format!("storage `{name}` is not available on {node}"),
+        };
+        if !away.contains(&why) {
+            away.push(why);
+        }
+    }
+    away
+}
+
+/// Why there may be newer backups of a guest than those that lists show.
+pub fn doubts(index: &Index, vmid: VmId) -> Vec<String> {
+    let mut doubts = away(index, None);
+    let names: BTreeSet<&str> =
+        index.storages.values().filter(|r| r.content.contains("backup")).map(|r| r.storage.as_str()).collect();
+    let hidden = names.into_iter().filter(|name| !may_see(index, name, vmid));
+    doubts.extend(hidden.map(|name| format!("its backups on `{name}` are hidden from us")));
+    doubts
 }
 
 /// The reads that list the backups on a storage, or on all.
@@ -205,6 +238,8 @@ mod tests {
         let all: Vec<String> = places(&index, None).iter().map(|(n, s)| format!("{n}/{s}")).collect();
         assert_eq!(all, ["a/local", "b/local", "b/pbs"]);
         assert_eq!(places(&index, Some("pbs")).len(), 1);
+        assert_eq!(away(&index, None), ["node c is away, and `local` on it"]);
+        assert_eq!(away(&index, Some("pbs")), [""; 0]);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Our tag: guests of manifests carry it.
-const TAG: &str = "pvectl";
+pub const TAG: &str = "pvectl";
 
 /// Which guests. Everything that is said must hold; of a list, one is enough. `{}` means every guest. Templates are never meant.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]

@@ -34,4 +34,8 @@ pub trait Hand: Sync {
     fn proof(&self) -> Proof;
     /// How long after its task the effect may take to be seen.
     fn patience(&self) -> Duration;
+    /// What to do when its task has failed, beyond what PVE's words say.
+    fn remedy(&self) -> Option<String> {
+        None
+    }
 }

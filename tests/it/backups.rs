@@ -9,6 +9,7 @@ use pvectl::pve::api::Api;
 use pvectl::pve::request::{Call, Method};
 use pvectl::report::status::conditions;
 use pvectl::resource::step::Note;
+use pvectl::sim::faults::{Fault, FaultKind};
 use pvectl::sim::world::{Power, Volume, World};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -174,6 +175,79 @@ fn a_guest_whose_node_is_away_stays_on_the_list() {
     assert_eq!(job(&lab)["exclude"], "8100");
     away(&lab, false);
     assert!(lab.preview(&desired(&all), &plain()).is_empty());
+}
+
+/// A machine of the manifests, with a label and without a number.
+fn unnumbered(name: &str, app: &str) -> String {
+    guest(name, 0, app).replace("vmid: 0, ", "")
+}
+
+#[test]
+fn a_guest_that_cannot_be_read_just_now_stays_on_the_list() {
+    let lab = Lab::homelab();
+    let yaml = policy("selector: {labels: {app: web}}, schedule: '03:30', storage: nfs")
+        + &guest("a", 301, "web")
+        + &guest("b", 302, "web")
+        + &unnumbered("c", "web");
+    lab.apply(&desired(&yaml), &plain());
+    let listed = job(&lab)["vmid"].as_str().map(str::to_owned).expect("a list");
+    let number = listed.split(',').find(|n| *n != "301" && *n != "302").expect("three of them").to_owned();
+    lab.sim.inject(
+        Fault::on(
+            "GET",
+            &format!("/qemu/{number}/pending"),
+            FaultKind::Status(403, "Permission check failed".to_owned()),
+        )
+        .always(),
+    );
+    let plan = lab.preview(&desired(&yaml), &plain());
+    let told = notes(&plan);
+    let stays = format!(
+        "c ({number}) keeps its place in the job: its configuration could not be read, so it is not known whose it is"
+    );
+    assert_eq!(told, [stays]);
+    let policy = plan.deltas.iter().find(|d| d.resource.kind == "BackupPolicy").expect("the policy");
+    assert!(policy.steps.is_empty() && policy.changes.is_empty(), "{policy:?}");
+    // Somebody took its tag as well: nothing says that it is ours, and yet one of the manifests has no guest.
+    lab.sim.with_world(|w| {
+        w.edit_guest(number.parse().expect("a number"), "tags", None);
+        w.collect_statistics();
+    });
+    let plan = lab.preview(&desired(&yaml), &plain());
+    assert!(notes(&plan).iter().any(|n| n.contains("keeps its place")), "{:?}", notes(&plan));
+    lab.sim.clear_faults();
+    // Another label, and it is known: it leaves.
+    lab.sim.with_world(|w| {
+        w.edit_guest(number.parse().expect("a number"), "tags", Some("prod;pvectl"));
+        w.collect_statistics();
+    });
+    lab.apply(&desired(&yaml.replace(&unnumbered("c", "web"), &unnumbered("c", "db"))), &plain());
+    assert_eq!(job(&lab)["vmid"], "301,302");
+}
+
+#[test]
+fn a_policy_that_is_applied_alone_loses_nobody() {
+    let lab = Lab::homelab();
+    let alone = policy("selector: {labels: {app: web}}, schedule: '03:30', storage: nfs");
+    let (a, b) = (guest("a", 301, "web"), guest("b", 302, "web"));
+    lab.apply(&desired(&(alone.clone() + &a + &b)), &plain());
+    let plan = lab.preview(&desired(&alone), &plain());
+    let policy_of =
+        |plan: &Plan| plan.deltas.iter().find(|d| d.resource.kind == "BackupPolicy").cloned().expect("there");
+    assert_eq!(
+        notes(&plan),
+        ["a (301)", "b (302)"]
+            .map(|who| format!("{who} keeps its place in the job: its manifest is not among those that were read"))
+    );
+    assert!(policy_of(&plan).steps.is_empty(), "{plan:?}");
+    let plan = lab.preview(&desired(&(alone.clone() + &a)), &plain());
+    assert!(policy_of(&plan).steps.is_empty(), "half of them: {plan:?}");
+    // Their backups are looked at all the same.
+    let aged = alone.replace("storage: nfs", "storage: nfs, maxAge: 36h");
+    assert_eq!(late(&lab, &aged).as_deref(), Some("a (301): no backup yet; b (302): no backup yet"));
+    // Where the manifest's guest goes with it, it leaves.
+    lab.apply(&desired(&(alone.clone() + &a)), &prune());
+    assert_eq!(job(&lab)["vmid"], "301");
 }
 
 #[test]
@@ -380,6 +454,32 @@ fn a_backup_now_is_there_with_its_notes() {
 }
 
 #[test]
+fn a_backup_now_removes_no_older_one_unless_it_is_told_to() {
+    let lab = hands::lab();
+    lab.sim.with_world(|w| {
+        let nfs = w.storages.get_mut("nfs").expect("there");
+        nfs.config.insert("prune-backups".into(), "keep-last=2".into());
+        laid(w, 1_795_000_000, |_| {});
+    });
+    does(&lab, "backup now local --storage nfs");
+    assert_eq!(taken(&lab, 121).len(), 2);
+    // PVE takes no third one: it is told before.
+    let why = run(hands::attempt(&lab, &lab.sim.api(), "backup now local --storage nfs")).expect_err("no room");
+    assert!(why[0].contains("keeps 2 backups of a guest (keep-last=2), and has 2 of it"), "{why:?}");
+    assert!(why[0].contains("--prune"), "{why:?}");
+    does(&lab, "backup now local --storage nfs --protected");
+    lab.sim.advance(Duration::from_secs(60));
+    let told = said(&does(&lab, "backup now local --storage nfs --prune"));
+    assert!(
+        told.contains(&"older backups of it on `nfs` go as its retention says: keep-last=2".to_owned()),
+        "{told:?}"
+    );
+    let left = taken(&lab, 121);
+    assert_eq!((left.len(), left.iter().filter(|v| v.protected).count()), (3, 1), "two and the protected one");
+    assert!(left.iter().all(|v| v.ctime != 1_795_000_000), "the oldest went");
+}
+
+#[test]
 fn a_backup_becomes_a_guest_of_nobody() {
     let lab = hands::lab();
     lab.sim.with_world(|w| w.edit_guest(120, "ipconfig0", Some("ip=10.0.0.5/24")));
@@ -447,6 +547,192 @@ fn in_place_a_guest_stays_ours_and_diff_shows_what_went_back() {
     assert!(lab.preview(&before, &plain()).is_empty());
 }
 
+/// Lays a backup of guest 121 on `nfs`, whose configuration somebody changed.
+fn laid(w: &mut World, time: u64, change: impl FnOnce(&mut BTreeMap<String, String>)) {
+    let mut guest = Box::new(w.guests[&121].clone());
+    change(&mut guest.config);
+    w.volumes.push(Volume { backup_of: Some(guest), ..lying("nfs", 121, time) });
+}
+
+#[test]
+fn in_place_a_backup_of_another_guest_is_refused() {
+    let line = "backup restore local --in-place --allow data-loss";
+    let marked = |w: &mut World| {
+        laid(w, 1_795_226_400, |c| {
+            let notes = c.get_mut("description").expect("its marker");
+            *notes = notes.replace(r#""name":"local""#, r#""name":"db1""#);
+        });
+    };
+    let why = "it is one of VirtualMachine/db1, and the guest is VirtualMachine/local";
+    hands::refused(line, marked, why, "--other-guest");
+    let called = |w: &mut World| {
+        laid(w, 1_795_226_400, |c| {
+            c.remove("description");
+            c.insert("name".into(), "db1".into());
+        });
+    };
+    hands::refused(line, called, "it is one of `db1`, and the guest is `local`", "leave --in-place out");
+    let unmarked = |w: &mut World, ago: u64| {
+        let now = w.now();
+        w.edit_guest(121, "description", None);
+        w.edit_guest(121, "meta", Some(&format!("creation-qemu=10.0.13,ctime={}", now - 600)));
+        laid(w, now - ago, |_| {});
+    };
+    hands::refused(line, |w| unmarked(w, 700), "it is older than the guest", "--other-guest");
+    let lab = hands::lab();
+    lab.sim.with_world(|w| unmarked(w, 500));
+    does(&lab, line);
+    let lab = hands::lab();
+    lab.sim.with_world(marked);
+    let told = said(&does(&lab, &format!("{line} --other-guest")));
+    assert!(told.contains(&format!("the backup may be another guest's: {why}")), "{told:?}");
+}
+
+#[test]
+fn what_is_the_newest_is_told_only_where_every_list_was_read() {
+    let has = |w: &mut World| {
+        let now = w.now();
+        laid(w, now - 60, |_| {});
+    };
+    let in_place = "backup restore local --in-place --allow data-loss";
+    let away = |w: &mut World| {
+        has(w);
+        w.nodes.get_mut("pve3").expect("there").online = false;
+    };
+    hands::refused(
+        in_place,
+        away,
+        "which backup is the newest cannot be told: node pve3 is away, and `local` on it",
+        "name it: nfs:backup/vzdump-qemu-121-",
+    );
+    let lab = hands::lab();
+    lab.sim.with_world(away);
+    let volume = taken(&lab, 121).remove(0).volid;
+    let told = said(&does(&lab, "backup restore local"));
+    assert!(told.contains(&"there may be a newer backup: node pve3 is away, and `local` on it".to_owned()), "{told:?}");
+    does(&lab, &format!("backup restore {volume} --in-place --allow data-loss"));
+    // A list that could not be read.
+    let lab = hands::lab();
+    lab.sim.with_world(has);
+    let unread = FaultKind::Status(500, "storage 'local' is not online".to_owned());
+    lab.sim.inject(Fault::on("GET", "/nodes/pve1/storage/local/content", unread).always());
+    let why = run(hands::attempt(&lab, &lab.sim.api(), in_place)).expect_err("it cannot be told");
+    assert!(why.iter().any(|w| w.contains("a list could not be read")), "{why:?}");
+    does(&lab, "backup restore local@2026 --in-place --allow data-loss");
+}
+
+#[test]
+fn what_pve_would_put_back_otherwise_is_told_before() {
+    let line = "backup restore local --in-place --allow data-loss";
+    let of = |change: fn(&mut BTreeMap<String, String>)| move |w: &mut World| laid(w, 1_795_226_400, change);
+    let template = of(|c| drop(c.insert("template".into(), "1".into())));
+    hands::refused(line, template, "it is a backup of a template, and VM 121 would become one", "to a new guest");
+    let moved = |w: &mut World| {
+        laid(w, 1_795_226_400, |c| drop(c.insert("scsi9".into(), "local-lvm:vm-121-cloudinit,media=cdrom".into())));
+        w.edit_guest(121, "ide2", Some("local-lvm:vm-121-cloudinit,media=cdrom"));
+    };
+    hands::refused(line, moved, "is in ide2 now and in scsi9 in the backup", "qm set 121 --delete ide2");
+    // What makes way is room, and no more than that.
+    let grown = |w: &mut World, size: &str| {
+        laid(w, 1_795_226_400, |c| drop(c.insert("scsi0".into(), format!("local-lvm:vm-121-disk-0,size={size}"))));
+        let used = w.storage_used("local-lvm", "pve1");
+        w.storages.get_mut("local-lvm").expect("there").size = used + (1 << 29);
+    };
+    hands::refused(line, |w| grown(w, "3G"), "2Gi are asked for", "make room");
+    let lab = hands::lab();
+    lab.sim.with_world(|w| grown(w, "1G"));
+    let told = said(&does(&lab, line));
+    for words in [
+        "its firewall rules go back too, where the backup has any",
+        "if it fails half way, VM 121 is gone until a backup is restored",
+    ] {
+        assert!(told.contains(&words.to_owned()), "{words}: {told:#?}");
+    }
+}
+
+#[test]
+fn raw_lines_of_a_container_are_named() {
+    let raw = |w: &mut World| {
+        w.guests.get_mut(&220).expect("there").power = Power::Stopped;
+        let mut guest = Box::new(w.guests[&220].clone());
+        guest.config.insert("lxc.idmap".into(), "u 0 100000 65536".into());
+        let mut backup = Volume { backup_of: Some(guest), ..lying("nfs", 220, 1_795_226_400) };
+        backup.volid = "nfs:backup/vzdump-lxc-220-2026_11_21-02_00_00.tar.zst".into();
+        w.volumes.push(backup);
+    };
+    hands::refused("backup restore dns --in-place --allow data-loss", raw, "would lose them: lxc.idmap", "root@pam");
+    let lab = hands::lab();
+    lab.sim.with_world(raw);
+    let told = said(&does(&lab, "backup restore dns"));
+    assert!(told.iter().any(|t| t.contains("raw lines of the original do not come along")), "{told:#?}");
+}
+
+#[test]
+fn a_restore_in_place_that_fails_says_how_to_have_the_guest_again() {
+    let lab = hands::lab();
+    lab.sim.with_world(|w| laid(w, 1_795_226_400, |_| {}));
+    lab.sim.inject(Fault::on("POST", "/qemu", FaultKind::TaskFails("no space left".to_owned())));
+    let line = "backup restore local --in-place --allow data-loss";
+    let ended = run(hands::attempt(&lab, &lab.sim.api(), line)).expect("it was sent");
+    let (_, hint) = ended.failure.expect("it failed");
+    let again =
+        "pvectl backup restore nfs:backup/vzdump-qemu-121-1795226400.vma.zst --vmid 121 --keep-hostname --keep-mac";
+    assert!(hint.as_deref().is_some_and(|h| h.ends_with(again)), "{hint:?}");
+}
+
+#[test]
+fn a_new_guest_takes_no_number_that_still_has_backups() {
+    let lab = hands::lab();
+    lab.sim.with_world(|w| {
+        laid(w, 1_795_226_400, |_| {});
+        w.volumes.push(lying("nfs", 100, 1_795_000_000));
+    });
+    does(&lab, "backup restore local --as one");
+    assert_eq!(config(&lab, 101)["name"], "one", "100 has a backup of somebody");
+    let told = said(&does(&lab, "backup restore local --as two --vmid 100 --keep-mac"));
+    for words in ["backups of another guest lie under the number 100 (1)", "it keeps the MAC addresses of the original"]
+    {
+        assert!(told.iter().any(|t| t.starts_with(words)), "{words}: {told:#?}");
+    }
+}
+
+#[test]
+fn in_place_a_guest_of_nobody_gets_no_tag_of_ours() {
+    let lab = hands::lab();
+    lab.sim.with_world(|w| {
+        laid(w, 1_795_226_400, |_| {});
+        w.edit_guest(121, "description", None);
+        w.edit_guest(121, "meta", None);
+        w.edit_guest(121, "tags", None);
+        w.collect_statistics();
+    });
+    does(&lab, "backup restore local --in-place --allow data-loss");
+    let now = config(&lab, 121);
+    assert!(!now.contains_key("tags") && !now["description"].contains("pvectl {"), "{now:?}");
+}
+
+#[test]
+fn backups_on_a_node_that_is_away_are_not_told_as_missing() {
+    let lab = Lab::homelab();
+    let yaml = policy("selector: {vmids: [8200]}, schedule: '03:30', storage: local, maxAge: 36h");
+    lab.apply(&desired(&yaml), &plain());
+    let node = lab.sim.with_world(|w| w.guests[&8200].node.clone());
+    lab.sim.with_world(|w| w.nodes.get_mut(&node).expect("there").online = false);
+    assert_eq!(late(&lab, &yaml), Some(format!("guest 8200: not known: node {node} is away, and `local` on it")));
+}
+
+#[test]
+fn the_backups_of_a_guest_that_is_gone_are_not_those_of_its_successor() {
+    let lab = Lab::homelab();
+    let yaml = policy("selector: {vmids: [301]}, schedule: '03:30', storage: nfs, maxAge: 36h") + &guest("a", 301, "x");
+    lab.apply(&desired(&yaml), &plain());
+    lab.sim.with_world(|w| {
+        let now = w.now();
+        w.volumes.push(lying("nfs", 301, now - 7200));
+    });
+    assert_eq!(late(&lab, &yaml).as_deref(), Some("a (301): no backup yet"));
+}
+
 #[test]
 fn what_becomes_of_each_volume_is_said() {
     let lab = hands::lab();
@@ -477,6 +763,11 @@ fn backups_that_cannot_be() {
     hands::refused("backup now web --storage nope", two, "node `pve1` has no storage `nope`", "that do: ");
     hands::refused("backup now web --storage local-lvm", two, "`local-lvm` does not take `backup`", "that do: ");
     hands::refused("backup now wbe --storage nfs", two, "there is no guest `wbe`", "did you mean `web`?");
+    let managed = |w: &mut World| {
+        w.table("cluster/ha/resources").insert("vm:120".into(), json!({"state": "started"}));
+        w.collect_statistics();
+    };
+    hands::refused("backup now web --storage nfs --mode stop", managed, "HA keeps it running", "leave --mode stop out");
     let locked = |w: &mut World| w.edit_guest(120, "lock", Some("migrate"));
     hands::refused("backup now web --storage nfs", locked, "VM 120 is locked (migrate)", "wait until");
     let twin = |w: &mut World| {

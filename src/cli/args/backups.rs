@@ -38,6 +38,9 @@ pub struct BackupNow {
     /// Keep it from being pruned or deleted
     #[arg(long)]
     pub protected: bool,
+    /// Let the storage's retention remove older backups of the guests [default: they all stay]
+    #[arg(long)]
+    pub prune: bool,
     /// What is agreed to.
     #[command(flatten)]
     pub agreed: Agreed,
@@ -72,6 +75,9 @@ pub struct BackupRestore {
     /// Write over the guest that it is a backup of
     #[arg(long)]
     pub in_place: bool,
+    /// Write over the guest although the backup may be of another that had its number
+    #[arg(long, requires = "in_place")]
+    pub other_guest: bool,
     /// Where the volumes go [default: where they were; all of a container's beside its root]
     #[arg(long, value_name = "STORAGE")]
     pub storage: Option<String>,

@@ -5,16 +5,22 @@ use crate::base::id::VmId;
 use crate::kinds::backup_policy::members::chosen;
 use crate::kinds::backup_policy::spec::BackupPolicySpec;
 use crate::kinds::backups::{self, Backup, Verified, age};
+use crate::kinds::guest::observed::{created, decode_row};
 use crate::resource::index::GuestRow;
 use crate::resource::kind::PlanContext;
 use crate::resource::step::{Copies, Note};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Guests that a message names; of more it gives the number.
 const NAMED_MAX: usize = 10;
 
+fn who(row: &GuestRow) -> String {
+    if row.name.is_empty() { format!("guest {}", row.vmid) } else { format!("{} ({})", row.name, row.vmid) }
+}
+
 /// What is wrong with a guest's backups, in words; `None`: nothing.
 fn late(row: &GuestRow, of_it: &[&Backup], now: i64, max_age: i64) -> Option<String> {
-    let who = format!("{} ({})", row.name, row.vmid);
+    let who = who(row);
     let newest = of_it.iter().rev().find(|backup| backup.is_good());
     let broken = of_it.last().filter(|backup| backup.verified == Verified::Failed);
     let broken = broken.map(|_| "the verification of its newest backup failed");
@@ -31,12 +37,20 @@ fn late(row: &GuestRow, of_it: &[&Backup], now: i64, max_age: i64) -> Option<Str
     }
 }
 
-/// The note on a policy, and when the newest good backup was made of the guest that is worst off.
-pub fn fresh(cx: &PlanContext<'_>, spec: &BackupPolicySpec) -> Option<(Note, Option<i64>)> {
+/// The note on a policy, and when the newest good backup was made of the guest that is worst off. Those who keep a place in
+/// the job are looked at like those that are chosen.
+pub fn fresh(
+    cx: &PlanContext<'_>,
+    spec: &BackupPolicySpec,
+    kept: &BTreeMap<VmId, &'static str>,
+) -> Option<(Note, Option<i64>)> {
     let max_age = i64::try_from(spec.max_age?.0).unwrap_or(i64::MAX);
     let index = &cx.seen.index;
     let note = |late: Option<String>| Note::Fresh { copies: Copies::Backups, late };
-    let guests = chosen(cx, spec);
+    let mut guests = chosen(cx, spec);
+    let already: BTreeSet<VmId> = guests.iter().map(|row| row.vmid).collect();
+    let others = kept.keys().filter(|vmid| !already.contains(vmid)).filter_map(|vmid| index.guests.get(vmid));
+    guests.extend(others.map(AsRef::as_ref));
     if guests.is_empty() {
         return Some((note(None), None));
     }
@@ -58,11 +72,16 @@ pub fn fresh(cx: &PlanContext<'_>, spec: &BackupPolicySpec) -> Option<(Note, Opt
     }
     // What could not be read is no sign that there is nothing.
     if said.is_empty() {
+        let away = backups::away(index, Some(&spec.storage)).join("; ");
         let mut names: Vec<String> = Vec::new();
         for row in &guests {
-            let of_it: Vec<&Backup> =
-                held.iter().filter(|b| b.vmid == Some(row.vmid) && b.guest == row.guest).collect();
-            names.extend(late(row, &of_it, cx.seen.at, max_age));
+            let since = made(cx, row);
+            let of_it = |b: &&Backup| b.vmid == Some(row.vmid) && b.guest == row.guest && b.time >= since;
+            let of_it: Vec<&Backup> = held.iter().filter(of_it).collect();
+            let late = late(row, &of_it, cx.seen.at, max_age);
+            names.extend(
+                late.map(|late| if away.is_empty() { late } else { format!("{}: not known: {away}", who(row)) }),
+            );
             let newest = of_it.iter().rev().find(|b| b.is_good()).map(|b| b.time);
             oldest = [oldest, newest].into_iter().flatten().min();
         }
@@ -75,6 +94,12 @@ pub fn fresh(cx: &PlanContext<'_>, spec: &BackupPolicySpec) -> Option<(Note, Opt
     }
     let said = said.join("; ");
     Some((note((!said.is_empty()).then_some(said)), oldest))
+}
+
+/// When the guest was made, as far as is known: an older backup is of another guest that had its number.
+fn made(cx: &PlanContext<'_>, row: &GuestRow) -> i64 {
+    let seen = cx.seen.index.guests.get(&row.vmid).and_then(|row| decode_row(row, cx.seen).ok().flatten());
+    seen.and_then(|seen| created(&seen.config)).unwrap_or(i64::MIN)
 }
 
 fn counted(guests: usize) -> String {

@@ -1,7 +1,7 @@
 //! The kind `BackupPolicy`.
 
 use crate::base::id::VmId;
-use crate::kinds::backup_policy::members::{Members, members};
+use crate::kinds::backup_policy::members::{Members, Named, members};
 use crate::kinds::backup_policy::spec::BackupPolicySpec;
 use crate::kinds::backup_policy::{fresh, job};
 use crate::kinds::backups;
@@ -123,7 +123,7 @@ impl Kind for BackupPolicyKind {
     fn plan(cx: &PlanContext<'_>, desired: Option<&BackupPolicySpec>, observed: Option<&Seen>) -> Delta {
         let Some(spec) = desired else { return job_plan(&job::ROW, cx, None, observed) };
         let (listed, left_out) = job::named(observed);
-        let members = members(cx, spec, &listed, &left_out);
+        let Named { members, kept } = members(cx, spec, &listed, &left_out);
         let mut delta = match &members {
             Members::These(all) if all.is_empty() => nobody(cx, spec, observed),
             Members::These(_) | Members::Pool(_) | Members::Everyone(_) => {
@@ -136,8 +136,12 @@ impl Kind for BackupPolicyKind {
         for (who, what) in [(joins, "comes to be backed up"), (leaves, "is backed up no more")] {
             delta.notes.extend(who.into_iter().map(|vmid| Note::Info(format!("{} {what}", called(cx, vmid)))));
         }
+        let stays = |(vmid, why): (&VmId, &&str)| {
+            Note::Info(format!("{} keeps its place in the job: {why}", called(cx, *vmid)))
+        };
+        delta.notes.extend(kept.iter().map(stays));
         job::say(&mut delta.changes);
-        if let Some((note, newest)) = fresh::fresh(cx, spec) {
+        if let Some((note, newest)) = fresh::fresh(cx, spec, &kept) {
             delta.notes.push(note);
             delta.newest = newest;
         }
@@ -151,8 +155,8 @@ impl Kind for BackupPolicyKind {
 
 fn called(cx: &PlanContext<'_>, vmid: VmId) -> String {
     match cx.seen.index.guests.get(&vmid) {
-        Some(row) => format!("{} ({vmid})", row.name),
-        None => format!("guest {vmid}"),
+        Some(row) if !row.name.is_empty() => format!("{} ({vmid})", row.name),
+        Some(_) | None => format!("guest {vmid}"),
     }
 }
 

@@ -50,6 +50,11 @@ impl GuestSeen {
     }
 }
 
+/// When a VM was made, in seconds since 1970, as PVE keeps it in `meta`; older VMs and containers have none.
+pub fn created(config: &Config) -> Option<i64> {
+    config.get("meta")?.split(',').find_map(|part| part.strip_prefix("ctime="))?.parse().ok()
+}
+
 /// The guest behind an identity, wherever the index says that it is; `None` if it is not there.
 pub fn decode(identity: &Identity, seen: &Observation) -> Result<Option<GuestSeen>, DecodeError> {
     let Identity::Guest { vmid, .. } = identity else { return Ok(None) };

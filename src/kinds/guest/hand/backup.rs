@@ -7,8 +7,9 @@ use crate::kinds::guest::hand::deed::{Scene, open, task};
 use crate::kinds::guest::hand::losses::left_out;
 use crate::kinds::guest::observed::decode_row;
 use crate::kinds::objects::storage::{BackupMode, Compression};
+use crate::pve::property::PropertyString;
 use crate::pve::request::{Call, Method, Query};
-use crate::resource::index::{GuestRow, Index, StorageRow};
+use crate::resource::index::{GuestRow, Index, StorageRow, text};
 use crate::resource::observation::{Observation, guest_query};
 use crate::resource::step::{Delta, Impact, Limit};
 use std::collections::BTreeSet;
@@ -26,6 +27,13 @@ pub struct Backup {
     pub notes: String,
     /// It is neither pruned nor deleted.
     pub protected: bool,
+    /// Older backups of the guest go as the storage's retention says; else they all stay.
+    pub prune: bool,
+}
+
+/// The read that tells how many backups of a guest a storage keeps.
+fn retention_query(row: &GuestRow, storage: &str) -> Query {
+    Query::new(format!("/nodes/{}/vzdump/defaults", row.node)).with("storage", storage)
 }
 
 /// The storages of a node that take backups.
@@ -46,12 +54,11 @@ fn storage(backup: &Backup, row: &GuestRow, index: &Index) -> Option<String> {
 /// What is read.
 pub fn reads(backup: &Backup, row: &GuestRow, index: &Index, first: bool) -> BTreeSet<Query> {
     let there = |storage: &String| index.storages.contains_key(&(row.node.clone(), storage.clone()));
-    let mut reads: BTreeSet<Query> = storage(backup, row, index)
-        .filter(there)
-        .map(|storage| content_query(&row.node, &storage, "backup"))
-        .into_iter()
-        .collect();
+    let storage = storage(backup, row, index).filter(there);
+    let mut reads: BTreeSet<Query> =
+        storage.iter().map(|storage| content_query(&row.node, storage, "backup")).collect();
     if first {
+        reads.extend(storage.map(|storage| retention_query(row, &storage)));
         reads.insert(guest_query(row));
     }
     reads
@@ -81,6 +88,15 @@ pub fn plan(backup: &Backup, scene: &Scene<'_>, delta: &mut Delta) {
     scene.require_here(delta, &["VM.Backup"]);
     scene.require(delta, &format!("/storage/{storage}"), &["Datastore.AllocateSpace"]);
     takes_it(&storage, scene, delta);
+    keeps(backup, &storage, &now, scene, delta);
+    let started = matches!(row.ha.as_deref(), Some("started" | "starting" | "request_start"));
+    if matches!(backup.mode, BackupMode::Stop) && started {
+        scene.refuse(
+            delta,
+            "HA keeps it running, and PVE takes no backup of such a guest with mode stop",
+            "leave --mode stop out, or stop it first",
+        );
+    }
     let config = scene.seen.index.guests.get(&vmid).and_then(|row| decode_row(row, scene.seen).ok().flatten());
     for (slot, volume) in config.iter().flat_map(|seen| left_out(row.guest, &seen.config)) {
         scene.say(delta, format!("{slot} ({volume}) is not in it: {}", why_not(row.guest)));
@@ -91,6 +107,8 @@ pub fn plan(backup: &Backup, scene: &Scene<'_>, delta: &mut Delta) {
         .with("vmid", vmid)
         .with("storage", &storage)
         .with("mode", word(backup.mode))
+        // PVE removes older backups unless it is told not to.
+        .with("remove", u8::from(backup.prune))
         .with("notes-template", &backup.notes);
     if let Some(compress) = compress {
         call = call.with("compress", packed(compress));
@@ -116,6 +134,31 @@ pub fn plan(backup: &Backup, scene: &Scene<'_>, delta: &mut Delta) {
     let step = task(format!("back up {vmid} to `{storage}` ({})", word(backup.mode)), call, impact, row);
     let step = step.limit(Limit::Storage(storage.clone()));
     open(delta, &format!("backup on {storage}"), Some(&from), Some("taken"), step);
+}
+
+/// What the storage's retention makes of the other backups. Where nothing is removed, PVE takes none beyond those that it may
+/// keep (`PVE::VZDump::exec_backup_task`); protected ones are not counted.
+fn keeps(backup: &Backup, storage: &str, now: &[Taken], scene: &Scene<'_>, delta: &mut Delta) {
+    let said = scene.seen.value(&retention_query(scene.row, storage)).and_then(|v| text(&v["prune-backups"]));
+    let retention = PropertyString::parse(&said.unwrap_or_default(), "");
+    let limit = match retention.get("keep-all") {
+        Some("1") => 0,
+        _ => retention.iter().filter_map(|(_, count)| count.parse::<usize>().ok()).sum(),
+    };
+    if limit == 0 {
+        return;
+    }
+    let rule = retention.to_text("");
+    let there = now.iter().filter(|taken| !taken.protected).count();
+    if backup.prune {
+        scene.say(delta, format!("older backups of it on `{storage}` go as its retention says: {rule}"));
+    } else if !backup.protected && there >= limit {
+        scene.refuse(
+            delta,
+            format!("`{storage}` keeps {limit} backups of a guest ({rule}), and has {there} of it: PVE takes no further one"),
+            "--prune lets the retention remove older ones, --protected keeps this one beside them, --storage takes another place",
+        );
+    }
 }
 
 fn why_not(guest: GuestType) -> &'static str {

@@ -34,7 +34,13 @@ pub struct Clone {
 
 /// The smallest number that nobody has.
 pub fn free_number(index: &Index) -> Option<VmId> {
-    (u64::from(VmId::MIN)..=u64::from(VmId::MAX)).filter_map(VmId::new).find(|v| !index.guests.contains_key(v))
+    free_beside(index, &BTreeSet::new())
+}
+
+/// The smallest free number that is none of these either.
+pub fn free_beside(index: &Index, others: &BTreeSet<VmId>) -> Option<VmId> {
+    let free = |v: &VmId| !index.guests.contains_key(v) && !others.contains(v);
+    (u64::from(VmId::MIN)..=u64::from(VmId::MAX)).filter_map(VmId::new).find(free)
 }
 
 fn is_full(clone: &Clone, row: &GuestRow) -> bool {

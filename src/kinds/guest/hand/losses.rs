@@ -7,7 +7,9 @@
 //! Snapshots go in either case.
 
 use crate::base::id::{GuestType, VmId};
+use crate::base::quantity::Bytes;
 use crate::kinds::guest::mapping::{self, Config};
+use std::collections::BTreeMap;
 
 /// A volume of a configuration: slot, volume, size as PVE writes it, and whether a backup has it.
 struct Held {
@@ -42,21 +44,51 @@ pub fn left_out(guest: GuestType, config: &Config) -> Vec<(String, String)> {
     held(guest, config).into_iter().filter(|h| !h.saved).map(|h| (h.slot, h.volume)).collect()
 }
 
+/// The volumes of a configuration: slot and volume.
+pub fn held_volumes(guest: GuestType, config: &Config) -> Vec<(String, String)> {
+    held(guest, config).into_iter().map(|h| (h.slot, h.volume)).collect()
+}
+
+fn is_own(vmid: VmId, volume: &str) -> bool {
+    [format!("vm-{vmid}-"), format!("base-{vmid}-"), format!("subvol-{vmid}-"), format!("basevol-{vmid}-")]
+        .iter()
+        .any(|word| volume.contains(word.as_str()))
+}
+
+/// What a VM's volumes that make way for a backup leave free, by storage.
+pub fn freed(vmid: VmId, now: &Config, saved: &Config) -> BTreeMap<String, Bytes> {
+    let back = held(GuestType::Qemu, saved);
+    let mut freed: BTreeMap<String, Bytes> = BTreeMap::new();
+    for Held { slot, volume, size, .. } in held(GuestType::Qemu, now) {
+        let goes = back.iter().any(|b| b.slot == slot && b.saved) && is_own(vmid, &volume);
+        if let (true, Some((storage, _)), Some(size)) = (goes, volume.split_once(':'), Bytes::parse(&size)) {
+            let sum = freed.entry(storage.to_owned()).or_default();
+            *sum = Bytes(sum.0 + size.0);
+        }
+    }
+    freed
+}
+
 /// What is lost and what becomes unused when a backup with the configuration `saved` is restored over a guest with `now`.
 pub fn losses(guest: GuestType, vmid: VmId, now: &Config, saved: &Config) -> Vec<String> {
     let (now_held, back) = (held(guest, now), held(guest, saved));
-    let own = |volume: &str| {
-        [format!("vm-{vmid}-"), format!("base-{vmid}-"), format!("subvol-{vmid}-"), format!("basevol-{vmid}-")]
-            .iter()
-            .any(|word| volume.contains(word.as_str()))
-    };
+    let own = |volume: &str| is_own(vmid, volume);
     let sized = |size: &str| if size.is_empty() { String::new() } else { format!(", {size}") };
     let mut said = Vec::new();
     for Held { slot, volume, size, .. } in &now_held {
         let what = format!("{slot} ({volume}{})", sized(size));
         let in_backup = back.iter().find(|b| b.slot == *slot);
         said.push(match (guest, in_backup) {
-            _ if !own(volume) => format!("{what} is another guest's, and stays as it is"),
+            (_, None) if !own(volume) => format!("{what} is another guest's: the volume stays, and this guest loses it"),
+            (_, Some(Held { saved: true, .. })) if !own(volume) => {
+                format!("{what} is another guest's: the volume stays, and {slot} comes back from the backup with one of its own")
+            }
+            (GuestType::Qemu, Some(_)) if !own(volume) => {
+                format!("{what} is another guest's: the volume stays, and this guest loses it")
+            }
+            (GuestType::Lxc, Some(_)) if !own(volume) => {
+                format!("{what} is another guest's: the volume stays, and {slot} comes back EMPTY with one of its own")
+            }
             (_, Some(Held { saved: true, size, .. })) => {
                 format!("{what} is deleted; it comes back as it was in the backup{}", sized(size))
             }
@@ -122,7 +154,7 @@ mod tests {
                 "scsi0 (local-lvm:vm-101-disk-0, 30G) is deleted; it comes back as it was in the backup, 20G",
                 "scsi1 (local-lvm:vm-101-disk-1, 2G) is not in the backup (backup=0): it stays with what is on it, as an unused volume",
                 "scsi2 (tank:vm-101-disk-2, 1G) is not in the backup: it stays with what is on it, as an unused volume",
-                "scsi3 (tank:vm-777-disk-0) is another guest's, and stays as it is",
+                "scsi3 (tank:vm-777-disk-0) is another guest's: the volume stays, and this guest loses it",
                 "scsi5 comes back from the backup",
             ]
         );
@@ -143,6 +175,11 @@ mod tests {
             ("mp0", "local-lvm:vm-101-disk-1,mp=/data,backup=1,size=4G"),
             ("mp1", "local-lvm:vm-101-disk-2,mp=/cache,size=2G"),
         ]);
+        let foreign =
+            config(&[("mp0", "nfs:777/vm-777-disk-1.raw,mp=/data"), ("mp1", "nfs:777/vm-777-disk-2.raw,mp=/cache")]);
+        let said = losses(GuestType::Lxc, vmid(), &foreign, &saved);
+        assert!(said[0].ends_with("mp0 comes back from the backup with one of its own"), "{said:#?}");
+        assert!(said[1].ends_with("mp1 comes back EMPTY with one of its own"), "{said:#?}");
         let said = losses(GuestType::Lxc, vmid(), &now, &saved);
         assert_eq!(said.len(), 5, "{said:#?}");
         assert!(said[1].contains("comes back EMPTY"), "{said:#?}");

@@ -3,26 +3,22 @@
 //! Restored in place, a guest keeps the notes and the marker that it has now, so that `diff` shows what went back.
 
 use crate::base::id::{GuestType, VmId};
-use crate::base::quantity::Bytes;
-use crate::kinds::backups::{Backup, Verified, age};
+use crate::kinds::backups::{Backup, age};
 use crate::kinds::guest::hand::deed::{current_query, open, tasks_of};
-use crate::kinds::guest::hand::losses::{left_out, losses};
+use crate::kinds::guest::hand::restore_checks::{Look, circumstances, itself, new, volumes};
 use crate::kinds::guest::hand::snapshot;
-use crate::kinds::guest::mapping::{self, Config, TAG, slot_number};
-use crate::kinds::guest::observed::decode_row;
-use crate::kinds::guest::restore::{check_there, disks, extract_query, notes_in, options_in, reads as reads_of};
-use crate::kinds::guest::room;
-use crate::pve::error::Refusal;
-use crate::pve::property::PropertyString;
+use crate::kinds::guest::mapping::{self, Config, TAG};
+use crate::kinds::guest::observed::{GuestSeen, decode_row};
+use crate::kinds::guest::restore::{extract_query, notes_in, options_in, reads as reads_of};
 use crate::pve::request::{Call, Method, Query};
 use crate::resource::hand::{Hand, Proof};
-use crate::resource::index::{GuestRow, Index, number, text};
+use crate::resource::index::{GuestRow, Index, text};
 use crate::resource::kind::PlanContext;
 use crate::resource::marker::Marker;
 use crate::resource::observation::{Observation, guest_query};
-use crate::resource::privilege::{require, require_any};
+use crate::resource::privilege::require;
 use crate::resource::reference::{Identity, ResourceRef};
-use crate::resource::step::{Action, Delta, Impact, Limit, Note, Problem, Step};
+use crate::resource::step::{Action, Delta, Impact, Limit, Note, Step};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -56,20 +52,19 @@ pub struct Restore {
     pub storage: Option<String>,
     /// Start it after that.
     pub start: bool,
+    /// Why a newer backup may be there than this one, where the newest is meant.
+    pub doubts: Vec<String>,
+    /// Backups of others that lie under the number of the new guest.
+    pub foreign: usize,
+    /// Where it becomes the guest itself: it may be the backup of another guest that had this number.
+    pub other_guest: bool,
     /// We speak with a ticket of root@pam.
     pub root_ticket: bool,
 }
 
-/// One look.
-struct Look<'a> {
-    restore: &'a Restore,
-    cx: PlanContext<'a>,
-    row: Option<&'a GuestRow>,
-    current: Option<&'a Value>,
-}
-
 impl Restore {
-    fn in_place(&self) -> bool {
+    /// Whether the guest itself is written over.
+    pub fn in_place(&self) -> bool {
         matches!(self.becomes, Becomes::Itself)
     }
 
@@ -82,7 +77,7 @@ impl Restore {
     }
 
     /// The option that holds its name.
-    fn name_key(&self) -> &'static str {
+    pub fn name_key(&self) -> &'static str {
         if self.backup.guest == GuestType::Qemu { "name" } else { "hostname" }
     }
 
@@ -97,13 +92,21 @@ impl Restore {
         }
         match &self.becomes {
             Becomes::New { name, .. } if made.config.get(self.name_key()) == Some(name) => {
-                if only_ours(made.config.get("tags")) {
-                    open(delta, &format!("the tag `{TAG}`"), Some("on it"), Some("off"), self.untag());
-                }
+                self.bare(&made, delta);
                 true
             }
             Becomes::New { .. } => false,
-            Becomes::Itself => true,
+            Becomes::Itself => {
+                self.bare(&made, delta);
+                true
+            }
+        }
+    }
+
+    /// Our tag is on nothing that has no marker of ours.
+    fn bare(&self, made: &GuestSeen, delta: &mut Delta) {
+        if made.marker.is_none() && only_ours(made.config.get("tags")) {
+            open(delta, &format!("the tag `{TAG}`"), Some("on it"), Some("off"), self.untag());
         }
     }
 
@@ -119,56 +122,6 @@ impl Restore {
 fn only_ours(tags: Option<&String>) -> bool {
     let mut all = tags.into_iter().flat_map(|t| t.split([';', ',', ' '])).filter(|t| !t.is_empty()).peekable();
     all.peek().is_some() && all.all(|tag| tag == TAG)
-}
-
-impl Look<'_> {
-    fn refuse(&self, delta: &mut Delta, message: impl Into<String>, help: impl Into<String>) {
-        delta.problems.push(Problem::new("", message).help(help));
-    }
-
-    fn say(&self, delta: &mut Delta, words: impl Into<String>) {
-        delta.notes.push(Note::Info(words.into()));
-    }
-
-    fn word(&self) -> &'static str {
-        if self.restore.backup.guest == GuestType::Qemu { "VM" } else { "CT" }
-    }
-
-    /// The storages that the volumes go to, each with the bytes that it takes. `None`: it is not said where.
-    fn targets(&self, saved: &Config) -> Option<BTreeMap<String, Bytes>> {
-        let guest = self.restore.backup.guest;
-        let out: Vec<String> = left_out(guest, saved).into_iter().map(|(slot, _)| slot).collect();
-        // A VM's disks that were not backed up do not come back; a container's mount points do, empty.
-        let held: Config = saved
-            .iter()
-            .filter(|(key, _)| guest == GuestType::Lxc || !out.contains(key))
-            .filter(|(key, _)| slot_number(key, "unused").is_none())
-            .map(|(k, v)| (k.clone(), v.clone()))
-            .collect();
-        let to = self.storage(saved);
-        let mut sums: BTreeMap<String, Bytes> = BTreeMap::new();
-        for (store, size) in disks(guest, &held) {
-            let store = match (&to, guest) {
-                (Some(to), _) => to.clone(),
-                (None, GuestType::Qemu) => store,
-                (None, GuestType::Lxc) => return None,
-            };
-            let sum = sums.entry(store).or_default();
-            *sum = Bytes(sum.0 + size.0);
-        }
-        Some(sums)
-    }
-
-    /// The storage that is sent: PVE puts all volumes of a container on one, `local` where nothing is said.
-    fn storage(&self, saved: &Config) -> Option<String> {
-        let rootfs = || {
-            let text = saved.get("rootfs")?;
-            let parts = mapping::parts(GuestType::Lxc, "rootfs", text);
-            Some(parts.get("volume")?.split_once(':')?.0.to_owned())
-        };
-        let given = self.restore.storage.clone();
-        given.or_else(|| if self.restore.backup.guest == GuestType::Lxc { rootfs() } else { None })
-    }
 }
 
 impl Hand for Restore {
@@ -225,10 +178,14 @@ impl Hand for Restore {
         };
         let (config, notes) = (options_in(saved), notes_in(saved));
         if before.is_none() {
+            let (description, tags) = marks(&look, &config, &notes);
+            if description.is_some() || tags.is_some() {
+                require(&look.cx, &mut delta, &format!("/vms/{}", self.vmid), "VM.Config.Options");
+            }
             volumes(&look, &config, &mut delta);
             match &self.becomes {
                 Becomes::New { name, keep_mac } => new(&look, name, *keep_mac, &config, &mut delta),
-                Becomes::Itself => itself(&look, &config, &mut delta),
+                Becomes::Itself => itself(&look, &config, &notes, &mut delta),
             }
         }
         deed(&look, &config, &notes, &mut delta);
@@ -251,232 +208,16 @@ impl Hand for Restore {
     fn patience(&self) -> Duration {
         Duration::from_secs(20)
     }
-}
 
-/// What stands against it whatever the backup holds.
-fn circumstances(look: &Look<'_>, delta: &mut Delta) {
-    let Restore { backup, vmid, .. } = look.restore;
-    let index = &look.cx.seen.index;
-    if index.quorate == Some(false) {
-        look.refuse(
-            delta,
-            "the cluster has no quorum, so nothing can be written",
-            "bring nodes back; pvecm status shows the votes",
-        );
+    fn remedy(&self) -> Option<String> {
+        let (vmid, volume) = (self.vmid, &self.backup.volume);
+        self.in_place().then(|| {
+            format!(
+                "look at guest {vmid} before anything else: its volumes may be gone. If there is none of that number any more: \
+                 pvectl backup restore {volume} --vmid {vmid} --keep-hostname --keep-mac"
+            )
+        })
     }
-    if !index.nodes.get(&backup.node).is_some_and(|n| n.online) {
-        look.refuse(delta, format!("node `{}` does not answer", backup.node), "wait until it is back");
-        return;
-    }
-    check_there(&look.cx, &backup.volume, "", delta);
-    let here = [format!("/vms/{vmid}")];
-    let makes: &[&str] = if look.restore.in_place() { &["VM.Backup", "VM.Allocate"] } else { &["VM.Allocate"] };
-    require_any(&look.cx, delta, &here, makes);
-    // The notes are sent along, unless they are somebody else's.
-    if !look.restore.in_place() || look.cx.seen.guest_marker(*vmid).is_some() {
-        require(&look.cx, delta, &here[0], "VM.Config.Options");
-    }
-    if backup.guest == GuestType::Lxc && !look.restore.in_place() {
-        require(&look.cx, delta, &here[0], "VM.Config.Network");
-    }
-    if look.restore.start {
-        require(&look.cx, delta, &here[0], "VM.PowerMgmt");
-    }
-    let tasks = tasks_of(&backup.node, *vmid);
-    let failed = look.restore.reads(index, true).into_iter().filter(|query| *query != tasks).filter_map(|query| {
-        match look.cx.seen.answer(&query) {
-            Some(Err(error)) if error.refusal() != Some(Refusal::Unsupported) => Some(error.clone()),
-            Some(_) | None => None,
-        }
-    });
-    if delta.problems.is_empty() {
-        delta.problems.extend(failed.map(|error| {
-            let problem = Problem::new("", format!("what it takes could not be read: {error}"));
-            Problem { help: error.hint(), ..problem }
-        }));
-    }
-    match (&backup.verified, look.restore.in_place()) {
-        (Verified::Failed, true) => look.refuse(
-            delta,
-            "the last verification of this backup failed: what it holds may be damaged, and what is there would be gone",
-            "take another backup, or restore this one to a new guest and look at it first",
-        ),
-        (Verified::Failed, false) => {
-            look.say(delta, "its last verification failed: what it holds may be damaged");
-        }
-        (Verified::Ok | Verified::Never | Verified::Unknown(_), _) => {}
-    }
-}
-
-/// Where its volumes go.
-fn volumes(look: &Look<'_>, saved: &Config, delta: &mut Delta) {
-    let Restore { backup, .. } = look.restore;
-    let Some(targets) = look.targets(saved) else {
-        look.refuse(delta, "nothing says where the volumes of the backup go", "say it with --storage");
-        return;
-    };
-    for (storage, size) in &targets {
-        // A VM's volumes make way first; a container's new ones are made beside the old, and it is lost where they do not fit.
-        let size = if look.restore.in_place() && backup.guest == GuestType::Qemu { Bytes(0) } else { *size };
-        room::check_storage(&look.cx, storage, &backup.node, backup.guest, size, "", delta);
-    }
-    let bound = saved.iter().find(|(key, text)| {
-        slot_number(key, "mp").is_some()
-            && mapping::parts(backup.guest, key, text).get("volume").is_some_and(|v| v.starts_with('/'))
-    });
-    if let (Some((slot, _)), GuestType::Lxc, false) = (bound, backup.guest, look.restore.root_ticket) {
-        look.refuse(
-            delta,
-            format!("{slot} of the backup mounts a place of the host, which PVE restores for root@pam alone"),
-            "log in with user root@pam and a password, or restore it on the host with pct restore",
-        );
-    }
-    let to = look.storage(saved);
-    let others: BTreeSet<String> = disks(backup.guest, saved).into_iter().map(|(store, _)| store).collect();
-    let others: Vec<&String> = others.iter().filter(|store| to.as_ref().is_some_and(|to| to != *store)).collect();
-    if let (Some(to), false) = (to, others.is_empty()) {
-        let list = others.iter().map(|s| format!("`{s}`")).collect::<Vec<_>>().join(", ");
-        look.say(delta, format!("what was on {list} goes to `{to}`"));
-    }
-}
-
-/// What is to be known of a new guest.
-fn new(look: &Look<'_>, name: &str, keep_mac: bool, saved: &Config, delta: &mut Delta) {
-    let Restore { backup, vmid, start, .. } = look.restore;
-    let guests = &look.cx.seen.index.guests;
-    if let Some(other) = guests.get(vmid) {
-        look.refuse(
-            delta,
-            format!("VMID {vmid} is taken by `{}`", other.name),
-            "leave --vmid out, or give another; to write over it: --in-place",
-        );
-    }
-    if let Some(other) = guests.values().find(|r| r.name == *name) {
-        look.refuse(
-            delta,
-            format!("there is a guest called `{name}` already ({} on {})", other.vmid, other.node),
-            "give another name with --as: a name that two guests have names neither",
-        );
-    }
-    let is_template = saved.get("template").is_some_and(|t| t == "1");
-    if is_template && *start {
-        look.refuse(delta, "it is a backup of a template, and a template has no power", "leave --start out");
-    } else if is_template {
-        look.say(delta, "it is a backup of a template, and becomes one");
-    }
-    for (slot, volume) in left_out(backup.guest, saved) {
-        look.say(
-            delta,
-            match backup.guest {
-                GuestType::Qemu => format!("{slot} ({volume}) was not backed up, and does not come back"),
-                GuestType::Lxc => format!("{slot} ({volume}) was not backed up, and comes back empty"),
-            },
-        );
-    }
-    let owner = backup.vmid.filter(|owner| owner != vmid);
-    match owner.map(|owner| guests.contains_key(&owner)) {
-        Some(true) if keep_mac => {
-            look.say(delta, "it keeps the MAC addresses of the original; the two must not run side by side");
-        }
-        Some(false) => {
-            let owner = owner.map(|o| o.to_string()).unwrap_or_default();
-            look.say(delta, format!("the original's number {owner} is free: --vmid {owner} takes it again"));
-        }
-        Some(true) | None => {}
-    }
-    let fixed = addresses(backup.guest, saved);
-    if !fixed.is_empty() {
-        look.say(
-            delta,
-            format!("it has the original's fixed address ({}): change it before both run", fixed.join(", ")),
-        );
-    }
-    look.say(delta, "it belongs to no manifest; pvectl adopt takes it over");
-}
-
-/// What stands against going back in place, and what is lost by it.
-fn itself(look: &Look<'_>, saved: &Config, delta: &mut Delta) {
-    let Restore { backup, vmid, start, .. } = look.restore;
-    let (word, kind) = (look.word(), &look.restore.resource.kind);
-    let Some(row) = look.row else {
-        look.refuse(
-            delta,
-            format!("there is no guest {vmid} to write over"),
-            format!("make a new one of it: leave --in-place out, and say --vmid {vmid} for its old number"),
-        );
-        return;
-    };
-    if row.guest != backup.guest {
-        look.refuse(
-            delta,
-            format!("guest {vmid} is no {word}, and the backup is one of a {word}"),
-            "restore it to a new guest: leave --in-place out",
-        );
-        return;
-    }
-    if row.template {
-        look.refuse(
-            delta,
-            format!("{word} {vmid} is a template, and what was cloned from it may hang on its disks"),
-            "restore it to a new guest: leave --in-place out",
-        );
-    }
-    let running = look.current.map_or(row.status == "running", |c| c["status"] == "running");
-    if running {
-        look.refuse(
-            delta,
-            format!("{word} {vmid} runs, and PVE writes over no guest that runs"),
-            format!("shut it down first: pvectl shutdown {kind} {vmid}"),
-        );
-    }
-    let lock = look.current.and_then(|c| text(&c["lock"])).or_else(|| row.lock.clone()).filter(|l| !l.is_empty());
-    if let Some(lock) = lock {
-        look.refuse(
-            delta,
-            format!("{word} {vmid} is locked ({lock})"),
-            "wait until its task has ended; if there is none any more, qm unlock or pct unlock on the node",
-        );
-    }
-    let seen = look.cx.seen;
-    let now = seen.index.guests.get(vmid).and_then(|row| decode_row(row, seen).ok().flatten());
-    let Some(now) = now else { return };
-    if now.config.get("protection").is_some_and(|p| number(&Value::from(p.as_str())) == Some(1)) {
-        look.refuse(
-            delta,
-            format!("{word} {vmid} is protected, and PVE writes over no protected guest"),
-            format!("take the protection off first: `protection: false` in its manifest, or the option of {word} {vmid} in PVE"),
-        );
-    }
-    for lost in losses(row.guest, *vmid, &now.config, saved) {
-        look.say(delta, lost);
-    }
-    let snapshots = seen.value(&snapshot::list_query(row)).map(snapshot::names).unwrap_or_default();
-    if !snapshots.is_empty() {
-        look.say(delta, format!("its snapshots go: {}", snapshots.into_iter().collect::<Vec<_>>().join(", ")));
-    }
-    let managed = look.current.is_some_and(|c| number(&c["ha"]["managed"]) == Some(1));
-    if managed && !start {
-        look.say(delta, "HA manages it, and starts it again if it is to run");
-    }
-    if now.marker.is_some() {
-        look.say(
-            delta,
-            "it stays what its manifest declares; its configuration goes back: pvectl diff shows what the manifest then wants changed",
-        );
-    } else {
-        look.say(delta, "pvectl does not own it; this is done because it was named");
-    }
-}
-
-/// Addresses that a configuration gives.
-fn addresses(guest: GuestType, config: &Config) -> Vec<String> {
-    let word = if guest == GuestType::Qemu { "ipconfig" } else { "net" };
-    let options = config.iter().filter(|(key, _)| slot_number(key, word).is_some());
-    let fixed = options.flat_map(|(_, text)| {
-        let parts = PropertyString::parse(text, "");
-        ["ip", "ip6"].map(|key| parts.get(key).filter(|ip| ip.contains('/')).map(str::to_owned))
-    });
-    fixed.flatten().collect()
 }
 
 /// The notes and the tags that it gets. In place they are those of now, where it is ours: what the backup says of who owns it
@@ -548,7 +289,8 @@ fn deed(look: &Look<'_>, saved: &Config, notes: &str, delta: &mut Delta) {
         step = step.limit(Limit::Storage(storage));
     }
     open(delta, &path, Some(from), Some(&to_be), step);
-    if matches!(becomes, Becomes::New { .. }) && only_ours(saved.get("tags")) {
+    let ours = look.restore.in_place() && look.row.is_some_and(|row| look.cx.seen.guest_marker(row.vmid).is_some());
+    if !ours && only_ours(saved.get("tags")) {
         delta.steps.push(look.restore.untag());
     }
 }

@@ -1,5 +1,8 @@
 //! Backups of guests.
 
+use crate::pve::property::PropertyString;
+use crate::sim::api::cluster::ha;
+use crate::sim::api::storage::prune;
 use crate::sim::ctx::{Ctx, NewTask};
 use crate::sim::request::{Args, Refusal};
 use crate::sim::task::End;
@@ -44,7 +47,8 @@ pub fn start(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
     let told = json!({
         "locked": locked, "node": node, "vmids": chosen, "storage": args.get("storage").unwrap_or("local"),
         "compress": args.get("compress").unwrap_or("0"), "notes": args.get("notes-template"),
-        "protected": args.on("protected"),
+        "protected": args.on("protected"), "keep": args.get("prune-backups"),
+        "mode": args.get("mode"), "remove": args.get("remove").is_none() || args.on("remove"),
     });
     // About 200 MiB a second.
     let task = NewTask::new(node, "vzdump", id).takes_ms(2000 + (total >> 20) * 5);
@@ -75,6 +79,8 @@ pub fn run(world: &mut World, told: &Value, lines: &mut Vec<String>) -> End {
             "could not get storage information for '{storage}': can't use storage '{storage}' for backups - wrong content type"
         ));
     }
+    let own = definition.config.get("prune-backups").map(String::as_str);
+    let retention = PropertyString::parse(told["keep"].as_str().or(own).unwrap_or_default(), "");
     let (shared, room, pbs) = (definition.shared(), definition.size, definition.storage_type == "pbs");
     let stamp = timestamp(world.now(), "%Y_%m_%d-%H_%M_%S");
     let moment = timestamp(world.now(), "%Y-%m-%dT%H:%M:%SZ");
@@ -93,6 +99,13 @@ pub fn run(world: &mut World, told: &Value, lines: &mut Vec<String>) -> End {
             failed = true;
             continue;
         }
+        let sid = format!("{}:{vmid}", if what == "CT" { "ct" } else { "vm" });
+        if told["mode"] == "stop" && ha::state(world, &sid).is_some_and(|state| state == "started") {
+            let why = "Cannot execute a backup with stop mode on a HA managed and enabled Service. Use snapshot mode or disable the Service.";
+            lines.push(format!("ERROR: Backup of VM {vmid} failed - {why}"));
+            failed = true;
+            continue;
+        }
         let ending = match (guest.guest_type, told["compress"].as_str().unwrap_or("0")) {
             (GuestType::Qemu, "zstd") => "vma.zst",
             (GuestType::Qemu, "gzip") => "vma.gz",
@@ -106,6 +119,17 @@ pub fn run(world: &mut World, told: &Value, lines: &mut Vec<String>) -> End {
         let size = crate::sim::api::cluster::resources::disk_size(&guest) / 8;
         if world.storage_used(storage, node) + size > room {
             lines.push(format!("ERROR: Backup of VM {vmid} failed - no space left on device"));
+            failed = true;
+            continue;
+        }
+        let lying = prune::marked(world, (node, storage), &retention, Some(key), Some(kind));
+        let unprotected = lying.iter().filter(|row| row["mark"] != "protected").count();
+        let (limit, protected) = (limit(&retention), told["protected"] == true);
+        if limit > 0 && told["remove"] != true && !protected && unprotected >= limit {
+            let why = format!(
+                "There is a max backup limit of {limit} enforced by the target storage or the vzdump parameters. Either increase the limit or delete old backups."
+            );
+            lines.push(format!("ERROR: Backup of VM {vmid} failed - {why}"));
             failed = true;
             continue;
         }
@@ -139,6 +163,12 @@ pub fn run(world: &mut World, told: &Value, lines: &mut Vec<String>) -> End {
             backup_of: Some(Box::new(guest)),
             ..Volume::default()
         });
+        if told["remove"] == true {
+            let rows = prune::marked(world, (node, storage), &retention, Some(key), Some(kind));
+            let gone: Vec<Value> =
+                rows.into_iter().filter(|row| row["mark"] == "remove").map(|row| row["volid"].clone()).collect();
+            prune::pruned(world, &json!({ "node": node, "volids": gone }), lines);
+        }
     }
     match failed {
         true => {
@@ -152,6 +182,12 @@ pub fn run(world: &mut World, told: &Value, lines: &mut Vec<String>) -> End {
     }
 }
 
+/// How many backups of a guest a retention lets stay; 0: any number.
+fn limit(retention: &PropertyString) -> usize {
+    let counts = retention.iter().filter(|(key, _)| key.starts_with("keep-") && *key != "keep-all");
+    if retention.get("keep-all") == Some("1") { 0 } else { counts.filter_map(|(_, n)| n.parse::<usize>().ok()).sum() }
+}
+
 /// A moment as names of backups have it.
 fn timestamp(seconds: u64, form: &str) -> String {
     let text = i64::try_from(seconds).ok().and_then(|s| jiff::Timestamp::from_second(s).ok());
@@ -159,12 +195,14 @@ fn timestamp(seconds: u64, form: &str) -> String {
 }
 
 /// `GET …/vzdump/defaults`.
-pub fn defaults(_: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
+pub fn defaults(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
+    let storage = args.get("storage").and_then(|name| ctx.world.storages.get(name));
+    let retention = storage.and_then(|s| s.config.get("prune-backups")).map_or("keep-all=1", String::as_str);
     Ok(json!({
         "all": 0, "bwlimit": 0, "compress": "0", "dumpdir": "/var/lib/vz/dump", "fleecing": { "enabled": 0 },
         "ionice": 7, "lockwait": 180, "mailnotification": "always", "mode": "snapshot", "notification-mode": "auto",
         "performance": { "max-workers": 16, "pbs-entries-max": 1_048_576 }, "pigz": 0,
-        "prune-backups": "keep-all=1", "quiet": 0, "remove": 1, "stdexcludes": 1, "stop": 0, "stopwait": 10,
+        "prune-backups": retention, "quiet": 0, "remove": 1, "stdexcludes": 1, "stop": 0, "stopwait": 10,
         "storage": args.get("storage").unwrap_or("local"), "zstd": 1,
     }))
 }

@@ -65,26 +65,37 @@ fn rows(ctx: &Ctx<'_>, args: &Args) -> Result<Vec<Value>, Refusal> {
     let definition = ctx.world.usable_storage(storage, node)?;
     let own = definition.config.get("prune-backups").map(String::as_str);
     let retention = PropertyString::parse(args.get("prune-backups").or(own).unwrap_or_default(), "");
-    let mut found: Vec<&Volume> = ctx
-        .world
+    let vmid = args.get("vmid").map(|_| args.vmid());
+    Ok(marked(ctx.world, (node, storage), &retention, vmid, args.get("type")))
+}
+
+/// The backups on a storage, of one guest or of all, each with what a retention says of it.
+pub fn marked(
+    world: &World,
+    (node, storage): (&str, &str),
+    retention: &PropertyString,
+    vmid: Option<u32>,
+    of_kind: Option<&str>,
+) -> Vec<Value> {
+    let mut found: Vec<&Volume> = world
         .volumes
         .iter()
         .filter(|v| v.content == "backup" && storage_of(&v.volid) == storage)
         .filter(|v| v.node.as_deref().is_none_or(|n| n == node))
-        .filter(|v| args.get("vmid").is_none() || v.vmid == Some(args.vmid()))
-        .filter(|v| args.get("type").is_none_or(|t| t == kind(v)))
+        .filter(|v| vmid.is_none() || v.vmid == vmid)
+        .filter(|v| of_kind.is_none_or(|t| t == kind(v)))
         .collect();
     found.sort_by_key(|v| (v.vmid, kind(v), std::cmp::Reverse(v.ctime)));
     let mut out = Vec::new();
     for group in found.chunk_by(|a, b| (a.vmid, kind(a)) == (b.vmid, kind(b))) {
         let times: Vec<u64> = group.iter().filter(|v| !v.protected).map(|v| v.ctime).collect();
-        let mut marks = marks(&retention, &times).into_iter();
+        let mut marks = marks(retention, &times).into_iter();
         for v in group {
             let mark = if v.protected { "protected" } else { marks.next().unwrap_or("keep") };
             out.push(json!({ "volid": v.volid, "vmid": v.vmid, "ctime": v.ctime, "type": kind(v), "mark": mark }));
         }
     }
-    Ok(out)
+    out
 }
 
 /// `GET …/prunebackups`.
