@@ -243,12 +243,8 @@ pub fn new(look: &Look<'_>, name: &str, keep_mac: bool, saved: &Config, delta: &
         );
     }
     let owner = backup.vmid.filter(|owner| owner != vmid);
-    match owner.map(|owner| guests.contains_key(&owner)) {
-        Some(false) => {
-            let owner = owner.map(|o| o.to_string()).unwrap_or_default();
-            look.say(delta, format!("the original's number {owner} is free: --vmid {owner} takes it again"));
-        }
-        Some(true) | None => {}
+    if let Some(owner) = owner.filter(|owner| !guests.contains_key(owner)) {
+        look.say(delta, format!("the original's number {owner} is free: --vmid {owner} takes it again"));
     }
     let fixed = addresses(backup.guest, saved);
     if !fixed.is_empty() {
