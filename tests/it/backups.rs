@@ -705,6 +705,16 @@ fn a_new_guest_takes_no_number_that_still_has_backups() {
 }
 
 #[test]
+fn two_guests_with_one_mac_are_not_started_side_by_side() {
+    let runs = |w: &mut World| {
+        w.guests.get_mut(&121).expect("there").power = Power::Running;
+        laid(w, 1_795_226_400, |_| {});
+        w.collect_statistics();
+    };
+    hands::refused("backup restore local --keep-mac --start", runs, "the original `local` (121) runs", "--keep-mac");
+}
+
+#[test]
 fn in_place_a_guest_of_nobody_gets_no_tag_of_ours() {
     let lab = hands::lab();
     lab.sim.with_world(|w| {

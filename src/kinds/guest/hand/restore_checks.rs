@@ -233,6 +233,17 @@ pub fn new(look: &Look<'_>, name: &str, keep_mac: bool, saved: &Config, delta: &
     if keep_mac {
         look.say(delta, "it keeps the MAC addresses of the original: no other guest that has them may run beside it");
     }
+    let original = backup.vmid.and_then(|owner| guests.get(&owner)).filter(|row| row.guest == backup.guest);
+    if let Some(row) = original.filter(|row| keep_mac && *start && row.status == "running") {
+        look.refuse(
+            delta,
+            format!(
+                "the original `{}` ({}) runs, and the new guest would start with its MAC addresses",
+                row.name, row.vmid
+            ),
+            "leave --keep-mac out, or --start, or shut the original down first",
+        );
+    }
     if look.restore.foreign > 0 {
         look.say(
             delta,
