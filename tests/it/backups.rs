@@ -388,6 +388,14 @@ fn what_a_token_lacks_is_named() {
     lab.apply(&desired(&all), &plain());
     let plan = lab.preview_through(&limited, &desired(&all), &settings);
     assert!(notes(&plan).iter().any(|n| n.contains("are hidden from us")), "{:?}", notes(&plan));
+    // A guest that is hidden from us is not gone.
+    let two = policy("selector: {vmids: [8000, 8200]}, schedule: '03:30', storage: nfs");
+    lab.apply(&desired(&two), &plain());
+    made(Method::Post, "/access/roles", &[("roleid", "Pushes"), ("privs", "VM.PowerMgmt")]);
+    made(Method::Put, "/access/acl", &[("path", "/vms/8200"), ("roles", "Pushes"), ("users", "backs@pve")]);
+    let plan = lab.preview_through(&limited, &desired(&two), &settings);
+    assert!(plan.deltas[0].changes.is_empty(), "{:?}", plan.deltas[0].changes);
+    assert_eq!(notes(&plan), ["guest 8200 keeps its place in the job: it is hidden from us"]);
 }
 
 /// A backup that lies on a storage, without having been taken.
@@ -694,6 +702,16 @@ fn a_new_guest_takes_no_number_that_still_has_backups() {
     {
         assert!(told.iter().any(|t| t.starts_with(words)), "{words}: {told:#?}");
     }
+}
+
+#[test]
+fn two_guests_with_one_mac_are_not_started_side_by_side() {
+    let runs = |w: &mut World| {
+        w.guests.get_mut(&121).expect("there").power = Power::Running;
+        laid(w, 1_795_226_400, |_| {});
+        w.collect_statistics();
+    };
+    hands::refused("backup restore local --keep-mac --start", runs, "the original `local` (121) runs", "--keep-mac");
 }
 
 #[test]

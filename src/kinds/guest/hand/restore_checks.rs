@@ -233,6 +233,17 @@ pub fn new(look: &Look<'_>, name: &str, keep_mac: bool, saved: &Config, delta: &
     if keep_mac {
         look.say(delta, "it keeps the MAC addresses of the original: no other guest that has them may run beside it");
     }
+    let original = backup.vmid.and_then(|owner| guests.get(&owner)).filter(|row| row.guest == backup.guest);
+    if let Some(row) = original.filter(|row| keep_mac && *start && row.status == "running") {
+        look.refuse(
+            delta,
+            format!(
+                "the original `{}` ({}) runs, and the new guest would start with its MAC addresses",
+                row.name, row.vmid
+            ),
+            "leave --keep-mac out, or --start, or shut the original down first",
+        );
+    }
     if look.restore.foreign > 0 {
         look.say(
             delta,
@@ -243,12 +254,8 @@ pub fn new(look: &Look<'_>, name: &str, keep_mac: bool, saved: &Config, delta: &
         );
     }
     let owner = backup.vmid.filter(|owner| owner != vmid);
-    match owner.map(|owner| guests.contains_key(&owner)) {
-        Some(false) => {
-            let owner = owner.map(|o| o.to_string()).unwrap_or_default();
-            look.say(delta, format!("the original's number {owner} is free: --vmid {owner} takes it again"));
-        }
-        Some(true) | None => {}
+    if let Some(owner) = owner.filter(|owner| !guests.contains_key(owner)) {
+        look.say(delta, format!("the original's number {owner} is free: --vmid {owner} takes it again"));
     }
     let fixed = addresses(backup.guest, saved);
     if !fixed.is_empty() {
