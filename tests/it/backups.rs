@@ -488,6 +488,15 @@ fn a_backup_now_removes_no_older_one_unless_it_is_told_to() {
 }
 
 #[test]
+fn our_tag_stays_behind_and_the_others_come_along() {
+    let lab = hands::lab();
+    lab.sim.with_world(|w| w.edit_guest(120, "tags", Some("prod;pvectl;web")));
+    does(&lab, "backup now web --storage nfs");
+    does(&lab, "backup restore web");
+    assert_eq!(config(&lab, 100)["tags"], "prod;web");
+}
+
+#[test]
 fn a_backup_becomes_a_guest_of_nobody() {
     let lab = hands::lab();
     lab.sim.with_world(|w| w.edit_guest(120, "ipconfig0", Some("ip=10.0.0.5/24")));

@@ -7,7 +7,7 @@ use crate::kinds::backups::{Backup, age};
 use crate::kinds::guest::hand::deed::{current_query, open, tasks_of};
 use crate::kinds::guest::hand::restore_checks::{Look, circumstances, itself, new, volumes};
 use crate::kinds::guest::hand::snapshot;
-use crate::kinds::guest::mapping::{self, Config, TAG};
+use crate::kinds::guest::mapping::{Config, TAG};
 use crate::kinds::guest::observed::{GuestSeen, decode_row};
 use crate::kinds::guest::restore::{extract_query, notes_in, options_in, reads as reads_of};
 use crate::pve::request::{Call, Method, Query};
@@ -265,7 +265,8 @@ fn deed(look: &Look<'_>, saved: &Config, notes: &str, delta: &mut Delta) {
         call = call.with("description", description);
     }
     if let Some(tags) = tags {
-        call = call.with("tags", mapping::encode(*guest, "tags", &mapping::normal_tags(tags.split(';'))));
+        // As they stand: what is ours puts our tag on.
+        call = call.with("tags", tags);
     }
     if *start {
         call = call.with("start", 1);
