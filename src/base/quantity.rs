@@ -56,6 +56,11 @@ impl fmt::Display for Bytes {
     }
 }
 
+/// So many of a thing: `1 step`, `2 steps`.
+pub fn counted(n: usize, thing: &str) -> String {
+    if n == 1 { format!("1 {thing}") } else { format!("{n} {thing}s") }
+}
+
 /// Seconds from `90`, `30s`, `5m`, `36h`, `7d`, `1h30m`; `None` for anything else.
 pub fn parse_seconds(text: &str) -> Option<u64> {
     let mut total: u64 = 0;

@@ -3,10 +3,10 @@
 
 use crate::base::diagnostic::{has_errors, nearest, render};
 use crate::base::id::GuestType;
+use crate::base::quantity::counted;
 use crate::base::source::Sources;
 use crate::cli::args::Global;
 use crate::cli::args::check::Check as Args;
-use crate::cli::ending::counted;
 use crate::cli::exit;
 use crate::cli::inside;
 use crate::cli::kind::find_kind;

@@ -2,9 +2,9 @@
 //! and `drift --daemon`.
 
 use crate::base::clock::Clock;
+use crate::base::quantity::counted;
 use crate::cli::args::daemon::{At, By, Decide, Events, Past, Proposals, Reconcile, Resume, Status, Suspend, Trust};
 use crate::cli::args::{self, FormatArgs};
-use crate::cli::ending::counted;
 use crate::cli::exit;
 use crate::cli::output::{self, DriftFormat, Format, table};
 use crate::cli::remote::Remote;

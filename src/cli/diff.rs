@@ -1,8 +1,9 @@
 //! `diff` and `drift`: what differs, and whose doing it is.
 
+use crate::base::quantity::counted;
 use crate::cli::args::{self, Global, Guards};
 use crate::cli::daemon;
-use crate::cli::ending::{all_seen, counted};
+use crate::cli::ending::all_seen;
 use crate::cli::output::{self, DriftFormat, Format};
 use crate::cli::problems::problems;
 use crate::cli::run::{Ended, Failure, block_on, colour_out, print};

@@ -1,5 +1,6 @@
 //! How a run ended, for people and for machines: what is done, what is left, what could not be looked at.
 
+use crate::base::quantity::counted;
 use crate::cli::exit;
 use crate::cli::live::View;
 use crate::cli::run::{Ended, Failure, print};
@@ -122,11 +123,6 @@ fn as_they_say(objects: usize, all: usize) -> String {
         1 => "1 object is as its manifest says".to_owned(),
         n => format!("{n} objects are as their manifests say"),
     }
-}
-
-/// `1 step`, `2 steps`.
-pub fn counted(n: usize, thing: &str) -> String {
-    if n == 1 { format!("1 {thing}") } else { format!("{n} {thing}s") }
 }
 
 /// Objects that could not be looked at, and the nodes that hide them.

@@ -1,10 +1,10 @@
 //! `run`: the daemon, put together from its configuration: clusters, sources, history, messages, HTTP, signals.
 
 use crate::base::clock::Clock;
+use crate::base::quantity::counted;
 use crate::cli::args::Global;
 use crate::cli::args::daemon::{Run, RunMode};
 use crate::cli::command::Programs;
-use crate::cli::ending::counted;
 use crate::cli::exit;
 use crate::cli::run::{Ended, Failure, block_on_deaf, print};
 use crate::cli::session::{AheadClock, Session};

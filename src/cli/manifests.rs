@@ -1,9 +1,9 @@
 //! Manifests on the command line: reading, showing what is wrong with them, selecting by labels.
 
 use crate::base::diagnostic::{Diagnostic, Severity, has_errors, render};
+use crate::base::quantity::counted;
 use crate::bind::documents::bind;
 use crate::cli::args::{Global, Sources, Validate};
-use crate::cli::ending::counted;
 use crate::cli::exit;
 use crate::cli::fetch;
 use crate::cli::output::{self, Format};

@@ -1,6 +1,7 @@
 //! Conditions, computed in one place from what a plan still wants to do.
 
 use crate::base::condition::{Condition, ConditionType, Truth};
+use crate::base::quantity::counted;
 use crate::resource::merge::Cause;
 use crate::resource::step::{Action, Copies, Delta, Note};
 
@@ -78,9 +79,4 @@ pub fn conditions(delta: &Delta) -> Vec<Condition> {
     out.insert(0, claim(ConditionType::Synced, quiet, reason, message.clone()));
     out.insert(0, claim(ConditionType::Ready, quiet, reason, message));
     out
-}
-
-/// `1 change`, `2 changes`.
-fn counted(n: usize, thing: &str) -> String {
-    if n == 1 { format!("1 {thing}") } else { format!("{n} {thing}s") }
 }

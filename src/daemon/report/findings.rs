@@ -1,5 +1,6 @@
 //! What a report is made of: drift, what was compared, and the words that all forms share.
 
+use crate::base::quantity::counted;
 use crate::daemon::record::{DriftRecord, ObjectRecord, SourceRecord, State};
 use crate::plan::assemble::Plan;
 use crate::report::text::visible;
@@ -119,11 +120,6 @@ pub fn compared(plan: &Plan) -> Vec<Compared> {
         Compared { source: plan.set.clone(), kind, name, error }
     };
     plan.deltas.iter().map(one).collect()
-}
-
-/// `1 object`, `2 objects`.
-pub(super) fn counted(n: usize, thing: &str) -> String {
-    if n == 1 { format!("1 {thing}") } else { format!("{n} {thing}s") }
 }
 
 /// A value on one line, cut for people.

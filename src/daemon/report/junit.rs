@@ -1,8 +1,9 @@
 //! For CI: JUnit XML as Jenkins, GitLab and GitHub's actions read it. A suite a source, a case an object; drift is a failure, what
 //! could not be compared an error.
 
+use crate::base::quantity::counted;
 use crate::daemon::record::DriftRecord;
-use crate::daemon::report::findings::{Compared, Findings, counted, whole};
+use crate::daemon::report::findings::{Compared, Findings, whole};
 use crate::report::text::visible;
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -2,6 +2,7 @@
 //! A backup whose last verification failed does not count; one that was never verified does.
 
 use crate::base::id::VmId;
+use crate::base::quantity::counted;
 use crate::kinds::backup_policy::members::chosen;
 use crate::kinds::backup_policy::spec::BackupPolicySpec;
 use crate::kinds::backups::{self, Backup, Verified, age};
@@ -66,7 +67,7 @@ pub fn fresh(
         said.push(format!(
             "backups of {} are hidden from us: that takes Datastore.Allocate on /storage/{}, or Datastore.AllocateSpace \
              there and VM.Backup on /vms/{first}",
-            counted(hidden.len()),
+            counted(hidden.len(), "guest"),
             spec.storage
         ));
     }
@@ -89,7 +90,7 @@ pub fn fresh(
         names.truncate(NAMED_MAX);
         said.extend(names);
         if more > 0 {
-            said.push(format!("and {}", counted(more)));
+            said.push(format!("and {}", counted(more, "guest")));
         }
     }
     let said = said.join("; ");
@@ -100,10 +101,6 @@ pub fn fresh(
 fn made(cx: &PlanContext<'_>, row: &GuestRow) -> i64 {
     let seen = cx.seen.index.guests.get(&row.vmid).and_then(|row| decode_row(row, cx.seen).ok().flatten());
     seen.and_then(|seen| created(&seen.config)).unwrap_or(i64::MIN)
-}
-
-fn counted(guests: usize) -> String {
-    if guests == 1 { "1 guest".to_owned() } else { format!("{guests} guests") }
 }
 
 #[cfg(test)]
