@@ -7,7 +7,7 @@ use crate::cli::args::guests::Agreed;
 use crate::cli::exit;
 use crate::cli::guests::{absent, drive, together};
 use crate::cli::job::{AtTerminal, Person};
-use crate::cli::output::{self, Form, Format, yaml};
+use crate::cli::output::{self, Form, Format, utc, yaml};
 use crate::cli::run::{Ended, Failure, block_on, print};
 use crate::cli::session::Session;
 use crate::engine::observe::{get, index, read_all};
@@ -320,7 +320,7 @@ fn renamed(name: &str) -> String {
 }
 
 fn stamp(seconds: i64) -> String {
-    jiff::Timestamp::from_second(seconds).map_or_else(|_| "-".to_owned(), |t| t.to_string())
+    utc(seconds).unwrap_or_else(|| "-".to_owned())
 }
 
 /// The backup of a guest that a time means: the newest good one, or the one whose time begins so.

@@ -125,6 +125,11 @@ fn wrong(error: &minijinja::Error) -> String {
     }
 }
 
+/// A time in seconds since 1970, as people and machines read it: `2026-11-21T17:00:00Z`.
+pub fn utc(at: i64) -> Option<String> {
+    jiff::Timestamp::from_second(at).ok().map(|time| time.to_string())
+}
+
 /// Rows under a head; `none` where there are none. What is empty becomes `-`, and control characters are shown as such.
 pub fn table(head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();

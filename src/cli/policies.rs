@@ -7,11 +7,11 @@ use crate::cli::args::{self, Global, Sources};
 use crate::cli::exit;
 use crate::cli::job::{self, AtTerminal, Job};
 use crate::cli::manifests::{self, Tree};
-use crate::cli::output::{self, Form, Format, table};
+use crate::cli::output::{self, Form, Format, table, utc};
 use crate::cli::run::{Ended, Failure, block_on, print};
 use crate::cli::session::Session;
 use crate::engine::observe::observe;
-use crate::kinds::guest::hand::snapshot::{Row, list_query};
+use crate::kinds::guest::hand::snapshot::{Row, list_query, rows};
 use crate::kinds::snapshot_policy::NAME;
 use crate::kinds::snapshot_policy::member::{Judged, Member, span};
 use crate::kinds::snapshot_policy::name::prefix;
@@ -129,8 +129,9 @@ impl Scene {
         let Policy { name, spec, rule } = policy;
         let member =
             Member { policy: name, set: &self.tree.desired.set, now: self.seen.at, spec, rule, row, resource: None };
-        let snapshots = self.seen.value(&list_query(row)).map(|list| member.judged(list));
-        let all: Vec<Row> = snapshots.iter().flatten().map(|s| s.row.clone()).collect();
+        let list = self.seen.value(&list_query(row)).map(rows);
+        let snapshots = list.as_deref().map(|all| member.judged(all));
+        let all = list.unwrap_or_default();
         let ours: Vec<&Row> =
             snapshots.iter().flatten().filter(|s| s.verdict.as_ref().is_some_and(|v| v.keep)).map(|s| &s.row).collect();
         let prefix = prefix(name, spec);
@@ -149,11 +150,6 @@ pub fn local(schedule: &Schedule, at: i64) -> String {
     Timestamp::from_second(at)
         .map(|time| time.to_zoned(schedule.zone().clone()).strftime("%Y-%m-%d %H:%M %:z").to_string())
         .unwrap_or_default()
-}
-
-/// A time for machines.
-pub fn utc(at: i64) -> Option<String> {
-    Timestamp::from_second(at).ok().map(|time| time.to_string())
 }
 
 impl Of<'_> {

@@ -6,7 +6,7 @@ use crate::cli::args::guests::{SnapshotList, SnapshotTree, Which};
 use crate::cli::exit;
 use crate::cli::guests::find;
 use crate::cli::kind::find_kind;
-use crate::cli::output::{self, Form, Format, yaml};
+use crate::cli::output::{self, Form, Format, utc, yaml};
 use crate::cli::run::{Ended, Failure, block_on, print};
 use crate::cli::session::Session;
 use crate::cli::snapshot_tree;
@@ -225,8 +225,7 @@ async fn sizes(cluster: &Cluster<'_>, guest: &GuestRow, rows: &[Row]) -> BTreeMa
 }
 
 fn time(row: &Row) -> Option<String> {
-    let stamp = jiff::Timestamp::from_second(i64::try_from(row.time?).ok()?).ok()?;
-    Some(stamp.to_string())
+    utc(i64::try_from(row.time?).ok()?)
 }
 
 /// How old it is: `3d4h`.

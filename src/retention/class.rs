@@ -18,6 +18,9 @@ pub enum Class {
     Yearly,
 }
 
+/// How a name tells the time of its slot, in UTC.
+const STAMP: &str = "%Y%m%dT%H%M%SZ";
+
 /// Seconds that the snapshots of a class live, for each class that a policy names.
 pub type Ages = BTreeMap<Class, i64>;
 
@@ -87,16 +90,19 @@ pub fn class_of(slot: i64, existing: impl IntoIterator<Item = (Class, i64)>, age
 /// The name of a snapshot: prefix, the slot's time in UTC, class. The same slot has the same name however often it is
 /// tried, so a restart never takes it twice.
 pub fn name_of(prefix: &str, slot: i64, class: Class) -> String {
-    let stamp = jiff::Timestamp::from_second(slot).unwrap_or_default().strftime("%Y%m%dT%H%M%SZ");
+    let stamp = jiff::Timestamp::from_second(slot).unwrap_or_default().strftime(STAMP);
     format!("{prefix}-{stamp}{}", class.suffix())
+}
+
+/// The slot in a name, whatever stands before it; `None` where the name does not say.
+pub fn slot(name: &str) -> Option<i64> {
+    let plain = name.strip_suffix(Class::of_name(name).suffix())?;
+    let (_, time) = plain.rsplit_once('-')?;
+    let time = jiff::civil::DateTime::strptime(STAMP, time).ok()?;
+    Some(time.to_zoned(TimeZone::UTC).ok()?.timestamp().as_second())
 }
 
 /// The slot in a name that [`name_of`] made with this prefix; `None` for any other name.
 pub fn slot_of(prefix: &str, name: &str) -> Option<i64> {
-    let rest = name.strip_prefix(prefix)?.strip_prefix('-')?;
-    let class = Class::of_name(rest);
-    let stamp = rest.strip_suffix(class.suffix())?;
-    let time = jiff::civil::DateTime::strptime("%Y%m%dT%H%M%SZ", stamp).ok()?;
-    let slot = time.to_zoned(TimeZone::UTC).ok()?.timestamp().as_second();
-    (name_of(prefix, slot, class) == name).then_some(slot)
+    slot(name).filter(|slot| name_of(prefix, *slot, Class::of_name(name)) == name)
 }

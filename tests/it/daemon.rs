@@ -512,7 +512,7 @@ const HOURLY: &str = "apiVersion: pvectl/v1alpha1\nkind: SnapshotPolicy\nmetadat
 
 /// When the snapshots of a guest were due, and when they were taken, in seconds since 1970.
 fn kept(lab: &Lab, vmid: u32) -> Vec<(i64, i64)> {
-    let due = |name: &str| pvectl::kinds::snapshot_policy::name::slot(name).expect("a policy's name");
+    let due = |name: &str| pvectl::retention::class::slot(name).expect("a policy's name");
     lab.sim.with_world(|w| {
         let time = |s: &pvectl::sim::world::Snapshot| s.config["snaptime"].parse().expect("a time");
         w.guests[&vmid].snapshots.iter().map(|(name, s)| (due(name), time(s))).collect()

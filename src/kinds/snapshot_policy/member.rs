@@ -18,7 +18,7 @@ use crate::resource::merge::Cause;
 use crate::resource::privilege::require;
 use crate::resource::reference::{Identity, ResourceRef};
 use crate::resource::step::{Action, Change, Copies, Delta, Impact, Limit, Note, Rows, Step};
-use crate::retention::class::{Class, class_of, name_of};
+use crate::retention::class::{Class, class_of, name_of, slot};
 use crate::retention::judge::{Item, Reason, Verdict, judge};
 use crate::schedule::slots::offset;
 use serde_json::Value;
@@ -92,19 +92,27 @@ impl Member<'_> {
 
     /// The newest time for which a snapshot of the policy is there. A name that tells of a time to come is from a wrong clock.
     fn filled(&self, all: &[Row]) -> Option<i64> {
-        let whole = all.iter().filter(|row| row.state.is_none() && self.took(row));
-        whole.filter_map(|row| name::slot(&row.name)).filter(|slot| *slot <= self.now).max()
+        self.taken(all).filter_map(|row| slot(&row.name)).filter(|slot| *slot <= self.now).max()
     }
 
-    /// Every snapshot of a list with what the rule says, oldest first; one that is not whole is nobody's.
-    pub fn judged(&self, list: &Value) -> Vec<Judged> {
-        let all = rows(list);
+    /// The whole snapshots that were taken for this policy.
+    fn taken<'a>(&'a self, all: &'a [Row]) -> impl Iterator<Item = &'a Row> {
+        all.iter().filter(|row| row.state.is_none() && self.took(row))
+    }
+
+    /// The snapshots that the rule has a say in.
+    fn weighed<'a>(&self, all: &'a [Row]) -> Vec<&'a Row> {
         let whole = |row: &&Row| row.state.is_none() && row.time.is_some();
-        let ours: Vec<&Row> = all.iter().filter(whole).filter(|row| self.may_prune(row)).collect();
-        let verdicts = judge(&self.items(&ours, &all), &self.rule.keep, self.rule.schedule.zone(), self.now);
+        all.iter().filter(whole).filter(|row| self.may_prune(row)).collect()
+    }
+
+    /// Every snapshot of a guest with what the rule says, in their order; one that is not whole is nobody's.
+    pub fn judged(&self, all: &[Row]) -> Vec<Judged> {
+        let ours = self.weighed(all);
+        let verdicts = judge(&self.items(&ours, all), &self.rule.keep, self.rule.schedule.zone(), self.now);
         // What fills the newest slot stays, whatever the clock of its node said: it would only be taken again.
-        let newest = self.filled(&all);
-        let fills = |row: &Row| self.took(row) && newest.is_some() && name::slot(&row.name) == newest;
+        let newest = self.filled(all);
+        let fills = |row: &Row| self.took(row) && newest.is_some() && slot(&row.name) == newest;
         let verdict = |row: &Row| {
             let at = ours.iter().position(|ours| ours.name == row.name)?;
             let verdict = verdicts.get(at).cloned()?;
@@ -206,7 +214,7 @@ impl Member<'_> {
         if !self.clean(cx, (list, &all), runs, &mut delta) {
             match &turn {
                 Turn::Due(due) => self.take(cx, due, &all, &mut delta),
-                Turn::Done => self.prune(cx, list, &mut delta),
+                Turn::Done => self.prune(cx, &all, &mut delta),
                 Turn::Missed => {}
             }
         }
@@ -237,7 +245,7 @@ impl Member<'_> {
     /// How old the newest is that the policy took.
     fn freshness(&self, all: &[Row], delta: &mut Delta) {
         let now = self.now;
-        let times = all.iter().filter(|row| row.state.is_none() && self.took(row)).filter_map(|row| row.time);
+        let times = self.taken(all).filter_map(|row| row.time);
         delta.newest = times.max().and_then(|time| i64::try_from(time).ok());
         let Some(wanted) = self.spec.freshness.map(|s| i64::try_from(s.0).unwrap_or(i64::MAX)) else { return };
         let late = match delta.newest.map(|newest| now.saturating_sub(newest)) {
@@ -281,8 +289,7 @@ impl Member<'_> {
     fn take(&self, cx: &PlanContext<'_>, due: &Due, all: &[Row], delta: &mut Delta) {
         let row = self.row;
         delta.action = Action::Update;
-        let ours: Vec<&Row> = all.iter().filter(|row| row.state.is_none() && self.took(row)).collect();
-        let existing = ours.iter().filter_map(|row| Some((Class::of_name(&row.name), name::slot(&row.name)?)));
+        let existing = self.taken(all).filter_map(|row| Some((Class::of_name(&row.name), slot(&row.name)?)));
         let class = class_of(due.slot, existing, &self.rule.keep.classes, self.rule.schedule.zone());
         let name = name_of(&name::prefix(self.policy, self.spec), due.slot, class);
         let guest = room::guest(row, cx.seen);
@@ -316,7 +323,7 @@ impl Member<'_> {
             call = call.with("vmstate", 1);
         }
         let late = self.now.saturating_sub(due.slot.saturating_add(due.offset));
-        if late > LATE_MAX && !ours.is_empty() {
+        if late > LATE_MAX && self.taken(all).next().is_some() {
             delta.notes.push(Note::Info(format!("it was due {} ago, and is made up for", span(late))));
         }
         delta.changes.push(change(&name, Some("not there".into()), Some(format!("there ({with})"))));
@@ -329,9 +336,7 @@ impl Member<'_> {
 
     /// What the rule lets go when one more is there.
     fn lets_go(&self, all: &[Row], name: &str) -> Vec<String> {
-        let ours: Vec<&Row> =
-            all.iter().filter(|row| row.state.is_none() && row.time.is_some() && self.may_prune(row)).collect();
-        let mut items = self.items(&ours, all);
+        let mut items = self.items(&self.weighed(all), all);
         items.push(Item { name: name.to_owned(), time: self.now, held: None });
         let verdicts = judge(&items, &self.rule.keep, self.rule.schedule.zone(), self.now);
         let gone = items.iter().zip(verdicts).filter(|(_, verdict)| !verdict.keep);
@@ -370,8 +375,8 @@ impl Member<'_> {
         self.limits(cx, Step::new(title, call, Impact::Live))
     }
 
-    fn prune(&self, cx: &PlanContext<'_>, list: &Value, delta: &mut Delta) {
-        for Judged { row, verdict } in self.judged(list) {
+    fn prune(&self, cx: &PlanContext<'_>, all: &[Row], delta: &mut Delta) {
+        for Judged { row, verdict } in self.judged(all) {
             let Some(verdict) = verdict.filter(|verdict| !verdict.keep) else { continue };
             delta.action = Action::Update;
             delta.changes.push(change(&row.name, Some("there".into()), Some(format!("pruned: {}", verdict.reason))));

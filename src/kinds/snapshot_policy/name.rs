@@ -2,12 +2,9 @@
 //! finds what was taken. Their ages are PVE's `snaptime`, never their names.
 
 use crate::kinds::snapshot_policy::spec::SnapshotPolicySpec;
-use jiff::civil::DateTime;
-use jiff::tz::TimeZone;
 
 /// Letters of a prefix, so that with the time (`-20261121T020000Z`) and a class (`-monthly`) PVE's 40 are kept.
 pub const PREFIX_MAX: usize = 15;
-const FORM: &str = "%Y%m%dT%H%M%SZ";
 
 /// What a policy's names begin with: what its manifest says, or its own name as far as PVE takes it.
 pub fn prefix(policy: &str, spec: &SnapshotPolicySpec) -> String {
@@ -19,19 +16,11 @@ pub fn prefix(policy: &str, spec: &SnapshotPolicySpec) -> String {
     if own.is_empty() { "auto".to_owned() } else { own.to_owned() }
 }
 
-/// When a snapshot of this name was due; `None` where the name does not say.
-pub fn slot(name: &str) -> Option<i64> {
-    let plain = ["-weekly", "-monthly", "-yearly"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
-    let (_, time) = plain.rsplit_once('-')?;
-    let time = DateTime::strptime(FORM, time).ok()?;
-    Some(time.to_zoned(TimeZone::UTC).ok()?.timestamp().as_second())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::kinds::guest::hand::snapshot::check_name;
-    use crate::retention::class::{Class, name_of};
+    use crate::retention::class::{Class, name_of, slot};
 
     #[test]
     fn a_name_says_when_it_was_due_and_pve_takes_it() {
