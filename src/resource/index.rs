@@ -248,8 +248,10 @@ impl Index {
             row.name = member(now, "name");
             row.memory = number(&now["maxmem"]).unwrap_or(row.memory);
             row.cpus = number(&now["cpus"]).unwrap_or(row.cpus);
-            let lock = text(&now["lock"]).filter(|l| !l.is_empty());
-            row.lock = lock.or_else(|| self.working.get(&row.vmid).cloned());
+            // What was locked when the index was read may have moved since, its pool for one: it is looked at again.
+            if row.lock.is_none() {
+                row.lock = text(&now["lock"]).filter(|l| !l.is_empty());
+            }
         }
     }
 
