@@ -356,6 +356,16 @@ mod tests {
     }
 
     #[test]
+    fn a_guest_that_was_locked_stays_so_though_a_newer_list_says_otherwise() {
+        let null = Value::Null;
+        let resources = json!([{"type": "qemu", "vmid": 100, "node": "a", "lock": "clone"}]);
+        let mut index = Index::decode([&null, &null, &resources, &null, &null, &null]);
+        index.refresh("a", GuestType::Qemu, &json!([{"vmid": 100, "name": "web", "status": "stopped"}]));
+        let row = index.guests.values().next().expect("it is there");
+        assert_eq!((row.name.as_str(), row.lock.as_deref()), ("web", Some("clone")), "its pool is not known anew");
+    }
+
+    #[test]
     fn numbers_come_in_every_dress() {
         for (value, wanted) in [
             (json!("100"), Some(100)),
