@@ -40,21 +40,24 @@
 //! secret_files: base
 //! config: base pve
 //! pve: base
+//! host: base pve
 //! resource: base pve manifest
-//! kinds: base schedule retention pve firewall resource
+//! kinds: base schedule retention pve host firewall resource
 //! lockout: base pve firewall resource
 //! plan: base pve resource lockout
 //! bind: base manifest firewall resource kinds plan
 //! report: base pve resource plan
-//! engine: base pve resource lockout plan report
-//! sim: base pve
-//! daemon: base schedule retention manifest config pve resource kinds lockout plan bind report engine
-//! cli: base schedule retention manifest config pve firewall dns secret_files resource kinds lockout plan bind report engine sim daemon
+//! engine: base pve host resource lockout plan report
+//! sim: base pve host
+//! daemon: base schedule retention manifest config pve host resource kinds lockout plan bind report engine
+//! cli: base schedule retention manifest config pve host firewall dns secret_files resource kinds lockout plan bind report engine sim daemon
 //! ```
 
 pub mod base;
 pub mod manifest;
 pub mod pve;
+
+pub mod host;
 
 pub mod firewall;
 

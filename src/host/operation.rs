@@ -1,0 +1,258 @@
+//! The closed list of what is done on a node, and why PVE's API cannot do it. An operation travels through plans and
+//! simulators as a request whose path begins with `/link/`; here it becomes the command that a transport runs.
+
+use crate::base::id::VmId;
+use crate::host::job::Job;
+use crate::host::token::Token;
+use crate::pve::request::{Call, Method, Query};
+use std::time::Duration;
+
+/// What the path of a request to the host link begins with. PVE's API has nothing there.
+pub const ROOT: &str = "/link/";
+
+/// What is done on a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// Reads the state of a window's jobs in a container that runs. PVE's API cannot look into a container.
+    ContainerJobs {
+        /// Which container.
+        vmid: VmId,
+        /// The window's name.
+        window: Token,
+    },
+    /// Begins a job in a container that runs. PVE's API runs nothing in a container.
+    ContainerJob {
+        /// Which container.
+        vmid: VmId,
+        /// The job.
+        job: Job,
+    },
+    /// Reads the state of a window's jobs on the node. PVE's API reads no files.
+    NodeJobs {
+        /// The window's name.
+        window: Token,
+    },
+    /// Begins a job on the node. PVE's API lists updates and installs none.
+    NodeJob {
+        /// The job.
+        job: Job,
+    },
+    /// Says to the HA manager that the node goes into maintenance, or comes out of it. It is in no API (ha-manager(1)).
+    Maintenance {
+        /// Into it.
+        enable: bool,
+    },
+    /// Creates a container with options that PVE leaves to root@pam, which no token can be.
+    ContainerCreate {
+        /// Its number.
+        vmid: VmId,
+        /// What it is made from: `local:vztmpl/…`.
+        template: String,
+        /// Options as `pct create` has them, without dashes. They go by standard input, a NUL after each.
+        options: Vec<(Token, String)>,
+    },
+    /// Reads the journal of a container that runs. PVE's API reads that of nodes only.
+    ContainerJournal {
+        /// Which container.
+        vmid: VmId,
+        /// How many lines, the newest.
+        lines: u32,
+        /// Not older than this, in seconds since 1970.
+        since: Option<i64>,
+    },
+    /// Reads what is mounted, the file systems of all block devices, and our mount units. PVE's API tells of disks, not of mounts.
+    Mounts,
+    /// Writes a systemd mount unit for a file system and mounts it.
+    Mount {
+        /// The file system's UUID.
+        uuid: Token,
+        /// Where: an absolute path.
+        path: Token,
+        /// Its type: `ext4`.
+        file_system: Token,
+        /// Mount options.
+        options: Vec<Token>,
+    },
+    /// Unmounts what our unit mounted, and removes the unit. The file system stays as it is.
+    Unmount {
+        /// Where it is mounted.
+        path: Token,
+    },
+    /// Reads SMART values with the attributes and wear that PVE's API leaves out, sensors, and pools' errors.
+    Health,
+}
+
+/// A command as a transport runs it: every word is plain, so that no shell can read more into it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Command {
+    /// The program and its arguments.
+    pub words: Vec<Token>,
+    /// What it reads from its standard input.
+    pub input: String,
+    /// How long it may take.
+    pub timeout: Duration,
+    /// As much of its output is kept, in bytes.
+    pub output_bytes_max: usize,
+}
+
+impl Operation {
+    /// The request that a plan holds for this on a node: a read.
+    pub fn query(&self, node: &str) -> Option<Query> {
+        let path = |rest: String| format!("{ROOT}{node}{rest}");
+        Some(match self {
+            Operation::ContainerJobs { vmid, window } => {
+                Query::new(path(format!("/pct/{vmid}/jobs"))).with("window", window)
+            }
+            Operation::NodeJobs { window } => Query::new(path("/jobs".into())).with("window", window),
+            Operation::ContainerJournal { vmid, lines, since } => {
+                let query = Query::new(path(format!("/pct/{vmid}/journal"))).with("lines", lines);
+                since.iter().fold(query, |query, since| query.with("since", since))
+            }
+            Operation::Mounts => Query::new(path("/mounts".into())),
+            Operation::Health => Query::new(path("/health".into())),
+            Operation::ContainerJob { .. }
+            | Operation::NodeJob { .. }
+            | Operation::Maintenance { .. }
+            | Operation::ContainerCreate { .. }
+            | Operation::Mount { .. }
+            | Operation::Unmount { .. } => return None,
+        })
+    }
+
+    /// The request that a plan holds for this on a node: a write. `None` for a read, and for a job that cannot be written down.
+    pub fn call(&self, node: &str) -> Option<Call> {
+        let path = |rest: String| format!("{ROOT}{node}{rest}");
+        let begin = |path: String, job: &Job| {
+            let words: Vec<String> = job.args().iter().map(Token::to_string).collect();
+            let list = job.list()?;
+            let call = Call::new(Method::Post, path).with("job", words.join(" "));
+            Some(if list.is_empty() { call } else { call.with("list", list.join("\n")) })
+        };
+        match self {
+            Operation::ContainerJob { vmid, job } => begin(path(format!("/pct/{vmid}/jobs")), job),
+            Operation::NodeJob { job } => begin(path("/jobs".into()), job),
+            Operation::Maintenance { enable } => {
+                Some(Call::new(Method::Put, path("/maintenance".into())).with("enable", u8::from(*enable)))
+            }
+            Operation::ContainerCreate { vmid, template, options } => {
+                let call = Call::new(Method::Post, path("/pct".into())).with("vmid", vmid).with("ostemplate", template);
+                Some(options.iter().fold(call, |call, (key, value)| call.with(key.as_str(), value)))
+            }
+            Operation::Mount { uuid, path: at, file_system, options } => {
+                let options: Vec<String> = options.iter().map(Token::to_string).collect();
+                let call = Call::new(Method::Post, path("/mounts".into())).with("uuid", uuid).with("path", at);
+                Some(call.with("type", file_system).with("options", options.join(",")))
+            }
+            Operation::Unmount { path: at } => Some(Call::new(Method::Delete, path("/mounts".into())).with("path", at)),
+            Operation::ContainerJobs { .. }
+            | Operation::NodeJobs { .. }
+            | Operation::ContainerJournal { .. }
+            | Operation::Mounts
+            | Operation::Health => None,
+        }
+    }
+
+    /// Whether a path is one of the host link's.
+    pub fn is_link(path: &str) -> bool {
+        path.starts_with(ROOT)
+    }
+
+    /// The node and the operation that a request means; `None` where it means none, or holds what is not plain. `method` is that of
+    /// the wire.
+    pub fn read(method: &str, path: &str, params: &[(String, String)]) -> Option<(String, Operation)> {
+        let mut segments = path.strip_prefix(ROOT)?.split('/');
+        let node = Token::argument(segments.next()?)?;
+        let rest: Vec<&str> = segments.collect();
+        let param = |key: &str| params.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str());
+        let token = |key: &str| Token::argument(param(key)?);
+        let number = |text: &str| VmId::new(text.parse().ok()?);
+        let job = || {
+            let words: Vec<&str> = param("job")?.split(' ').collect();
+            Job::read(&words, param("list").into_iter().flat_map(|list| list.split('\n')))
+        };
+        let operation = match (method, rest.as_slice()) {
+            ("GET", ["pct", vmid, "jobs"]) => {
+                Operation::ContainerJobs { vmid: number(vmid)?, window: token("window")? }
+            }
+            ("POST", ["pct", vmid, "jobs"]) => Operation::ContainerJob { vmid: number(vmid)?, job: job()? },
+            ("GET", ["pct", vmid, "journal"]) => Operation::ContainerJournal {
+                vmid: number(vmid)?,
+                lines: param("lines")?.parse().ok()?,
+                since: match param("since") {
+                    Some(text) => Some(text.parse().ok()?),
+                    None => None,
+                },
+            },
+            ("POST", ["pct"]) => {
+                let others = params.iter().filter(|(key, _)| key != "vmid" && key != "ostemplate");
+                let options = others.map(|(key, value)| Some((Token::argument(key.as_str())?, value.clone())));
+                Operation::ContainerCreate {
+                    vmid: number(param("vmid")?)?,
+                    template: param("ostemplate")?.to_owned(),
+                    options: options.collect::<Option<_>>()?,
+                }
+            }
+            ("GET", ["jobs"]) => Operation::NodeJobs { window: token("window")? },
+            ("POST", ["jobs"]) => Operation::NodeJob { job: job()? },
+            ("PUT", ["maintenance"]) => Operation::Maintenance { enable: param("enable")? == "1" },
+            ("GET", ["mounts"]) => Operation::Mounts,
+            ("POST", ["mounts"]) => {
+                let options = param("options")?.split(',').filter(|o| !o.is_empty()).map(Token::argument);
+                Operation::Mount {
+                    uuid: token("uuid")?,
+                    path: token("path")?,
+                    file_system: token("type")?,
+                    options: options.collect::<Option<_>>()?,
+                }
+            }
+            ("DELETE", ["mounts"]) => Operation::Unmount { path: token("path")? },
+            ("GET", ["health"]) => Operation::Health,
+            _ => return None,
+        };
+        Some((node.to_string(), operation))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::job::Deed;
+
+    #[test]
+    fn every_operation_is_its_request() {
+        let token = |text: &str| Token::new(text).expect("plain");
+        let vmid = VmId::new(200).expect("a number of a guest");
+        let deed = Deed::Health { attempt: 1, tcp: vec![22], units: true, command: vec!["a b".into()], timeout: 60 };
+        let job = Job { window: token("sunday"), slot: token("20261122T010000Z"), deed };
+        let all = [
+            Operation::ContainerJobs { vmid, window: token("sunday") },
+            Operation::ContainerJob { vmid, job: job.clone() },
+            Operation::NodeJobs { window: token("sunday") },
+            Operation::NodeJob { job },
+            Operation::Maintenance { enable: true },
+            Operation::ContainerCreate {
+                vmid,
+                template: "local:vztmpl/debian-12.tar.zst".into(),
+                options: vec![(token("features"), "nesting=1,keyctl=1".into()), (token("description"), "a\nb'".into())],
+            },
+            Operation::ContainerJournal { vmid, lines: 10, since: Some(5) },
+            Operation::Mounts,
+            Operation::Mount {
+                uuid: token("1b2c"),
+                path: token("/mnt/usb"),
+                file_system: token("ext4"),
+                options: vec![token("nofail"), token("noatime")],
+            },
+            Operation::Unmount { path: token("/mnt/usb") },
+            Operation::Health,
+        ];
+        for operation in all {
+            let read = match (operation.query("pve1"), operation.call("pve1")) {
+                (Some(query), None) => Operation::read("GET", &query.path, &query.params),
+                (None, Some(call)) => Operation::read(call.method.as_str(), &call.path, &call.params),
+                both => panic!("{operation:?} is {both:?}"),
+            };
+            assert_eq!(read, Some(("pve1".to_owned(), operation)));
+        }
+    }
+}
