@@ -10,4 +10,22 @@ pub mod state;
 
 pub mod operation;
 
+pub mod list;
+
+pub mod program;
+
+pub mod command;
+
+pub mod tools;
+
 pub mod link;
+
+mod child;
+
+pub mod local;
+
+pub mod ssh;
+
+pub mod ways;
+
+pub mod gate;

@@ -5,12 +5,11 @@ use crate::base::id::VmId;
 use crate::host::job::Job;
 use crate::host::token::Token;
 use crate::pve::request::{Call, Method, Query};
-use std::time::Duration;
 
 /// What the path of a request to the host link begins with. PVE's API has nothing there.
 pub const ROOT: &str = "/link/";
 
-/// What is done on a node.
+/// What is done on a node. Which command each is stands in [`crate::host::command`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Operation {
     /// Reads the state of a window's jobs in a container that runs. PVE's API cannot look into a container.
@@ -80,19 +79,9 @@ pub enum Operation {
     },
     /// Reads SMART values with the attributes and wear that PVE's API leaves out, sensors, and pools' errors.
     Health,
-}
-
-/// A command as a transport runs it: every word is plain, so that no shell can read more into it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Command {
-    /// The program and its arguments.
-    pub words: Vec<Token>,
-    /// What it reads from its standard input.
-    pub input: String,
-    /// How long it may take.
-    pub timeout: Duration,
-    /// As much of its output is kept, in bytes.
-    pub output_bytes_max: usize,
+    /// Reads what the node calls itself, as whom we are there, and which programs are there
+    /// ([`crate::host::tools::Found`]). PVE's API does not say where a way of ours ends.
+    Tools,
 }
 
 impl Operation {
@@ -110,6 +99,7 @@ impl Operation {
             }
             Operation::Mounts => Query::new(path("/mounts".into())),
             Operation::Health => Query::new(path("/health".into())),
+            Operation::Tools => Query::new(path("/tools".into())),
             Operation::ContainerJob { .. }
             | Operation::NodeJob { .. }
             | Operation::Maintenance { .. }
@@ -148,7 +138,8 @@ impl Operation {
             | Operation::NodeJobs { .. }
             | Operation::ContainerJournal { .. }
             | Operation::Mounts
-            | Operation::Health => None,
+            | Operation::Health
+            | Operation::Tools => None,
         }
     }
 
@@ -207,6 +198,7 @@ impl Operation {
             }
             ("DELETE", ["mounts"]) => Operation::Unmount { path: token("path")? },
             ("GET", ["health"]) => Operation::Health,
+            ("GET", ["tools"]) => Operation::Tools,
             _ => return None,
         };
         Some((node.to_string(), operation))
@@ -245,6 +237,7 @@ mod tests {
             },
             Operation::Unmount { path: token("/mnt/usb") },
             Operation::Health,
+            Operation::Tools,
         ];
         for operation in all {
             let read = match (operation.query("pve1"), operation.call("pve1")) {
