@@ -8,6 +8,8 @@ pub mod job;
 
 pub mod state;
 
+pub mod program;
+
 pub mod operation;
 
 pub mod list;

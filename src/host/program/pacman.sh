@@ -1,0 +1,58 @@
+# Arch. What waits is asked of a copy of the repositories' lists, so that the system's own are never newer than what is installed.
+pacman_refresh() {
+	mkdir -p "$dir/pacman/sync" || return 73
+	ln -sfn "$ROOT/var/lib/pacman/local" "$dir/pacman/local"
+	rm -f "$dir/pacman/db.lck"
+	patiently pacman -Sy --noconfirm --dbpath "$dir/pacman" --logfile /dev/null
+}
+
+pacman_installed() { pacman -Q </dev/null; }
+
+pacman_waiting() {
+	[ -d "$dir/pacman/sync" ] || pacman_refresh || return $?
+	pacman -Qu --dbpath "$dir/pacman" </dev/null 2>>"$job/log" | awk '$3 == "->"'
+}
+
+pacman_pending() { pacman_waiting | awk '!/\[ignored\]/ { print $1, $2, $4, "other" }'; }
+
+pacman_held() { pacman_waiting | awk '/\[ignored\]/ { print $1 }'; }
+
+# A lock that a killed pacman left is in the way of every later one.
+pacman_repair() {
+	lock=$ROOT/var/lib/pacman/db.lck
+	[ -e "$lock" ] || return 0
+	for comm in "$ROOT"/proc/[0-9]*/comm; do
+		[ "$(cat "$comm" 2>/dev/null)" != pacman ] || return 0
+	done
+	say 'removing the lock that a killed pacman left'
+	rm -f "$lock"
+}
+
+# pacman installs what the repositories have, no other version: where that is not what was listed, nothing is done. What waits and
+# is not listed is left out.
+pacman_install() {
+	[ "$1" = keep ] || say 'pacman never replaces a changed configuration file: the new one is beside it as .pacnew'
+	pacman_waiting >"$job/updates"
+	bad=$(awk 'FILENAME == ARGV[1] { is[$1] = $2; next } FILENAME == ARGV[2] { to[$1] = $4; next }
+		($1 in is) && is[$1] != $2 && to[$1] != $2 { print $1 " is listed as " $2 ", the repositories have " ($1 in to ? to[$1] : is[$1]) }' \
+		"$job/before" "$job/updates" "$job/wanted" | head -n 20)
+	if [ -n "$bad" ]; then
+		say "$bad"
+		say 'pacman cannot install other versions than those of the repositories: nothing was done'
+		return 75
+	fi
+	some=$(awk 'FILENAME == ARGV[1] { to[$1] = $4; next } to[$1] == $2' "$job/updates" "$job/wanted" | head -n 1)
+	if [ -z "$some" ]; then
+		say 'nothing of the list is to be installed'
+		return 0
+	fi
+	others=$(awk 'FILENAME == ARGV[1] { listed[$1] = 1; next } !/\[ignored\]/ && !($1 in listed) { print $1 }' \
+		"$job/wanted" "$job/updates" | tr '\n' ',' | sed 's/,$//')
+	mkdir -p "$ROOT/var/lib/pacman/sync" && cp -p "$dir/pacman/sync/"*.db "$ROOT/var/lib/pacman/sync/" || return 73
+	set -- -Su --noconfirm
+	[ -z "$others" ] || set -- "$@" --ignore "$others"
+	patiently pacman "$@"
+}
+
+pacman_cves() { :; }
+pacman_reboot() { :; }
