@@ -6,6 +6,7 @@ use crate::host::operation::Operation;
 use crate::host::ssh::{Ssh, options};
 use futures::future::BoxFuture;
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// Which ways there are.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -14,6 +15,18 @@ pub struct Settings {
     pub local: bool,
     /// Nodes are reached by SSH.
     pub ssh: Option<options::Settings>,
+}
+
+impl fmt::Display for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Settings { local, ssh } = self;
+        let local = local.then(|| "this machine for itself".to_owned());
+        let ssh = ssh.as_ref().map(|ssh| {
+            let through = ssh.jump.as_ref().map(|jump| format!(" through {}", jump.host)).unwrap_or_default();
+            format!("ssh as {}{through}", ssh.user)
+        });
+        f.write_str(&local.into_iter().chain(ssh).collect::<Vec<_>>().join(", "))
+    }
 }
 
 /// The ways of a cluster.
