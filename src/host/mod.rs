@@ -8,6 +8,14 @@ pub mod job;
 
 pub mod state;
 
+pub mod fed;
+
+pub mod mounts;
+
+pub mod journal;
+
+pub mod health;
+
 pub mod operation;
 
 pub mod link;

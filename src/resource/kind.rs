@@ -137,6 +137,11 @@ pub trait Kind: Send + Sync + 'static {
     fn lists() -> Vec<Query> {
         Vec::new()
     }
+    /// What lists them on one node, where only the node itself knows: asked for through the host link after the index, of each
+    /// node that has one, where manifests or a command speak of this kind.
+    fn lists_of(_node: &str) -> Vec<Query> {
+        Vec::new()
+    }
     /// Whether an object can carry our marker. One that cannot is never pruned, and is deleted only by its manifest.
     fn marks() -> bool {
         true
@@ -212,6 +217,10 @@ pub trait AnyKind: Send + Sync {
     fn claim(&self, name: &str, spec: &AnySpec) -> Claim;
     /// [`Kind::lists`].
     fn lists(&self) -> Vec<Query>;
+    /// [`Kind::lists_of`].
+    fn lists_of(&self, _node: &str) -> Vec<Query> {
+        Vec::new()
+    }
     /// [`Kind::marks`].
     fn marks(&self) -> bool;
     /// [`Kind::reads`].
@@ -293,6 +302,10 @@ impl<K: Kind> AnyKind for Entry<K> {
 
     fn lists(&self) -> Vec<Query> {
         K::lists()
+    }
+
+    fn lists_of(&self, node: &str) -> Vec<Query> {
+        K::lists_of(node)
     }
 
     fn marks(&self) -> bool {
