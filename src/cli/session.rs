@@ -2,6 +2,7 @@
 //! in a file between commands.
 
 use crate::base::clock::Clock;
+use crate::base::links::Links;
 use crate::base::resolver::Resolver;
 use crate::cli::args::{Connection, Global};
 use crate::cli::command::Programs;
@@ -83,6 +84,8 @@ pub struct Session {
     ends: Ends,
     /// We hold a ticket of root@pam, which may set what no token may.
     pub root_ticket: bool,
+    /// The nodes that have a host link.
+    pub links: Links,
 }
 
 impl Session {
@@ -111,6 +114,7 @@ impl Session {
             sim: None,
             ends,
             root_ticket,
+            links: Links::None,
         })
     }
 
@@ -137,6 +141,7 @@ impl Session {
             sim: Some((sim, path)),
             ends: Ends::Simulated(global.sim_from),
             root_ticket: true,
+            links: Links::Every,
         })
     }
 

@@ -2,6 +2,7 @@
 //! talk: they return queries as values and decode answers.
 
 use crate::base::id::VmId;
+use crate::base::links::Links;
 use crate::manifest::document::NAME_CHARACTERS_MAX;
 use crate::pve::request::Query;
 use crate::resource::index::Index;
@@ -41,6 +42,8 @@ pub struct PlanContext<'a> {
     pub adopt: bool,
     /// We speak with a ticket of root@pam, which may set what no token may.
     pub root_ticket: bool,
+    /// The nodes that have a host link.
+    pub links: &'a Links,
     /// The token of a lock on networks that a run of ours may have left.
     pub left_lock: Option<&'a str>,
     /// `metadata.annotations` of the manifest.

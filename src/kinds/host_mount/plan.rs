@@ -292,8 +292,11 @@ fn remove(cx: &PlanContext<'_>, there: &There, delta: &mut Delta) {
     let ours = seen::applied(Some(there)).remove(storage::ID);
     let others: Vec<String> =
         storage::on(&cx.seen.index, path).into_iter().filter(|id| Some(id) != ours.as_ref()).collect();
-    if cx.seen.index.nodes.len() == 1 && !others.is_empty() {
-        delta.notes.push(Note::Info(format!("storages that lie on it too: {}", others.join(", "))));
+    if !others.is_empty() {
+        delta.problems.push(
+            Problem::new("", format!("other storages lie on {path}: {}", others.join(", ")))
+                .help("they would be offline: delete their definitions first, or keep the manifest"),
+        );
     }
     let Some(path) = Token::argument(path) else { return };
     let title = format!("unmount {path} on {node}; what is on the disk stays");
