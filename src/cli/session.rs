@@ -2,6 +2,7 @@
 //! in a file between commands.
 
 use crate::base::clock::Clock;
+use crate::base::links::Links;
 use crate::base::resolver::Resolver;
 use crate::cli::args::{Connection, Global};
 use crate::cli::command::Programs;
@@ -87,6 +88,8 @@ pub struct Session {
     ends: Ends,
     /// We hold a ticket of root@pam, which may set what no token may.
     pub root_ticket: bool,
+    /// The nodes that have a host link.
+    pub links: Links,
 }
 
 impl Session {
@@ -109,6 +112,7 @@ impl Session {
             Some(link) => Arc::new(Ways::new(link.value)),
             None => Arc::new(Nowhere),
         };
+        let links = link.links();
         let api = connect(connection, &Programs::default()).map_err(configured)?;
         let api = Arc::new(Remembering { api, shelf: Arc::clone(&shelf) });
         Ok(Session {
@@ -121,6 +125,7 @@ impl Session {
             sim: None,
             ends,
             root_ticket,
+            links,
         })
     }
 
@@ -149,6 +154,7 @@ impl Session {
             sim: Some((sim, path)),
             ends: Ends::Simulated(global.sim_from),
             root_ticket: true,
+            links: Links::Every,
         })
     }
 

@@ -1,6 +1,7 @@
 //! What the loop sets going and waits for: polls, readings in turn, looks and runs. Each is one future that ends with a
 //! [`Moment`]; a panic in one of them ends that one only.
 
+use crate::base::links::Links;
 use crate::base::clock::Clock;
 use crate::base::id::VmId;
 use crate::base::resolver::Resolver;
@@ -47,6 +48,8 @@ pub struct Place {
     pub outside: Arc<dyn Outside>,
     /// We speak with a ticket of root@pam.
     pub root_ticket: bool,
+    /// The nodes that have a host link.
+    pub links: Links,
 }
 
 /// What this machine knows of our way to a cluster; asked again before each look, since it may change.

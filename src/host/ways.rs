@@ -1,5 +1,6 @@
 //! The ways of one cluster, as its context says: this machine for itself, SSH for the others.
 
+use crate::base::links::Links;
 use crate::host::link::{Link, LinkError, Listener, Output, UNCONFIGURED};
 use crate::host::local::{Local, own_name, path_with};
 use crate::host::operation::Operation;
@@ -44,14 +45,18 @@ impl Ways {
     }
 
     fn to(&self, node: &str) -> Option<&dyn Link> {
-        let local = self.local.as_ref().filter(|local| local.reaches(node)).map(|local| local as &dyn Link);
-        local.or(self.ssh.as_ref().filter(|ssh| ssh.reaches(node)).map(|ssh| ssh as &dyn Link))
+        let local = self.local.as_ref().filter(|local| local.way(node).is_some()).map(|local| local as &dyn Link);
+        local.or(self.ssh.as_ref().map(|ssh| ssh as &dyn Link))
     }
 }
 
 impl Link for Ways {
-    fn reaches(&self, node: &str) -> bool {
-        self.to(node).is_some()
+    fn links(&self) -> Links {
+        match (&self.ssh, &self.local) {
+            (Some(ssh), _) => ssh.links(),
+            (None, Some(local)) => local.links(),
+            (None, None) => Links::None,
+        }
     }
 
     fn way(&self, node: &str) -> Option<String> {
@@ -88,7 +93,7 @@ mod tests {
         let here = Local { node: Token::own("pve1"), path: path_with(None) };
         let ways = Ways { local: Some(here), ssh: None };
         assert_eq!(ways.way("pve1").as_deref(), Some("local"));
-        assert!(!ways.reaches("pve2") && ways.way("pve2").is_none());
+        assert!(ways.links().reach("pve1") && !ways.links().reach("pve2") && ways.way("pve2").is_none());
         let why = ways.run("pve2", &Operation::Tools, None).await;
         assert!(matches!(why, Err(LinkError::Missing { hint }) if hint.contains("this machine is pve1")));
         let none = Ways::new(Settings::default());

@@ -1,6 +1,7 @@
 //! A deed by hand on one guest: what all of them read, and what stands against any of them: a node that does not answer, no
 //! quorum, PVE's lock, a privilege that is missing.
 
+use crate::base::links::Links;
 use crate::base::id::{GuestType, VmId};
 use crate::kinds::guest::hand::backup::{self, Backup};
 use crate::kinds::guest::hand::clone::{self, Clone};
@@ -127,6 +128,7 @@ impl Scene<'_> {
             member_of: None,
             adopt: false,
             root_ticket: false,
+            links: &Links::None,
             left_lock: None,
             annotations: &BTreeMap::new(),
         };

@@ -2,6 +2,7 @@
 //! guest of ours, this makes a guest of nobody: the marker in the backup is that of the original, and is never on a copy.
 //! Restored in place, a guest keeps the notes and the marker that it has now, so that `diff` shows what went back.
 
+use crate::base::links::Links;
 use crate::base::id::{GuestType, VmId};
 use crate::kinds::backups::{Backup, age};
 use crate::kinds::guest::hand::deed::{current_query, open, tasks_of};
@@ -160,6 +161,7 @@ impl Hand for Restore {
                 member_of: None,
                 adopt: false,
                 root_ticket: self.root_ticket,
+                links: &Links::None,
                 left_lock: None,
                 annotations: &BTreeMap::new(),
             },
