@@ -69,4 +69,5 @@ mod site;
 mod flapping;
 mod keep;
 mod kills;
+mod link;
 mod process;

@@ -1,7 +1,7 @@
 //! A cluster and manifests in one line: the simulator in process, on virtual time, and what can be done with it.
 
-use pvectl::base::links::Links;
 use pvectl::base::diagnostic::{Diagnostic, render};
+use pvectl::base::links::Links;
 use pvectl::base::secret::Secret;
 use pvectl::base::secret_file::{BegunFile, FileState, SecretFiles};
 use pvectl::bind::documents::bind;

@@ -1,9 +1,7 @@
 //! The kind `HostMount`.
 
 use crate::host::mounts::Mounts;
-use crate::kinds::host_mount::seen::{
-    HostMountSeen, There, folder_query, id, mounts, mounts_query, options, place,
-};
+use crate::kinds::host_mount::seen::{HostMountSeen, There, folder_query, id, mounts, mounts_query, options, place};
 use crate::kinds::host_mount::spec::{HostMountSpec, check};
 use crate::kinds::host_mount::{plan, storage};
 use crate::kinds::objects::table::STORAGE;

@@ -40,9 +40,8 @@ pub fn on(index: &Index, path: &str) -> Vec<String> {
 
 /// The storage of this node alone whose folder is the mount, as a manifest says it.
 pub fn export(index: &Index, node: &str, path: &str) -> Option<Value> {
-    let fits = |row: &&Value| {
-        member(row, "path") == path && member(row, "type") == "dir" && member(row, "nodes") == node
-    };
+    let fits =
+        |row: &&Value| member(row, "path") == path && member(row, "type") == "dir" && member(row, "nodes") == node;
     let row = all(index).find(fits)?;
     let content: BTreeSet<String> =
         member(row, "content").split(',').filter(|c| !c.is_empty()).map(str::to_owned).collect();
@@ -52,7 +51,11 @@ pub fn export(index: &Index, node: &str, path: &str) -> Option<Value> {
 /// What must be read before storages on a path may go: what is on them.
 pub fn reads(index: &Index, node: &str, path: &str, keeps: Option<&str>) -> Vec<Query> {
     let here = |id: &String| Some(id.as_str()) != keeps && index.storages.contains_key(&(node.to_owned(), id.clone()));
-    on(index, path).into_iter().filter(here).map(|id| Query::new(format!("/nodes/{node}/storage/{id}/content"))).collect()
+    on(index, path)
+        .into_iter()
+        .filter(here)
+        .map(|id| Query::new(format!("/nodes/{node}/storage/{id}/content")))
+        .collect()
 }
 
 /// Plans the storage that shall be there; its changes and steps come into the mount's delta.
@@ -70,8 +73,14 @@ pub fn keep(cx: &PlanContext<'_>, (node, path): (&str, &str), want: &MountStorag
     };
     if observed.is_some() && !ours && !cx.adopt {
         delta.problems.push(
-            Problem::new(ID, format!("there is a storage `{}` already, which pvectl did not make for this mount", want.id))
-                .help(format!("take it over with: pvectl adopt {} -f …, or choose another id, or leave `storage` out", cx.resource)),
+            Problem::new(
+                ID,
+                format!("there is a storage `{}` already, which pvectl did not make for this mount", want.id),
+            )
+            .help(format!(
+                "take it over with: pvectl adopt {} -f …, or choose another id, or leave `storage` out",
+                cx.resource
+            )),
         );
         return;
     }
