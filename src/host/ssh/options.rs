@@ -74,7 +74,8 @@ impl Jump {
         };
         let port =
             port.map(|port| port.parse().ok().filter(|n| *n != 0)).map_or(Some(None), |n: Option<u16>| n.map(Some))?;
-        Some(Jump { user, host: Token::argument(host)?, port })
+        let host = Token::argument(host).filter(|host| !host.as_str().contains(['@', '/', '=', ',']))?;
+        Some(Jump { user, host, port })
     }
 }
 
