@@ -1,5 +1,6 @@
 //! From a request to an answer: who asks, which endpoint, may they, are the parameters right, on which node.
 
+use crate::host::operation::Operation;
 use crate::sim::api;
 use crate::sim::ctx::Ctx;
 use crate::sim::params;
@@ -15,6 +16,12 @@ pub fn answer(world: &mut World, request: &WireRequest, task_fault: Option<(Stri
     let now = world.clock_ms + world.latency_ms;
     world.advance_to(now);
     let bare = |reason: &str| WireAnswer { status: 401, reason: reason.to_owned(), body: None };
+    if Operation::is_link(&request.path) {
+        return match api::link::answer(world, request) {
+            Ok(data) => WireAnswer { status: 200, reason: "OK".to_owned(), body: Some(json!({ "data": data })) },
+            Err(refusal) => refusal.into_answer(),
+        };
+    }
     let found = find(&request.method, &request.path);
     let public = matches!(found, Some((Route { check: Check::World, .. }, _)));
     let user = match authenticate(world, request) {

@@ -24,6 +24,7 @@ pub mod access;
 pub mod bulk;
 pub mod cluster;
 pub mod folders;
+pub mod link;
 pub mod lxc;
 pub mod node;
 pub mod pool;
@@ -76,6 +77,7 @@ pub fn effects() -> impl Iterator<Item = &'static Effect> {
         cluster::EFFECTS,
         bulk::EFFECTS,
         snapshot::EFFECTS,
+        crate::sim::inside::EFFECTS,
     ]
     .into_iter()
     .flatten()
