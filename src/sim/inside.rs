@@ -22,3 +22,6 @@ use crate::sim::task::Effect;
 /// What its tasks do.
 pub const EFFECTS: &[Effect] =
     &[Effect { name: jobs::DUE, run: jobs::due }, Effect { name: jobs::KILLED, run: jobs::killed }];
+
+#[cfg(test)]
+mod tests;

@@ -34,7 +34,7 @@ pub mod snapshot;
 pub mod storage;
 
 #[cfg(test)]
-mod testing;
+pub(in crate::sim) mod testing;
 
 use crate::sim::ctx::Ctx;
 use crate::sim::request::{Args, Check, Refusal, Route};

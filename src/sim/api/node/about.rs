@@ -1,12 +1,13 @@
 //! What a node says about itself, and its power.
 
+use crate::sim::api::cluster::ha;
 use crate::sim::api::cluster::resources::node_row;
 use crate::sim::api::cluster::{REPO_ID, VERSION};
 use crate::sim::ctx::{Ctx, NewTask};
 use crate::sim::inside::packages::KERNEL;
 use crate::sim::request::{Args, Refusal};
 use crate::sim::task::End;
-use crate::sim::world::{Power, World};
+use crate::sim::world::{GuestType, Power, World};
 use serde_json::{Value, json};
 
 /// `GET /nodes`: every user sees all names, figures only with Sys.Audit.
@@ -140,8 +141,14 @@ pub fn booted(world: &mut World, told: &Value, lines: &mut Vec<String>) -> End {
             node.running_kernel.clone_from(kernel);
         }
     }
-    let boots = |g: &crate::sim::world::Guest| g.node == name && g.config.get("onboot").is_some_and(|o| o == "1");
-    let again: Vec<u32> = world.guests.iter().filter(|(_, g)| boots(g)).map(|(vmid, _)| *vmid).collect();
+    let again: Vec<u32> = world.guests.iter().filter(|(_, g)| g.node == name).map(|(vmid, _)| *vmid).collect();
+    let boots = |vmid: &u32| {
+        let guest = &world.guests[vmid];
+        let kind = if guest.guest_type == GuestType::Lxc { "ct" } else { "vm" };
+        let started = ha::state(world, &format!("{kind}:{vmid}")).is_some_and(|s| s == "started" || s == "enabled");
+        started || guest.config.get("onboot").is_some_and(|o| o == "1")
+    };
+    let again: Vec<u32> = again.into_iter().filter(boots).collect();
     for vmid in again {
         if let Err(text) = crate::sim::api::bulk::turn_on(world, vmid) {
             lines.push(format!("Starting {vmid} failed: {text}"));
