@@ -52,7 +52,11 @@ pub struct ContextSsh {
 
 /// What differs from node to node.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, expecting = "a mapping with `host`, `port` and `user`, each optional")]
+#[serde(
+    rename_all = "camelCase",
+    deny_unknown_fields,
+    expecting = "a mapping with `host`, `port` and `user`, each optional"
+)]
 pub struct ContextNode {
     /// Its address; else the one that the cluster tells, else its name.
     pub host: Option<String>,
@@ -86,7 +90,8 @@ impl ContextSsh {
             path.as_ref().map(spot).transpose()
         };
         let jump = jump.as_deref().map(|text| {
-            Jump::parse(text).ok_or_else(|| format!("link.ssh.jump: `{text}` is not [USER@]HOST[:PORT], such as admin@bastion:22"))
+            Jump::parse(text)
+                .ok_or_else(|| format!("link.ssh.jump: `{text}` is not [USER@]HOST[:PORT], such as admin@bastion:22"))
         });
         let connect_timeout = match connect_timeout.as_deref() {
             None => CONNECT_TIMEOUT,

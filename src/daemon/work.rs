@@ -1,9 +1,9 @@
 //! What the loop sets going and waits for: polls, readings in turn, looks and runs. Each is one future that ends with a
 //! [`Moment`]; a panic in one of them ends that one only.
 
-use crate::base::links::Links;
 use crate::base::clock::Clock;
 use crate::base::id::VmId;
+use crate::base::links::Links;
 use crate::base::resolver::Resolver;
 use crate::base::secret_file::SecretFiles;
 use crate::daemon::cache::{Cache, Look, Run, Scanned};

@@ -63,9 +63,9 @@ impl Operation {
             read_tools,
         ];
         let same = |operation: &Operation| {
-            operation.command(node).is_some_and(|own| {
-                own.words.iter().map(Token::as_str).eq(words.iter().copied()) && own.input == input
-            })
+            operation
+                .command(node)
+                .is_some_and(|own| own.words.iter().map(Token::as_str).eq(words.iter().copied()) && own.input == input)
         };
         readers.iter().find_map(|read| read(words, input).filter(same))
     }

@@ -56,11 +56,7 @@ pub fn heard(words: &[&str], input: &str) -> Option<Ask> {
     let (before, after) = whole.split_at(whole.find("PVECTL_END\n}")?);
     let list = input.strip_prefix(before)?.strip_suffix(after)?;
     (*verb == "journal").then_some(())?;
-    Some(Ask {
-        lines: lines.parse().ok()?,
-        since: since.parse().ok(),
-        after: list.lines().next().map(str::to_owned),
-    })
+    Some(Ask { lines: lines.parse().ok()?, since: since.parse().ok(), after: list.lines().next().map(str::to_owned) })
 }
 
 /// A text of journald: it writes what is not UTF-8 as a list of bytes.
@@ -68,8 +64,7 @@ fn text(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         Value::Array(bytes) => {
-            let bytes: Vec<u8> =
-                bytes.iter().filter_map(|b| b.as_u64().and_then(|b| u8::try_from(b).ok())).collect();
+            let bytes: Vec<u8> = bytes.iter().filter_map(|b| b.as_u64().and_then(|b| u8::try_from(b).ok())).collect();
             String::from_utf8_lossy(&bytes).into_owned()
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => String::new(),

@@ -3,8 +3,8 @@
 use crate::fleet::{fleet, manifests};
 use crate::world::{Lab, Shelf, bound};
 use futures::future::BoxFuture;
-use pvectl::base::links::Links;
 use pvectl::base::clock::Clock;
+use pvectl::base::links::Links;
 use pvectl::daemon::cache::Cache;
 use pvectl::daemon::config::{SourceConfig, WatchConfig};
 use pvectl::daemon::meter::{NoEar, NoMeter};

@@ -20,6 +20,7 @@ mod fleet;
 mod scale;
 
 mod sets;
+mod shell;
 
 mod goldens;
 
@@ -32,6 +33,7 @@ mod remote;
 mod refusals;
 
 mod hands;
+mod host_mount;
 
 mod snapshot_verbs;
 

@@ -1,9 +1,7 @@
 //! The kind `HostMount`.
 
 use crate::host::mounts::Mounts;
-use crate::kinds::host_mount::seen::{
-    HostMountSeen, There, folder_query, id, mounts, mounts_query, options, place,
-};
+use crate::kinds::host_mount::seen::{HostMountSeen, There, folder_query, id, mounts, mounts_query, options, place};
 use crate::kinds::host_mount::spec::{HostMountSpec, check};
 use crate::kinds::host_mount::{plan, storage};
 use crate::kinds::objects::table::STORAGE;
@@ -64,8 +62,8 @@ impl Kind for HostMountKind {
         STORAGE.lists()
     }
 
-    fn lists_of(node: &str) -> Vec<Query> {
-        vec![mounts_query(node)]
+    fn lists_of(node: &str, index: &Index) -> Vec<Query> {
+        std::iter::once(mounts_query(node)).chain(storage::contents(index, node)).collect()
     }
 
     fn reads(identity: &Identity, spec: Option<&HostMountSpec>, index: &Index) -> Vec<Query> {

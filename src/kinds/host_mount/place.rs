@@ -53,7 +53,8 @@ const ITSELF: [&str; 14] = [
 
 /// What is wrong with a path, whatever the node is like.
 pub fn check(path: &str) -> Option<Problem> {
-    let normal = path == "/" || path.starts_with('/') && path[1..].split('/').all(|part| !["", ".", ".."].contains(&part));
+    let normal =
+        path == "/" || path.starts_with('/') && path[1..].split('/').all(|part| !["", ".", ".."].contains(&part));
     if !normal {
         return Some(
             Problem::new("path", format!("`{path}` is no path in its plain form"))
@@ -66,7 +67,8 @@ pub fn check(path: &str) -> Option<Problem> {
                 .help("letters, digits and `-_.:@+` are"),
         );
     }
-    let below = |folder: &&&str| path == **folder || path.strip_prefix(**folder).is_some_and(|rest| rest.starts_with('/'));
+    let below =
+        |folder: &&&str| path == **folder || path.strip_prefix(**folder).is_some_and(|rest| rest.starts_with('/'));
     let over = WHOLE.iter().find(below).or_else(|| ITSELF.iter().find(|folder| **folder == path))?;
     let what = if path == *over { "is" } else { "lies in" };
     let named = if path == *over { String::new() } else { format!(", `{over}`") };
@@ -82,12 +84,28 @@ mod tests {
     #[test]
     fn what_the_system_lives_in_is_refused_and_the_rest_is_not() {
         for bad in [
-            "/", "/etc", "/etc/pve", "/var", "/usr/local/x", "/boot/efi", "/var/lib/vz", "/mnt", "/mnt/pve", "mnt/usb",
-            "/mnt/usb/", "/mnt//usb", "/mnt/../etc", "/mnt/a b", "/mnt/a,b", "/mnt/$x", "/var/lib/lxc/100",
+            "/",
+            "/etc",
+            "/etc/pve",
+            "/var",
+            "/usr/local/x",
+            "/boot/efi",
+            "/var/lib/vz",
+            "/mnt",
+            "/mnt/pve",
+            "mnt/usb",
+            "/mnt/usb/",
+            "/mnt//usb",
+            "/mnt/../etc",
+            "/mnt/a b",
+            "/mnt/a,b",
+            "/mnt/$x",
+            "/var/lib/lxc/100",
         ] {
             assert!(check(bad).is_some(), "{bad}");
         }
-        for good in ["/mnt/usb-backup", "/mnt/pve/usb", "/var/lib/vz/dump", "/srv/media", "/data", "/etcetera", "/run2"] {
+        for good in ["/mnt/usb-backup", "/mnt/pve/usb", "/var/lib/vz/dump", "/srv/media", "/data", "/etcetera", "/run2"]
+        {
             assert_eq!(check(good), None, "{good}");
         }
     }

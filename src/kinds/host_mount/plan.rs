@@ -72,8 +72,11 @@ fn ownership(cx: &PlanContext<'_>, path: &str, there: &There) -> Option<Problem>
     match &there.marker {
         None if cx.adopt => None,
         None => Some(
-            Problem::new("path", format!("the unit {name} mounts `{}` at {path}, and pvectl did not write it", there.unit.what))
-                .help(format!("take it over with: pvectl adopt {} -f …, or choose another path", cx.resource)),
+            Problem::new(
+                "path",
+                format!("the unit {name} mounts `{}` at {path}, and pvectl did not write it", there.unit.what),
+            )
+            .help(format!("take it over with: pvectl adopt {} -f …, or choose another path", cx.resource)),
         ),
         Some(marker) if marker.owner != *cx.resource || marker.set != cx.set => Some(
             Problem::new("path", format!("{path} belongs to {} of the manifest set `{}`", marker.owner, marker.set))

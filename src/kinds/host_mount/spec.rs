@@ -100,10 +100,11 @@ pub fn check(spec: &HostMountSpec) -> Vec<Problem> {
         problems.push(Problem::new("options", "these are too many options").help("shorten the list"));
     }
     if let Some(storage) = storage {
-        problems.extend(config_id(&storage.id, true).into_iter().map(|p| Problem {
-            path: vec!["storage".into(), "id".into()],
-            ..p
-        }));
+        problems.extend(
+            config_id(&storage.id, true)
+                .into_iter()
+                .map(|p| Problem { path: vec!["storage".into(), "id".into()], ..p }),
+        );
     }
     problems
 }

@@ -158,7 +158,10 @@ fn mount(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
     let device = devices.iter().find(|d| d["uuid"] == uuid);
     match mounted(world, &node).iter().rfind(|row| row["target"] == path) {
         Some(row) if row["uuid"] != uuid => {
-            return Err(exits(33, format!("{} is mounted at {path} already", row["source"].as_str().unwrap_or_default())));
+            return Err(exits(
+                33,
+                format!("{} is mounted at {path} already", row["source"].as_str().unwrap_or_default()),
+            ));
         }
         Some(_) => {}
         None => {

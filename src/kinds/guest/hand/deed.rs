@@ -1,8 +1,8 @@
 //! A deed by hand on one guest: what all of them read, and what stands against any of them: a node that does not answer, no
 //! quorum, PVE's lock, a privilege that is missing.
 
-use crate::base::links::Links;
 use crate::base::id::{GuestType, VmId};
+use crate::base::links::Links;
 use crate::kinds::guest::hand::backup::{self, Backup};
 use crate::kinds::guest::hand::clone::{self, Clone};
 use crate::kinds::guest::hand::half_made;

@@ -2,8 +2,8 @@
 //! guest of ours, this makes a guest of nobody: the marker in the backup is that of the original, and is never on a copy.
 //! Restored in place, a guest keeps the notes and the marker that it has now, so that `diff` shows what went back.
 
-use crate::base::links::Links;
 use crate::base::id::{GuestType, VmId};
+use crate::base::links::Links;
 use crate::kinds::backups::{Backup, age};
 use crate::kinds::guest::hand::deed::{current_query, open, tasks_of};
 use crate::kinds::guest::hand::restore_checks::{Look, circumstances, itself, new, volumes};
