@@ -52,6 +52,7 @@ mod packets;
 mod sources;
 
 mod followed;
+mod link_ct;
 mod lockout;
 mod origins;
 mod repositories;

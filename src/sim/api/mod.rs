@@ -24,6 +24,7 @@ pub mod access;
 pub mod bulk;
 pub mod cluster;
 pub mod folders;
+pub mod link_ct;
 pub mod link_mounts;
 pub mod lxc;
 pub mod node;
@@ -61,6 +62,7 @@ pub fn routes() -> impl Iterator<Item = &'static Route> {
         cluster::ROUTES,
         bulk::ROUTES,
         link_mounts::ROUTES,
+        link_ct::ROUTES,
     ]
     .into_iter()
     .flatten()
