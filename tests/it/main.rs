@@ -20,6 +20,7 @@ mod fleet;
 mod scale;
 
 mod sets;
+mod shell;
 
 mod goldens;
 
@@ -32,6 +33,7 @@ mod remote;
 mod refusals;
 
 mod hands;
+mod host_mount;
 
 mod snapshot_verbs;
 
@@ -50,6 +52,7 @@ mod packets;
 mod sources;
 
 mod followed;
+mod link_ct;
 mod lockout;
 mod origins;
 mod repositories;
