@@ -120,7 +120,9 @@ mod tests {
     impl Api for Stage {
         fn get<'a>(&'a self, query: &'a Query) -> BoxFuture<'a, Result<Value, PveError>> {
             self.ran.lock().expect("nobody failed").push(query.path.clone());
-            Box::pin(async { Ok(serde_json::json!([{"type": "node", "name": "pve1", "ip": "10.0.0.1"}, {"type": "cluster"}])) })
+            Box::pin(async {
+                Ok(serde_json::json!([{"type": "node", "name": "pve1", "ip": "10.0.0.1"}, {"type": "cluster"}]))
+            })
         }
 
         fn send<'a>(&'a self, call: &'a Call) -> BoxFuture<'a, Result<Value, PveError>> {

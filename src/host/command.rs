@@ -65,9 +65,9 @@ impl Operation {
         let readers: [fn(&[&str], &str) -> Option<Operation>; 4] =
             [read_container_program, read_node_program, read_maintenance, read_tools];
         let same = |operation: &Operation| {
-            operation.command(node).is_some_and(|own| {
-                own.words.iter().map(Token::as_str).eq(words.iter().copied()) && own.input == input
-            })
+            operation
+                .command(node)
+                .is_some_and(|own| own.words.iter().map(Token::as_str).eq(words.iter().copied()) && own.input == input)
         };
         readers.iter().find_map(|read| read(words, input).filter(same))
     }

@@ -14,7 +14,8 @@ pub const REFUSED: u8 = 126;
 
 /// The command to run for what was asked on this node; else why not. `asked` is `SSH_ORIGINAL_COMMAND`.
 pub fn decide(asked: Option<&str>, input: &str, node: &Token) -> Result<Command, String> {
-    let asked = asked.ok_or("there is no shell behind this key, only the operations that `pvectl host operations` lists")?;
+    let asked =
+        asked.ok_or("there is no shell behind this key, only the operations that `pvectl host operations` lists")?;
     let words: Vec<&str> = asked.split(' ').collect();
     if let Some(command) = Operation::of_command(&words, input, node).and_then(|operation| operation.command(node)) {
         return Ok(command);

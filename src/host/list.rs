@@ -17,13 +17,7 @@ pub struct Entry {
     pub runs: &'static str,
 }
 
-const fn entry(
-    name: &'static str,
-    writes: bool,
-    does: &'static str,
-    why: &'static str,
-    runs: &'static str,
-) -> Entry {
+const fn entry(name: &'static str, writes: bool, does: &'static str, why: &'static str, runs: &'static str) -> Entry {
     Entry { name, writes, does, why, runs }
 }
 

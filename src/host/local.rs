@@ -45,11 +45,7 @@ pub struct Local {
 
 impl Local {
     /// Runs a command here.
-    pub async fn command(
-        &self,
-        command: &Command,
-        listener: Option<&mut dyn Listener>,
-    ) -> Result<Output, LinkError> {
+    pub async fn command(&self, command: &Command, listener: Option<&mut dyn Listener>) -> Result<Output, LinkError> {
         let Command { words, input, timeout, output_bytes_max } = command;
         let Some((program, arguments)) = words.split_first() else {
             return Err(LinkError::Unsent { cause: "the command is empty".into(), hint: None });
@@ -59,18 +55,16 @@ impl Local {
         let bounds = Bounds { time_max: *timeout, out_bytes_max: *output_bytes_max };
         match child::run(process, input, &bounds, listener).await {
             Ok(ended) => match ended.status.code() {
-                Some(code) => {
-                    Ok(Output { code, out: ended.out, err: ended.err, truncated: ended.truncated })
-                }
+                Some(code) => Ok(Output { code, out: ended.out, err: ended.err, truncated: ended.truncated }),
                 None => Err(LinkError::Lost { cause: format!("`{program}` was killed: {}", ended.status) }),
             },
             Err(Trouble::Unstarted(error)) => Err(LinkError::Unsent {
                 cause: format!("`{program}` cannot be started on {}: {error}", self.node),
                 hint: Some("is this a Proxmox VE node? pvectl host check says which programs are missing".into()),
             }),
-            Err(Trouble::TooLong) => {
-                Err(LinkError::Lost { cause: format!("`{program}` did not end in {} s, and was killed", timeout.as_secs()) })
-            }
+            Err(Trouble::TooLong) => Err(LinkError::Lost {
+                cause: format!("`{program}` did not end in {} s, and was killed", timeout.as_secs()),
+            }),
             Err(Trouble::Unknown(error)) => {
                 Err(LinkError::Lost { cause: format!("`{program}` cannot be waited for: {error}") })
             }
@@ -95,7 +89,8 @@ impl Link for Local {
     ) -> BoxFuture<'a, Result<Output, LinkError>> {
         Box::pin(async move {
             if !self.reaches(node) {
-                let hint = format!("this machine is {}; write `ssh` into the context's `link` for the other nodes", self.node);
+                let hint =
+                    format!("this machine is {}; write `ssh` into the context's `link` for the other nodes", self.node);
                 return Err(LinkError::Missing { hint });
             }
             match operation.command(&self.node) {
@@ -123,12 +118,18 @@ mod tests {
         assert_eq!((said.code, said.out.as_str()), (0, "in"));
         assert_eq!(local.command(&command(&["false"]), None).await.expect("it runs").code, 1);
         let none = local.command(&command(&["no-such-program"]), None).await;
-        assert!(matches!(none, Err(LinkError::Unsent { cause, .. }) if cause.contains("no-such-program")), "not started");
+        assert!(
+            matches!(none, Err(LinkError::Unsent { cause, .. }) if cause.contains("no-such-program")),
+            "not started"
+        );
         let killed = Command { timeout: Duration::from_millis(200), ..command(&["sleep", "20"]) };
         let lost = local.command(&killed, None).await;
         assert!(matches!(lost, Err(LinkError::Lost { cause }) if cause.contains("did not end")), "it took too long");
         let other = local.run("pve2", &Operation::Health, None).await;
-        assert!(matches!(other, Err(LinkError::Missing { hint }) if hint.contains("this machine is pve1")), "another node");
+        assert!(
+            matches!(other, Err(LinkError::Missing { hint }) if hint.contains("this machine is pve1")),
+            "another node"
+        );
     }
 
     #[test]

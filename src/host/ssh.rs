@@ -274,7 +274,9 @@ impl Link for Ssh {
     ) -> BoxFuture<'a, Result<Output, LinkError>> {
         Box::pin(async move {
             if cfg!(not(unix)) {
-                return Err(LinkError::Missing { hint: "by SSH nodes are reached from Linux, BSD or macOS".to_owned() });
+                return Err(LinkError::Missing {
+                    hint: "by SSH nodes are reached from Linux, BSD or macOS".to_owned(),
+                });
             }
             let Some(node) = Token::argument(node) else {
                 return Err(LinkError::Missing { hint: format!("`{node}` is no name of a node") });

@@ -6,6 +6,7 @@ use crate::kinds::objects::table::{
     AclEntry, ApiToken, BackupJob, FirewallAlias, FirewallOptions, Group, IpSet, Role, SdnSubnet, SdnVnet, SdnZone,
     SecurityGroup, Storage, User,
 };
+use crate::kinds::patch_window::PatchWindowKind;
 use crate::kinds::snapshot_policy::SnapshotPolicyKind;
 use crate::kinds::{
     container::ContainerKind, guest_template::GuestTemplateKind, pool::PoolKind, virtual_machine::VirtualMachineKind,
@@ -17,7 +18,7 @@ use std::marker::PhantomData;
 
 /// All kinds, in the order in which `explain` and the schemas list them, and in which objects are made: what is deleted goes
 /// in the opposite order.
-pub static KINDS: [&dyn AnyKind; 20] = [
+pub static KINDS: [&dyn AnyKind; 21] = [
     &Entry::<PoolKind>(PhantomData),
     &Entry::<Object<Role>>(PhantomData),
     &Entry::<Object<Group>>(PhantomData),
@@ -38,6 +39,7 @@ pub static KINDS: [&dyn AnyKind; 20] = [
     &Entry::<BackupPolicyKind>(PhantomData),
     &Entry::<Object<FirewallOptions>>(PhantomData),
     &Entry::<SnapshotPolicyKind>(PhantomData),
+    &Entry::<PatchWindowKind>(PhantomData),
 ];
 
 /// The names of everything that a manifest may be, sets of guests included.

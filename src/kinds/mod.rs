@@ -12,6 +12,7 @@ pub mod guest_template;
 pub mod list;
 pub mod network_profile;
 pub mod objects;
+pub mod patch_window;
 pub mod pool;
 pub mod selector;
 pub mod snapshot_policy;

@@ -72,7 +72,8 @@ impl Jump {
                 None => (rest, None),
             },
         };
-        let port = port.map(|port| port.parse().ok().filter(|n| *n != 0)).map_or(Some(None), |n: Option<u16>| n.map(Some))?;
+        let port =
+            port.map(|port| port.parse().ok().filter(|n| *n != 0)).map_or(Some(None), |n: Option<u16>| n.map(Some))?;
         Some(Jump { user, host: Token::argument(host)?, port })
     }
 }
@@ -203,7 +204,8 @@ mod tests {
         assert_eq!(Jump::parse("fd00::1"), jump(None, "fd00::1", None));
         assert_eq!(Jump::parse("me@[fd00::1]:22"), jump(Some("me"), "fd00::1", Some(22)));
         assert_eq!(Jump::parse("[fd00::1]"), jump(None, "fd00::1", None));
-        for bad in ["", "a b", "-oProxyCommand=x", "a:0", "a:x", "a:70000", "me@", "@a", "a;b", "[a]x", "a@b@c", "$(x)"] {
+        for bad in ["", "a b", "-oProxyCommand=x", "a:0", "a:x", "a:70000", "me@", "@a", "a;b", "[a]x", "a@b@c", "$(x)"]
+        {
             assert_eq!(Jump::parse(bad), None, "{bad}");
         }
     }

@@ -93,7 +93,9 @@ pub(super) fn unreached(said: &str, target: &Target, known_hosts: &str) -> (Stri
     } else if says(&["timed out", "No route to host", "Network is unreachable", "Operation timed out"]) {
         (
             format!("{host} does not answer: {line}"),
-            format!("is {node} up, is a firewall in between, is the address right? link.ssh.nodes.{node}.host names another"),
+            format!(
+                "is {node} up, is a firewall in between, is the address right? link.ssh.nodes.{node}.host names another"
+            ),
         )
     } else if says(&["kex_exchange_identification", "Connection closed by", "Connection reset by"]) {
         (
@@ -119,7 +121,9 @@ mod tests {
         let lost = |log| matches!(verdict(Some(255), log), Verdict::Lost(_));
         assert!(lost("debug1: master session id: 2\ndebug2: Control master terminated unexpectedly\n"));
         // The request was sent, and the fall-back of the client finds nothing after it.
-        assert!(lost("mux_client_request_session: read from master failed: Broken pipe\nControl socket connect(/x): gone\n"));
+        assert!(lost(
+            "mux_client_request_session: read from master failed: Broken pipe\nControl socket connect(/x): gone\n"
+        ));
         assert!(lost(""), "what is not known is not repeated");
         assert!(matches!(verdict(None, ""), Verdict::Lost(_)));
         for log in [
@@ -136,14 +140,30 @@ mod tests {
         let target =
             Target { node: Token::own("pve1"), host: Token::own("10.0.0.1"), user: Token::own("root"), port: Some(23) };
         for (said, cause, way) in [
-            ("No ED25519 host key is known for [x]\r\nHost key verification failed.", "no host key of 10.0.0.1", "ssh -p 23 root@10.0.0.1"),
-            ("@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @\nHost key verification failed.", "another than", "ssh-keygen -R"),
-            ("root@10.0.0.1: Permission denied (publickey).", "does not let root in: root@10.0.0.1: Permission denied (publickey)", "authorized_keys"),
+            (
+                "No ED25519 host key is known for [x]\r\nHost key verification failed.",
+                "no host key of 10.0.0.1",
+                "ssh -p 23 root@10.0.0.1",
+            ),
+            (
+                "@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @\nHost key verification failed.",
+                "another than",
+                "ssh-keygen -R",
+            ),
+            (
+                "root@10.0.0.1: Permission denied (publickey).",
+                "does not let root in: root@10.0.0.1: Permission denied (publickey)",
+                "authorized_keys",
+            ),
             ("ssh: connect to host 10.0.0.1 port 22: Connection refused", "refuses", "sshd"),
             ("ssh: connect to host 10.0.0.1 port 22: No route to host", "does not answer", "firewall"),
             ("ssh: Could not resolve hostname pve1: Name or service not known", "has no address", "host: ADDRESS"),
             ("kex_exchange_identification: read: Connection reset by peer", "before anybody logged in", "MaxStartups"),
-            ("Permissions 0644 for 'k' are too open.\nWARNING: UNPROTECTED PRIVATE KEY FILE!\nPermission denied", "others can read", "chmod 600"),
+            (
+                "Permissions 0644 for 'k' are too open.\nWARNING: UNPROTECTED PRIVATE KEY FILE!\nPermission denied",
+                "others can read",
+                "chmod 600",
+            ),
             ("something new", "ssh to 10.0.0.1: something new", "ssh -v -p 23 root@10.0.0.1 true"),
             ("", "it said nothing", "ssh -v"),
         ] {
