@@ -30,10 +30,10 @@ use crate::resource::index::{GuestRow, Index};
 use crate::resource::kind::{DecodeError, Kind, Labelled, Listed, PlanContext};
 use crate::resource::marker::Marker;
 use crate::resource::observation::Observation;
-use crate::resource::reference::{Claim, Identity, Reference};
+use crate::resource::reference::{Claim, Identity, Reference, ResourceRef};
 use crate::resource::step::{Delta, Note, Problem};
 use serde_json::Value;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Its name in manifests.
 pub const NAME: &str = "PatchWindow";
@@ -109,7 +109,7 @@ impl Kind for PatchWindowKind {
                     delta.notes.push(Note::Warning("it does not open any more: no such time comes".into()));
                 }
                 if spec.targets.selector.is_some()
-                    && targets(cx, spec).next().is_none()
+                    && Around::of(cx).targets(spec).next().is_none()
                     && spec.targets.nodes.is_empty()
                 {
                     delta.notes.push(Note::Warning("its selector means no guest".into()));
@@ -124,7 +124,8 @@ impl Kind for PatchWindowKind {
         let (Ok(window), Some(name)) = (Window::read(spec), Token::argument(cx.resource.name.as_str())) else {
             return Vec::new();
         };
-        let turns = look(cx, spec, &window, &name);
+        let mut turns = Around::of(cx).look(spec, &window, &name);
+        turns.turns.retain(|turn| !cx.leaving.contains(&turn.guest.row.vmid));
         member::deltas(cx, spec, &window, &name, &turns)
     }
 
@@ -133,26 +134,44 @@ impl Kind for PatchWindowKind {
     }
 }
 
-/// The guests that a window means, templates left out.
-fn targets<'a>(cx: &'a PlanContext<'a>, spec: &'a PatchWindowSpec) -> impl Iterator<Item = &'a GuestRow> {
-    let index = &cx.seen.index;
-    let meant = spec.targets.selector.iter().flat_map(|selector| selector.guests(index, cx.identities));
-    meant.filter(|row| !cx.leaving.contains(&row.vmid))
+/// What a look at a window needs besides its spec.
+#[derive(Clone, Copy)]
+pub struct Around<'a> {
+    /// Everything seen.
+    pub seen: &'a Observation,
+    /// What every resource of the set is.
+    pub identities: &'a BTreeMap<ResourceRef, Identity>,
+    /// The manifest set.
+    pub set: &'a str,
+    /// The window's name.
+    pub name: &'a str,
 }
 
-/// What is seen of a window's guests, and whose turn it is.
-pub fn look<'a>(cx: &'a PlanContext<'a>, spec: &'a PatchWindowSpec, window: &Window, name: &Token) -> Turns<'a> {
-    let index = &cx.seen.index;
-    let meant = |wave: &spec::Wave| -> Vec<VmId> {
-        wave.selector.iter().flat_map(|s| s.guests(index, cx.identities)).map(|row| row.vmid).collect()
-    };
-    let waves: Vec<Vec<VmId>> = spec.waves.iter().map(meant).collect();
-    let online = |row: &&GuestRow| index.nodes.get(&row.node).is_none_or(|n| n.online);
-    let guests = targets(cx, spec).filter(online).filter_map(|row| {
-        let wave = wave_of(row.vmid, &waves)?;
-        Some((wave, Guest::read(row, (cx.set, &cx.resource.name), name, cx.seen)))
-    });
-    turns(spec, window, guests.collect(), None, cx.seen.at)
+impl<'a> Around<'a> {
+    fn of(cx: &'a PlanContext<'a>) -> Around<'a> {
+        Around { seen: cx.seen, identities: cx.identities, set: cx.set, name: &cx.resource.name }
+    }
+
+    /// The guests that a window means, templates left out.
+    pub fn targets(&self, spec: &'a PatchWindowSpec) -> impl Iterator<Item = &'a GuestRow> + use<'a> {
+        let Around { seen, identities, .. } = *self;
+        spec.targets.selector.iter().flat_map(move |selector| selector.guests(&seen.index, identities))
+    }
+
+    /// What is seen of a window's guests, and whose turn it is.
+    pub fn look(&self, spec: &'a PatchWindowSpec, window: &Window, name: &Token) -> Turns<'a> {
+        let index = &self.seen.index;
+        let meant = |wave: &spec::Wave| -> Vec<VmId> {
+            wave.selector.iter().flat_map(|s| s.guests(index, self.identities)).map(|row| row.vmid).collect()
+        };
+        let waves: Vec<Vec<VmId>> = spec.waves.iter().map(meant).collect();
+        let online = |row: &&GuestRow| index.nodes.get(&row.node).is_none_or(|n| n.online);
+        let guests = self.targets(spec).filter(online).filter_map(|row| {
+            let wave = wave_of(row.vmid, &waves)?;
+            Some((wave, Guest::read(row, (self.set, self.name), name, self.seen)))
+        });
+        turns(spec, window, guests.collect(), None, self.seen.at)
+    }
 }
 
 /// What is wrong with a spec besides its times.
