@@ -5,9 +5,9 @@
 //! plain goes by standard input, in the list of a constant program.
 
 use crate::base::id::VmId;
-use crate::host::job::{Deed, Job, System};
+use crate::host::job::{Job, System};
 use crate::host::operation::Operation;
-use crate::host::program;
+use crate::host::program::{self, Request};
 use crate::host::token::Token;
 use crate::host::tools;
 use std::time::Duration;
@@ -62,8 +62,8 @@ impl Operation {
 
     /// The operation whose command on this node is exactly these words and this input; `None` where there is none.
     pub fn of_command(words: &[&str], input: &str, node: &Token) -> Option<Operation> {
-        let readers: [fn(&[&str], &str) -> Option<Operation>; 4] =
-            [read_container_program, read_node_program, read_maintenance, read_tools];
+        let readers: [fn(&[&str], &str) -> Option<Operation>; 5] =
+            [read_container_jobs, read_node_jobs, read_maintenance, read_container_create, read_tools];
         let same = |operation: &Operation| {
             operation
                 .command(node)
@@ -76,39 +76,39 @@ impl Operation {
 // ---- jobs and their state ---------------------------------------------------------------------------------------------
 
 fn container_jobs(vmid: VmId, window: &Token) -> Command {
-    let words = in_container(vmid, program::words(System::Linux, &program::look_args(window)));
-    look(words, program::look(System::Linux))
+    let words = in_container(vmid, shell(&program::look_args(window)));
+    look(words, program::look(System::Linux, window))
 }
 
 fn container_job(vmid: VmId, job: &Job) -> Option<Command> {
-    let words = in_container(vmid, program::words(System::Linux, &job.args()));
+    let words = in_container(vmid, shell(&job.args()));
     Some(begin(words, program::begin(System::Linux, job)?))
 }
 
 fn node_jobs(window: &Token) -> Command {
-    look(program::words(System::Node, &program::look_args(window)), program::look(System::Node))
+    look(shell(&program::look_args(window)), program::look(System::Node, window))
 }
 
 fn node_job(job: &Job) -> Option<Command> {
-    Some(begin(program::words(System::Node, &job.args()), program::begin(System::Node, job)?))
+    Some(begin(shell(&job.args()), program::begin(System::Node, job)?))
 }
 
-fn read_container_program(words: &[&str], input: &str) -> Option<Operation> {
-    let ["pct", "exec", vmid, "--", "/bin/sh", "-s", "--", args @ ..] = words else { return None };
+fn read_container_jobs(words: &[&str], input: &str) -> Option<Operation> {
+    let ["pct", "exec", vmid, "--", inside @ ..] = words else { return None };
     let vmid = number(vmid)?;
-    if let ["read", window] = args {
-        return Some(Operation::ContainerJobs { vmid, window: Token::argument(*window)? });
-    }
-    Some(Operation::ContainerJob { vmid, job: Job::read(args, list_of_system(System::Linux, input)?)? })
+    Some(match program::heard(inside, input)? {
+        (System::Linux, Request::Look { window }) => Operation::ContainerJobs { vmid, window },
+        (System::Linux, Request::Begin(job)) => Operation::ContainerJob { vmid, job },
+        (System::Node | System::Windows, _) => return None,
+    })
 }
 
-fn read_node_program(words: &[&str], input: &str) -> Option<Operation> {
-    let ["/bin/sh", "-s", "--", args @ ..] = words else { return None };
-    match args {
-        ["read", window] => Some(Operation::NodeJobs { window: Token::argument(*window)? }),
-        ["create", vmid] => read_container_create(vmid, input),
-        _ => Some(Operation::NodeJob { job: Job::read(args, list_of_system(System::Node, input)?)? }),
-    }
+fn read_node_jobs(words: &[&str], input: &str) -> Option<Operation> {
+    Some(match program::heard(words, input)? {
+        (System::Node, Request::Look { window }) => Operation::NodeJobs { window },
+        (System::Node, Request::Begin(job)) => Operation::NodeJob { job },
+        (System::Linux | System::Windows, _) => return None,
+    })
 }
 
 // ---- high availability ------------------------------------------------------------------------------------------------
@@ -144,13 +144,13 @@ fn container_create(vmid: VmId, template: &str, options: &[(Token, String)]) -> 
     for (key, value) in options {
         lines.push(format!("{key} {}", escaped(value)?));
     }
-    let mut words = own(&["/bin/sh", "-s", "--", "create"]);
-    words.push(Token::new(vmid.to_string())?);
-    let command = begin(words, filled(CREATE, &lines));
+    let args = [Token::own("create"), digits(vmid)];
+    let command = begin(shell(&args), filled(CREATE, &lines));
     Some(Command { timeout: CREATE_TIME_MAX, ..command })
 }
 
-fn read_container_create(vmid: &str, input: &str) -> Option<Operation> {
+fn read_container_create(words: &[&str], input: &str) -> Option<Operation> {
+    let ["/bin/sh", "-s", "--", "create", vmid] = words else { return None };
     let lines = list(CREATE, input)?;
     let mut pairs = lines.iter().map(|line| {
         let (key, text) = line.split_once(' ')?;
@@ -191,9 +191,8 @@ fn unescaped(text: &str) -> Option<String> {
 // ---- the node itself --------------------------------------------------------------------------------------------------
 
 fn tools() -> Command {
-    let mut words = own(&["/bin/sh", "-s", "--"]);
-    words.extend(tools::TOOLS.iter().map(|tool| Token::own(tool.name)));
-    look(words, TOOLS.to_owned())
+    let names: Vec<Token> = tools::TOOLS.iter().map(|tool| Token::own(tool.name)).collect();
+    look(shell(&names), TOOLS.to_owned())
 }
 
 fn read_tools(_: &[&str], input: &str) -> Option<Operation> {
@@ -206,13 +205,21 @@ fn own(words: &[&'static str]) -> Vec<Token> {
     words.iter().map(|word| Token::own(word)).collect()
 }
 
+fn digits(vmid: VmId) -> Token {
+    Token::new(vmid.to_string()).expect("digits are plain")
+}
+
 fn number(text: &str) -> Option<VmId> {
     VmId::new(text.parse().ok()?)
 }
 
+/// A shell that reads its program from standard input.
+fn shell(args: &[Token]) -> Vec<Token> {
+    own(&["/bin/sh", "-s", "--"]).into_iter().chain(args.iter().cloned()).collect()
+}
+
 fn in_container(vmid: VmId, words: Vec<Token>) -> Vec<Token> {
-    let vmid = Token::new(vmid.to_string()).expect("digits are plain");
-    own(&["pct", "exec"]).into_iter().chain([vmid, Token::own("--")]).chain(words).collect()
+    own(&["pct", "exec"]).into_iter().chain([digits(vmid), Token::own("--")]).chain(words).collect()
 }
 
 fn look(words: Vec<Token>, input: String) -> Command {
@@ -232,19 +239,6 @@ fn filled(program: &str, lines: &[String]) -> String {
 /// The list that a program was filled with; `None` where it is another program.
 fn list<'a>(program: &str, input: &'a str) -> Option<Vec<&'a str>> {
     let (head, tail) = program.split_once(LIST)?;
-    between(head, tail, input)
-}
-
-/// The same for the programs of jobs.
-fn list_of_system(system: System, input: &str) -> Option<Vec<&str>> {
-    let mark = || Token::own("PVECTL_MARK");
-    let deed = Deed::Note { about: mark(), lines: vec![(mark(), mark())] };
-    let marked = program::begin(system, &Job { window: mark(), slot: mark(), deed })?;
-    let (head, tail) = marked.split_once("note PVECTL_MARK PVECTL_MARK\n")?;
-    between(head, tail, input)
-}
-
-fn between<'a>(head: &str, tail: &str, input: &'a str) -> Option<Vec<&'a str>> {
     let lines = input.strip_prefix(head)?.strip_suffix(tail)?;
     (lines.is_empty() || lines.ends_with('\n')).then(|| lines.lines().collect())
 }

@@ -14,8 +14,6 @@ pub mod operation;
 
 pub mod list;
 
-pub mod program;
-
 pub mod command;
 
 pub mod tools;

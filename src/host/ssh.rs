@@ -105,7 +105,8 @@ impl Ssh {
         let mut tries = 0;
         loop {
             let (target, socket) = self.ready(node, &peer).await?;
-            match self.session(&target, &socket, command, listener.as_deref_mut()).await? {
+            let hear = listener.as_mut().map(|listener| &mut **listener as &mut dyn Listener);
+            match self.session(&target, &socket, command, hear).await? {
                 Ok(output) => return Ok(output),
                 // The connection closed since; nothing was begun.
                 Err(_) if tries == 0 => tries += 1,

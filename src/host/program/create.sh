@@ -1,9 +1,9 @@
-# Creates a container: arguments are its number, the list below is what it is made from and its options.
+# Creates a container: arguments are `create` and its number, the list below is what it is made from and its options.
 # Goes on when the connection is lost: a creation that is cut off would leave a locked container.
 set -eu
 umask 077
-vmid=$1
-shift
+vmid=$2
+shift 2
 folder=$(mktemp -d)
 trap 'rm -rf -- "$folder"' EXIT
 template=
