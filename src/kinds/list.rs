@@ -1,6 +1,7 @@
 //! The registry of kinds.
 
 use crate::kinds::backup_policy::kind::BackupPolicyKind;
+use crate::kinds::host_mount::kind::HostMountKind;
 use crate::kinds::objects::object::Object;
 use crate::kinds::objects::table::{
     AclEntry, ApiToken, BackupJob, FirewallAlias, FirewallOptions, Group, IpSet, Role, SdnSubnet, SdnVnet, SdnZone,
@@ -25,6 +26,7 @@ pub static KINDS: [&dyn AnyKind; 21] = [
     &Entry::<Object<User>>(PhantomData),
     &Entry::<Object<ApiToken>>(PhantomData),
     &Entry::<Object<AclEntry>>(PhantomData),
+    &Entry::<HostMountKind>(PhantomData),
     &Entry::<Object<Storage>>(PhantomData),
     &Entry::<Object<SdnZone>>(PhantomData),
     &Entry::<Object<SdnVnet>>(PhantomData),
