@@ -24,6 +24,7 @@ pub mod access;
 pub mod bulk;
 pub mod cluster;
 pub mod folders;
+pub mod link;
 pub mod link_mounts;
 pub mod lxc;
 pub mod node;
@@ -34,7 +35,7 @@ pub mod snapshot;
 pub mod storage;
 
 #[cfg(test)]
-mod testing;
+pub(in crate::sim) mod testing;
 
 use crate::sim::ctx::Ctx;
 use crate::sim::request::{Args, Check, Refusal, Route};
@@ -78,6 +79,7 @@ pub fn effects() -> impl Iterator<Item = &'static Effect> {
         cluster::EFFECTS,
         bulk::EFFECTS,
         snapshot::EFFECTS,
+        crate::sim::inside::EFFECTS,
     ]
     .into_iter()
     .flatten()
