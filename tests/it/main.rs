@@ -70,4 +70,5 @@ mod site;
 mod flapping;
 mod keep;
 mod kills;
+mod link;
 mod process;
