@@ -25,6 +25,7 @@ pub mod bulk;
 pub mod cluster;
 pub mod folders;
 pub mod link;
+pub mod link_ct;
 pub mod link_mounts;
 pub mod lxc;
 pub mod node;
@@ -62,6 +63,7 @@ pub fn routes() -> impl Iterator<Item = &'static Route> {
         cluster::ROUTES,
         bulk::ROUTES,
         link_mounts::ROUTES,
+        link_ct::ROUTES,
     ]
     .into_iter()
     .flatten()
