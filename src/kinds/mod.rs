@@ -13,6 +13,7 @@ pub mod host_mount;
 pub mod list;
 pub mod network_profile;
 pub mod objects;
+pub mod patch_window;
 pub mod pool;
 pub mod selector;
 pub mod snapshot_policy;

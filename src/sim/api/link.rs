@@ -62,6 +62,8 @@ fn run(world: &mut World, node: &str, operation: &Operation) -> Result<String, R
         | Operation::Folder { .. }
         | Operation::Mount { .. }
         | Operation::Unmount { .. }
+        | Operation::Folder { .. }
+        | Operation::Tools
         | Operation::Health => Err(Refusal::new(501, "this simulated node has no such program")),
     }
 }
