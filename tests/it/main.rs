@@ -67,6 +67,7 @@ mod policies;
 mod site;
 
 mod flapping;
+mod inside;
 mod keep;
 mod kills;
 mod process;
