@@ -16,10 +16,12 @@ has() { command -v "$1" >/dev/null 2>&1; }
 now() { date +%s; }
 say() { printf '%s\n' "$*" >>"$job/log"; }
 
-# The start of a process by the clock of the kernel: with its id it is that process and no later one.
+# The start of a process by the clock of the kernel: with its id it is that process and no later one. A zombie is none: where
+# process 1 is no init, nobody takes it away.
 born() {
 	stat=$(cat "/proc/$1/stat" 2>/dev/null) || return 1
 	set -- ${stat##*) }
+	[ "$1" != Z ] || return 1
 	printf '%s' "${20}"
 }
 

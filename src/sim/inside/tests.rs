@@ -1,3 +1,5 @@
+//! Jobs in machines and on nodes, maintenance, and a world that was saved in the middle.
+
 use super::{Place, Trouble, jobs};
 use crate::base::id::VmId;
 use crate::host::job::{ConfigFiles, Deed, Job, Package, System};

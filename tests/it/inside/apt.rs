@@ -62,7 +62,7 @@ fn debian_is_assessed_and_gets_exactly_what_was_named() {
         let order: Vec<String> = guest
             .calls()
             .into_iter()
-            .filter(|c| c.contains("--configure") || c.contains("<-f>") || c.contains("only-upgrade"))
+            .filter(|c| c.starts_with("dpkg <--force") || c.contains("<-f> <install>") || c.contains("only-upgrade"))
             .collect();
         assert!(order.len() == 3 && order[0].starts_with("dpkg ") && order[1].contains("<-f> <install>"), "{order:#?}");
         assert!(done.log.iter().any(|line| line.contains("Setting up openssl")), "{done:?}");
@@ -244,4 +244,33 @@ fn what_was_first_seen_keeps_its_day() {
     assert_eq!(since("curl"), Some(1000));
     assert!(since("openssl").is_some_and(|s| s >= found.started));
     assert!(!guest.read("root/var/lib/pvectl/patch/sunday/seen").contains("7.80"), "what waits no more is forgotten");
+}
+
+/// The real apt-get and dpkg-query of a Debian, where this is one: nothing is changed, since only the simulation is asked.
+#[test]
+#[expect(clippy::print_stderr, reason = "a test says why it measured nothing")]
+fn the_real_tools_of_debian_are_understood() {
+    let real = ["apt-get", "apt-mark", "dpkg", "dpkg-query"].map(|tool| (tool, find(tool)));
+    if real.iter().any(|(_, path)| path.is_none()) || !Path::new("/var/lib/dpkg/status").exists() {
+        let required = std::env::var_os("PVECTL_TEST_REQUIRE_ALL").is_some_and(|v| v == "1");
+        assert!(!required, "PVECTL_TEST_REQUIRE_ALL=1, but this is no Debian");
+        eprintln!("skipped: this is no Debian");
+        return;
+    }
+    let guest = Guest::new(System::Linux);
+    guest.write("root/var/lib/dpkg/status", "Package: any\n");
+    for (tool, path) in real {
+        symlink(path.expect("found"), guest.path("bin").join(tool)).expect("linked");
+    }
+    let found = guest.done("assess", &Deed::Assess { refresh: false });
+    assert_eq!(found.exit, Some(0), "{}", guest.log("assess"));
+    let said = Command::new("apt-get")
+        .args(["-s", "-q", "-o", "Debug::NoLocking=true", "dist-upgrade"])
+        .env("LC_ALL", "C")
+        .output();
+    let said = String::from_utf8_lossy(&said.expect("run").stdout).into_owned();
+    let names: std::collections::BTreeSet<&str> =
+        said.lines().filter_map(|line| line.strip_prefix("Inst ")?.split(' ').next()).collect();
+    assert_eq!(found.pending.iter().map(|p| p.name.as_str()).collect::<std::collections::BTreeSet<_>>(), names);
+    assert!(found.pending.iter().all(|p| !p.to.contains(['(', ')', '['])), "{found:?}");
 }

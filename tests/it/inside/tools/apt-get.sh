@@ -40,4 +40,5 @@ for one in $install; do
     { grep -v "^$name " "$T/db"; echo "$name $version"; } >"$T/db.new"
     mv "$T/db.new" "$T/db"
 done
+[ -n "$install" ] || exit 0
 exit "$(cat "$T/exit" 2>/dev/null || echo 0)"
