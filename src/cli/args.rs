@@ -5,6 +5,7 @@ pub mod backups;
 pub mod check;
 pub mod daemon;
 pub mod guests;
+pub mod host;
 pub mod network;
 pub mod sim;
 
@@ -172,6 +173,9 @@ pub enum Verb {
     Backup(backups::Backup),
     /// What may pass a guest's network, and why
     Network(network::Network),
+    /// The host link: what is done on the nodes themselves because PVE's API cannot do it
+    #[command(subcommand)]
+    Host(host::Host),
     /// Stay and keep the cluster as the manifests say: follow folders and git, report and heal drift
     Run(daemon::Run),
     /// Show the sources of a daemon (`pvectl run`): what is in force, and what is wrong

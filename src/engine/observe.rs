@@ -1,6 +1,7 @@
 //! Two rounds of reads: the index, then what the planner and the kinds ask for. Nothing is asked twice in a pass.
 
 use crate::base::clock::Clock;
+use crate::base::links::Links;
 use crate::base::resolver::{Resolution, Resolver};
 use crate::engine::reconcile::Cluster;
 use crate::lockout::reads as lockout;
@@ -81,6 +82,7 @@ pub async fn index(api: &dyn Api, clock: &dyn Clock, lists: &BTreeSet<Query>) ->
     }
     let [a, b, c, d, e, f] = &values[..] else { unreachable!("six queries, six answers") };
     let mut index = Index::decode([a, b, c, d, e, f]);
+    index.at = i64::try_from(clock.now_ms() / 1000).unwrap_or(i64::MAX);
     let answers = futures::future::join_all(lists.iter().map(|q| get(api, clock, q))).await;
     for (query, answer) in lists.iter().zip(answers) {
         if let Err(error @ PveError::Unsent { .. }) = answer {
@@ -89,6 +91,12 @@ pub async fn index(api: &dyn Api, clock: &dyn Clock, lists: &BTreeSet<Query>) ->
         index.lists.insert(query.clone(), answer.map(Arc::new).map_err(|error| error.to_string()));
     }
     Ok(index)
+}
+
+/// The lists of kinds that only the nodes themselves know.
+pub fn on_nodes(kinds: &[&dyn AnyKind], index: &Index, links: &Links) -> BTreeSet<Query> {
+    let nodes = index.nodes.values().filter(|node| node.online && links.reach(&node.name));
+    nodes.flat_map(|node| kinds.iter().flat_map(|kind| kind.lists_of(&node.name, index))).collect()
 }
 
 /// The addresses of names, each asked once.
@@ -127,8 +135,9 @@ pub async fn observe(
     let Cluster { api, clock, kinds, names, files } = *cluster;
     let named = |kind: &&&'static dyn AnyKind| desired.resources.keys().any(|r| r.kind == kind.name());
     let doomed = |kind: &&&'static dyn AnyKind| settings.delete.iter().any(|r| r.kind == kind.name());
-    let wanted = kinds.iter().filter(|k| named(k) || doomed(k) || settings.prune && k.marks());
-    let mut lists: BTreeSet<Query> = wanted.flat_map(|k| k.lists()).collect();
+    let wanted: Vec<&'static dyn AnyKind> =
+        kinds.iter().filter(|k| named(k) || doomed(k) || settings.prune && k.marks()).copied().collect();
+    let mut lists: BTreeSet<Query> = wanted.iter().flat_map(|k| k.lists()).collect();
     let filters = || desired.resources.values().any(|want| want.kind.filters(&want.spec));
     let guarded = !settings.ways.is_empty() && (lists.iter().any(lockout::is_firewall) || filters());
     if guarded {
@@ -136,6 +145,7 @@ pub async fn observe(
     }
     let index = index(api, clock, &lists).await?;
     let mut reads = identify::reads(desired, &index, kinds);
+    reads.extend(on_nodes(&wanted, &index, &settings.links));
     if guarded {
         reads.extend(lockout::reads(&index, &homes(desired, &index, settings)));
     }

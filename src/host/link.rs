@@ -1,7 +1,9 @@
 //! The one door to the privileged side of nodes: a transport runs an operation and brings its output.
 
+use crate::base::links::Links;
 use crate::host::operation::Operation;
 use futures::future::BoxFuture;
+use std::collections::BTreeMap;
 
 /// What an operation brought.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -46,6 +48,17 @@ pub trait Listener: Send {
 
 /// A way to nodes.
 pub trait Link: Send + Sync {
+    /// The nodes to which there is a way. Says nothing of whether they answer.
+    fn links(&self) -> Links;
+
+    /// What that way is, for people: `ssh root@10.0.0.1`. `None` where there is none.
+    fn way(&self, node: &str) -> Option<String>;
+
+    /// Hears at which addresses the cluster says that its nodes are.
+    fn learn(&self, addresses: &BTreeMap<String, String>) {
+        let _ = addresses;
+    }
+
     /// Runs an operation on a node, at most once.
     fn run<'a>(
         &'a self,
@@ -53,4 +66,39 @@ pub trait Link: Send + Sync {
         operation: &'a Operation,
         listener: Option<&'a mut dyn Listener>,
     ) -> BoxFuture<'a, Result<Output, LinkError>>;
+}
+
+/// No way to any node.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Nowhere;
+
+impl Link for Nowhere {
+    fn links(&self) -> Links {
+        Links::None
+    }
+
+    fn way(&self, _: &str) -> Option<String> {
+        None
+    }
+
+    fn run<'a>(
+        &'a self,
+        _: &'a str,
+        _: &'a Operation,
+        _: Option<&'a mut dyn Listener>,
+    ) -> BoxFuture<'a, Result<Output, LinkError>> {
+        Box::pin(async { Err(LinkError::Missing { hint: UNCONFIGURED.to_owned() }) })
+    }
+}
+
+/// What to do where no link is configured.
+pub(super) const UNCONFIGURED: &str =
+    "write `link: {ssh: {}}` into the context, or `link: {local: true}` on the node itself (docs/host-link.md)";
+
+impl LinkError {
+    /// An operation that no command line can hold.
+    pub(super) fn unwritable(operation: &Operation) -> LinkError {
+        let cause = format!("{} holds what no command line can hold", operation.entry().name);
+        LinkError::Unsent { cause, hint: None }
+    }
 }

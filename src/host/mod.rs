@@ -10,6 +10,30 @@ pub mod state;
 
 pub mod program;
 
+pub mod fed;
+
+pub mod mounts;
+
+pub mod journal;
+
+pub mod health;
+
 pub mod operation;
 
+pub mod list;
+
+pub mod command;
+
+pub mod tools;
+
 pub mod link;
+
+mod child;
+
+pub mod local;
+
+pub mod ssh;
+
+pub mod ways;
+
+pub mod gate;

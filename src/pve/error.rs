@@ -192,6 +192,9 @@ impl PveError {
                 Refusal::RootOnly => {
                     "no API token may set this, not even root's own: log in as root@pam with a password, or leave the option to the host"
                 }
+                Refusal::NodeOffline if is_link(request) => {
+                    "pvectl host check tries the way to each node and says what is in it"
+                }
                 Refusal::NodeOffline => {
                     "the node does not answer its cluster: look at it with pvecm status, or wait until it is back"
                 }
@@ -209,6 +212,10 @@ impl PveError {
                 Refusal::Busy => "another task holds the guest: try again in a moment",
                 Refusal::Digest => "somebody else changed it in the same moment: run the command again",
                 Refusal::Unavailable => "pveproxy is overloaded or restarting: try again in a moment",
+                Refusal::Unsupported if is_link(request) => {
+                    "PVE's API cannot do this: it takes a host link to the node (docs/host-link.md); pvectl host operations \
+                     lists what goes by it"
+                }
                 Refusal::Unsupported => {
                     "this Proxmox VE does not know that call: which version is it? pvectl api GET /version"
                 }
@@ -217,6 +224,11 @@ impl PveError {
         };
         Some(text.to_owned())
     }
+}
+
+/// Whether a request goes by the host link, and not to PVE's API.
+fn is_link(request: &str) -> bool {
+    request.split(' ').nth(1).is_some_and(|path| path.starts_with("/link/"))
 }
 
 /// How to grant what `Permission check failed (/vms/100, VM.Audit)` says is missing.

@@ -3,6 +3,7 @@
 
 mod house;
 
+mod windows;
 mod world;
 
 mod corpus;
@@ -20,6 +21,7 @@ mod fleet;
 mod scale;
 
 mod sets;
+mod shell;
 
 mod goldens;
 
@@ -32,6 +34,7 @@ mod remote;
 mod refusals;
 
 mod hands;
+mod host_mount;
 
 mod snapshot_verbs;
 
@@ -50,6 +53,7 @@ mod packets;
 mod sources;
 
 mod followed;
+mod link_ct;
 mod lockout;
 mod origins;
 mod repositories;
@@ -70,4 +74,5 @@ mod flapping;
 mod inside;
 mod keep;
 mod kills;
+mod link;
 mod process;

@@ -1,6 +1,7 @@
 //! A cluster and manifests in one line: the simulator in process, on virtual time, and what can be done with it.
 
 use pvectl::base::diagnostic::{Diagnostic, render};
+use pvectl::base::links::Links;
 use pvectl::base::secret::Secret;
 use pvectl::base::secret_file::{BegunFile, FileState, SecretFiles};
 use pvectl::bind::documents::bind;
@@ -68,7 +69,7 @@ pub(crate) const ALL: Consent = Consent { data_loss: DataLoss::Any, max_deletes:
 
 /// Plain settings, as root.
 pub(crate) fn plain() -> Settings {
-    Settings { root_ticket: true, ..Settings::default() }
+    Settings { root_ticket: true, links: Links::Every, ..Settings::default() }
 }
 
 /// The same with pruning.
@@ -273,6 +274,14 @@ pub(crate) fn strangers(world: &World) -> Value {
     let top = value.as_object_mut().expect("a world is an object");
     for passing in ["clock_ms", "seed", "serial", "statistics", "tasks", "messages", "tickets", "pools"] {
         top.remove(passing);
+    }
+    // A storage on a mount of ours is ours.
+    let marked = |unit: &Value| unit["comment"].as_str().is_some_and(|c| c.contains("<!-- pvectl "));
+    let units = top["tables"].get("nodes/units").and_then(Value::as_object).cloned().unwrap_or_default();
+    let paths: Vec<&str> =
+        units.iter().filter(|(_, unit)| marked(unit)).filter_map(|(at, _)| Some(at.split_once(':')?.1)).collect();
+    if let Some(storages) = top["storages"].as_object_mut() {
+        storages.retain(|_, s| !s["config"]["path"].as_str().is_some_and(|path| paths.contains(&path)));
     }
     for part in ["groups", "tables", "users"] {
         without_ours(&mut top[part]);

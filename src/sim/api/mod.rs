@@ -25,6 +25,8 @@ pub mod bulk;
 pub mod cluster;
 pub mod folders;
 pub mod link;
+pub mod link_ct;
+pub mod link_mounts;
 pub mod lxc;
 pub mod node;
 pub mod pool;
@@ -60,6 +62,8 @@ pub fn routes() -> impl Iterator<Item = &'static Route> {
         node::ROUTES,
         cluster::ROUTES,
         bulk::ROUTES,
+        link_mounts::ROUTES,
+        link_ct::ROUTES,
     ]
     .into_iter()
     .flatten()

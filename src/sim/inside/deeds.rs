@@ -20,7 +20,7 @@ const BROKEN: &str = "app.service";
 pub(super) fn takes_ms(world: &World, place: &Place, job: &Job) -> u64 {
     let packages = |n: usize| 60_000 + 10_000 * u64::try_from(n).unwrap_or(u64::MAX).min(12);
     match &job.deed {
-        Deed::Assess { refresh } => {
+        Deed::Assess { refresh, .. } => {
             if *refresh {
                 20_000
             } else {
@@ -67,7 +67,7 @@ pub(super) fn done(world: &mut World, place: &Place, system: &System, worker: &W
         (state.os, state.release, state.manager) = (os.to_owned(), release.to_owned(), manager.to_owned());
     }
     match &job.deed {
-        Deed::Assess { refresh } => assess(world, place, system, job, *refresh, &mut state),
+        Deed::Assess { refresh, .. } => assess(world, place, system, job, *refresh, &mut state),
         Deed::Patch { packages, .. } => patch(world, place, system, worker, packages, &mut state),
         Deed::Upgrade { .. } => {
             let all = updates(world, place).into_iter().map(|u| (u.name, u.to)).collect();
