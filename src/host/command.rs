@@ -31,6 +31,9 @@ const STATE_BYTES_MAX: usize = 2 << 20;
 /// What a program says that was begun.
 const SAID_BYTES_MAX: usize = 256 << 10;
 
+/// Reads words and input back; whether they are exactly the operation's is not said.
+type Reader = fn(&[&str], &str) -> Option<Operation>;
+
 impl Operation {
     /// What is run on the node for this. `None` for what no command line and no list can hold: a value with a NUL in it.
     pub fn command(&self, node: &Token) -> Option<Command> {
@@ -54,7 +57,7 @@ impl Operation {
 
     /// The operation whose command on this node is exactly these words and this input; `None` where there is none.
     pub fn of_command(words: &[&str], input: &str, node: &Token) -> Option<Operation> {
-        let readers: [fn(&[&str], &str) -> Option<Operation>; 9] = [
+        let readers: [Reader; 9] = [
             read_container_jobs,
             read_node_jobs,
             read_maintenance,

@@ -71,6 +71,7 @@ mod policies;
 mod site;
 
 mod flapping;
+mod inside;
 mod keep;
 mod kills;
 mod link;

@@ -1,3 +1,5 @@
+//! Jobs in machines and on nodes, maintenance, and a world that was saved in the middle.
+
 use super::{Place, Trouble, jobs};
 use crate::base::id::VmId;
 use crate::host::job::{ConfigFiles, Deed, Job, Package, System};
@@ -68,7 +70,7 @@ fn a_machine_is_patched_through_its_agent_and_loses_the_agents_child() {
         &json!({ "file": "/var/lib/pvectl/patch/sunday/state" }),
     ));
     assert!(absent.contains("No such file or directory"), "{absent}");
-    let pid = exec(world, System::Linux, Deed::Assess { refresh: true }).expect("begun");
+    let pid = exec(world, System::Linux, Deed::Assess { attempt: 1, refresh: true }).expect("begun");
     let said = root(world, &format!("GET {AGENT}/exec-status"), &json!({ "pid": pid })).expect("known");
     assert_eq!(said["out-data"], "begun\n");
     pass(world, 30);
@@ -93,10 +95,10 @@ fn a_machine_is_patched_through_its_agent_and_loses_the_agents_child() {
 #[test]
 fn a_system_of_another_kind_does_not_know_the_program() {
     let world = &mut machine();
-    let why = refused(exec(world, System::Windows, Deed::Assess { refresh: true }));
+    let why = refused(exec(world, System::Windows, Deed::Assess { attempt: 1, refresh: true }));
     assert!(why.contains("powershell.exe"), "{why}");
     world.edit_guest(101, "ostype", Some("win11"));
-    exec(world, System::Windows, Deed::Assess { refresh: true }).expect("begun");
+    exec(world, System::Windows, Deed::Assess { attempt: 1, refresh: true }).expect("begun");
     pass(world, 30);
     let text = read(world, r"C:\ProgramData\pvectl\patch\sunday\state").expect("there");
     let found = State::read(&text).jobs.remove(0);
@@ -127,7 +129,7 @@ fn a_node_is_upgraded_and_boots_its_new_kernel() {
     let pending = root(world, "GET /nodes/pve2/apt/update", &json!({})).expect("a list");
     let count = pending.as_array().map_or(0, Vec::len);
     assert!(count > 3, "{pending}");
-    assert!(refused(on_node(world, Deed::Assess { refresh: true })).starts_with("exit status 64"));
+    assert!(refused(on_node(world, Deed::Assess { attempt: 1, refresh: true })).starts_with("exit status 64"));
     on_node(world, Deed::Upgrade { attempt: 1 }).expect("begun");
     pass(world, 600);
     let done = of_node(world, "upgrade");
@@ -174,6 +176,11 @@ fn maintenance_takes_managed_guests_away_and_brings_them_back() {
     assert_eq!(world.guests[&8100].node, "pve2", "it is asked for, and not done yet");
     pass(world, 30);
     assert_ne!(world.guests[&8100].node, "pve2");
+    let rows = root(world, "GET /cluster/ha/status/current", &json!({})).expect("a list");
+    let lrm = rows.as_array().and_then(|rows| rows.iter().find(|r| r["id"] == "lrm:pve2")).expect("a row");
+    assert!(lrm["status"].as_str().is_some_and(|s| s.starts_with("pve2 (maintenance mode, ")), "{lrm}");
+    let manager = root(world, "GET /cluster/ha/status/manager_status", &json!({})).expect("an object");
+    assert_eq!(manager["manager_status"]["node_status"]["pve2"], "maintenance");
     assert_eq!(world.guests[&8100].power, Power::Running);
     root(world, "PUT /link/pve2/maintenance", &json!({ "enable": "0" })).expect("written down");
     pass(world, 30);
@@ -183,7 +190,7 @@ fn maintenance_takes_managed_guests_away_and_brings_them_back() {
 #[test]
 fn a_saved_world_goes_on_with_its_jobs() {
     let world = &mut machine();
-    exec(world, System::Linux, Deed::Assess { refresh: true }).expect("begun");
+    exec(world, System::Linux, Deed::Assess { attempt: 1, refresh: true }).expect("begun");
     let text = serde_json::to_string(world).expect("it can be saved");
     let again: &mut World = &mut serde_json::from_str(&text).expect("it can be read");
     pass(again, 30);
