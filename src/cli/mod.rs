@@ -24,6 +24,7 @@ pub mod job;
 pub mod keep;
 pub mod kind;
 pub mod live;
+pub mod logs;
 pub mod manifests;
 pub mod network;
 pub mod output;

@@ -63,6 +63,7 @@ mod sdn;
 mod browser;
 mod daemon_verbs;
 mod http;
+mod logs;
 mod metrics;
 mod pages;
 mod played;

@@ -25,6 +25,7 @@ pub mod bulk;
 pub mod cluster;
 pub mod folders;
 pub mod link_ct;
+pub mod link_journal;
 pub mod link_mounts;
 pub mod lxc;
 pub mod node;
@@ -63,6 +64,7 @@ pub fn routes() -> impl Iterator<Item = &'static Route> {
         bulk::ROUTES,
         link_mounts::ROUTES,
         link_ct::ROUTES,
+        link_journal::ROUTES,
     ]
     .into_iter()
     .flatten()

@@ -1,5 +1,7 @@
 //! The guest agent: a machine with a bootable disk and `agent` switched on answers some seconds after its start.
 
+use crate::host::journal;
+use crate::sim::api::link_journal;
 use crate::sim::ctx::Ctx;
 use crate::sim::request::{Args, Refusal};
 use crate::sim::world::{Guest, GuestType, Power};
@@ -145,10 +147,13 @@ pub(super) fn trim(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
 pub(super) fn exec(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
     let command = args.strings("command").join(" ");
     let pid = ctx.world.new_pid();
+    ready(ctx, args)?;
+    let journal = journal::heard(&args.strings("command"), args.text("input-data"));
+    let said = journal.map(|ask| link_journal::says(ctx.world, args.vmid(), &ask));
     let guest = ready(ctx, args)?;
     let fails = i64::from(command == "false" || command.ends_with("/false"));
     let code = guest.agent.get(&format!("exit/{command}")).and_then(Value::as_i64).unwrap_or(fails);
-    let result = json!({"exited": 1, "exitcode": code, "out-data": "", "command": command});
+    let result = json!({"exited": 1, "exitcode": code, "out-data": said.unwrap_or_default(), "command": command});
     guest.agent.insert(format!("pid/{pid}"), result);
     Ok(json!({"pid": pid}))
 }
