@@ -6,6 +6,7 @@ pub mod check;
 pub mod daemon;
 pub mod guests;
 pub mod network;
+pub mod node;
 pub mod sim;
 
 use std::net::IpAddr;
@@ -148,6 +149,8 @@ pub enum Verb {
     /// A Proxmox VE in a box
     #[command(subcommand)]
     Sim(sim::Sim),
+    /// Look at the health of nodes
+    Node(node::Node),
     /// Show the log of a guest or a node, and follow it
     Logs(Logs),
     /// Wait until a condition of an object holds

@@ -27,6 +27,7 @@ pub mod live;
 pub mod logs;
 pub mod manifests;
 pub mod network;
+pub mod node_health;
 pub mod output;
 pub mod played;
 pub mod policies;

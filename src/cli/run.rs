@@ -1,12 +1,13 @@
 //! From arguments to an exit code: sets up colour and logs, calls the verb, prints what went wrong.
 
 use crate::cli::args::network::NetworkVerb;
+use crate::cli::args::node::NodeVerb;
 use crate::cli::args::{Cli, Color, Global, LogFormat, Verb};
 use crate::cli::session::Unusable;
 use crate::cli::{
     actions, adopt, apply, auth, check, daemon, delete, diff, exit, import, keep, manifests, raw, show, simulate, wait,
 };
-use crate::cli::{backups, logs, network};
+use crate::cli::{backups, logs, network, node_health};
 use crate::pve::error::PveError;
 use clap::Parser;
 use std::future::Future;
@@ -154,6 +155,9 @@ fn dispatch(cli: &Cli) -> Ended {
         Verb::Api(args) => raw::api(global, args),
         Verb::Auth(args) => auth::auth(global, args),
         Verb::Sim(args) => simulate::sim(global, args),
+        Verb::Node(args) => match &args.verb {
+            NodeVerb::Health(args) => node_health::health(global, args),
+        },
         Verb::Logs(args) => logs::verb::logs(global, args),
         Verb::Wait(args) => wait::wait(global, args),
         Verb::Start(_)

@@ -8,6 +8,7 @@ mod world;
 mod corpus;
 
 mod laws;
+mod node_health;
 mod objects;
 
 mod backups;

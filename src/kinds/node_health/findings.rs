@@ -43,8 +43,9 @@ pub struct Finding {
 
 /// From so much of its promised life on, an SSD should be replaced at the next occasion; at the whole, soon.
 const WORN: [u64; 2] = [80, 100];
-/// Most disks are rated up to 60 or 70 degrees; they live shorter above 55 (hard disks) and 70 (NVMe throttles).
+/// Most disks are rated up to 60 degrees or little more. NVMe disks run hotter, and slow down at about 80.
 const HOT: [i64; 2] = [60, 70];
+const HOT_NVME: [i64; 2] = [70, 80];
 /// A root file system that is full stops PVE; ZFS pools grow slow from four fifths on.
 const ROOT_FULL: [u64; 2] = [85, 95];
 const POOL_FULL: [u64; 2] = [80, 90];
@@ -134,7 +135,7 @@ fn disk(disk: &Disk, say: &mut Say<'_>) {
         say(Severity::Critical, &about, format!("{named}SMART says that it fails"), replace.into());
     }
     if let Some(severity) = worn_percent.and_then(|worn| grade(worn, WORN)) {
-        let evidence = format!("{named}{}% of its promised life are used up", worn_percent.unwrap_or_default());
+        let evidence = format!("{named}{}% of its promised life is used up", worn_percent.unwrap_or_default());
         say(severity, &about, evidence, "order a new one; the wear of a mirror's halves is alike".into());
     }
     if let Some((left, least)) = spare.filter(|(left, least)| left <= least) {
@@ -157,7 +158,7 @@ fn disk(disk: &Disk, say: &mut Say<'_>) {
         let remedy = "watch whether it grows (pvectl_node_disk_reallocated_sectors); replace it if it does";
         say(Severity::Warning, &about, format!("{named}{count} sectors were replaced by spare ones"), remedy.into());
     }
-    if let Some(severity) = celsius.and_then(|c| grade(c, HOT)) {
+    if let Some(severity) = celsius.and_then(|c| grade(c, if device.starts_with("/dev/nvme") { HOT_NVME } else { HOT })) {
         let evidence = format!("{named}{} °C", celsius.unwrap_or_default());
         say(severity, &about, evidence, "let more air to it: fans, dust, a gap to the next disk".into());
     }

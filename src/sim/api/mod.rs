@@ -25,6 +25,7 @@ pub mod bulk;
 pub mod cluster;
 pub mod folders;
 pub mod link_ct;
+pub mod link_health;
 pub mod link_journal;
 pub mod link_mounts;
 pub mod lxc;
@@ -65,6 +66,7 @@ pub fn routes() -> impl Iterator<Item = &'static Route> {
         link_mounts::ROUTES,
         link_ct::ROUTES,
         link_journal::ROUTES,
+        link_health::ROUTES,
     ]
     .into_iter()
     .flatten()
