@@ -19,6 +19,10 @@ pub mod steps;
 
 pub mod member;
 
+pub mod record;
+
+pub mod standing;
+
 use crate::base::id::VmId;
 use crate::host::token::Token;
 use crate::kinds::patch_window::guest::Guest;
