@@ -38,9 +38,9 @@
 //! schedule: base
 //! retention: base schedule
 //! secret_files: base
-//! config: base pve
 //! pve: base
 //! host: base pve
+//! config: base pve host
 //! resource: base pve manifest
 //! kinds: base schedule retention pve host firewall resource
 //! lockout: base pve firewall resource

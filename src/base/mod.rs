@@ -6,6 +6,7 @@ pub mod clock;
 pub mod condition;
 pub mod diagnostic;
 pub mod id;
+pub mod links;
 pub mod quantity;
 pub mod resolver;
 pub mod secret;

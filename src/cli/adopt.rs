@@ -30,6 +30,7 @@ pub fn adopt(global: &Global, args: &args::Adopt) -> Ended {
         adopt: chosen.clone(),
         only: Some(chosen),
         root_ticket: session.root_ticket,
+        links: session.links.clone(),
         ways: session.ways(),
         left_lock: session.left_lock(),
         ..Settings::default()

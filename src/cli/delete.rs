@@ -34,6 +34,7 @@ pub fn delete(global: &Global, args: &args::Delete) -> Ended {
         delete: doomed.clone(),
         only: Some(doomed),
         root_ticket: session.root_ticket,
+        links: session.links.clone(),
         ways: session.ways(),
         left_lock: session.left_lock(),
         ..Settings::default()
@@ -84,6 +85,7 @@ fn delete_by_name(job: &Job<'_>, kind: &str, names: &[String]) -> Ended {
                 delete: doomed.clone(),
                 only: Some(doomed),
                 root_ticket: session.root_ticket,
+                links: session.links.clone(),
                 ways: session.ways(),
                 left_lock: session.left_lock(),
                 ..Settings::default()

@@ -39,6 +39,7 @@ pub fn settings(tree: &Tree, guards: &Guards, session: &Session) -> Result<Setti
         prune: guards.prune,
         only: tree.only.clone(),
         root_ticket: session.root_ticket,
+        links: session.links.clone(),
         ways: session.ways(),
         left_lock: session.left_lock(),
         ..Settings::default()

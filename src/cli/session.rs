@@ -2,6 +2,7 @@
 //! in a file between commands.
 
 use crate::base::clock::Clock;
+use crate::base::links::Links;
 use crate::base::resolver::Resolver;
 use crate::cli::args::{Connection, Global};
 use crate::cli::command::Programs;
@@ -11,7 +12,10 @@ use crate::config::connect::{connect, open};
 use crate::config::disk::write_atomically;
 use crate::config::resolve::{Credentials, Flags};
 use crate::dns::System;
+use crate::engine::door::Door;
 use crate::engine::reconcile::Cluster;
+use crate::host::link::{Link, Nowhere};
+use crate::host::ways::Ways;
 use crate::kinds::list::KINDS;
 use crate::lockout::way::Way;
 use crate::pve::api::Api;
@@ -75,6 +79,7 @@ pub struct Unusable {
 /// A cluster to talk to.
 pub struct Session {
     api: Arc<dyn Api>,
+    link: Option<Arc<dyn Link>>,
     shelf: Option<Arc<FileShelf>>,
     clock: Arc<dyn Clock>,
     names: Arc<dyn Resolver>,
@@ -83,6 +88,8 @@ pub struct Session {
     ends: Ends,
     /// We hold a ticket of root@pam, which may set what no token may.
     pub root_ticket: bool,
+    /// The nodes that have a host link.
+    pub links: Links,
 }
 
 impl Session {
@@ -101,9 +108,16 @@ impl Session {
         let ends = Ends::Endpoints(connection.endpoints.value.clone());
         let cluster = connection.endpoints.value.first().map(ToString::to_string).unwrap_or_default();
         let shelf = Arc::new(FileShelf::new(state_folder().as_deref(), &cluster));
+        let link: Arc<dyn Link> = match connection.link.clone() {
+            Some(link) => Arc::new(Ways::new(link.value)),
+            None => Arc::new(Nowhere),
+        };
+        let links = link.links();
         let api = connect(connection, &Programs::default()).map_err(configured)?;
+        let api = Arc::new(Remembering { api, shelf: Arc::clone(&shelf) });
         Ok(Session {
-            api: Arc::new(Remembering { api, shelf: Arc::clone(&shelf) }),
+            api: Arc::new(Door::new(api, Arc::clone(&link))),
+            link: Some(link),
             shelf: Some(shelf),
             clock: Arc::new(WallClock),
             names: Arc::new(System::default()),
@@ -111,6 +125,7 @@ impl Session {
             sim: None,
             ends,
             root_ticket,
+            links,
         })
     }
 
@@ -128,7 +143,9 @@ impl Session {
         sim.clear_faults();
         global.sim_fault.iter().cloned().for_each(|fault| sim.inject(fault));
         Ok(Session {
+            // The simulator is its own link to its nodes.
             api: Arc::new(sim.api()),
+            link: None,
             // The simulator keeps nothing of a run that is killed.
             shelf: None,
             clock: Arc::new(sim.clock()),
@@ -137,6 +154,7 @@ impl Session {
             sim: Some((sim, path)),
             ends: Ends::Simulated(global.sim_from),
             root_ticket: true,
+            links: Links::Every,
         })
     }
 
@@ -149,6 +167,14 @@ impl Session {
             kinds: &KINDS,
             names: names.as_ref(),
             files: files.as_ref(),
+        }
+    }
+
+    /// The way to a node itself, for what no API can do: `ssh root@10.0.0.1`. `None` where there is none.
+    pub fn way(&self, node: &str) -> Option<String> {
+        match &self.link {
+            Some(link) => link.way(node),
+            None => Some("simulated".to_owned()),
         }
     }
 

@@ -14,7 +14,7 @@ use crate::cli::session::Session;
 use crate::cli::sets;
 use crate::config::disk::write_atomically;
 use crate::daemon::record::ObjectRecord;
-use crate::engine::observe::{index, read_all};
+use crate::engine::observe::{index, on_nodes, read_all};
 use crate::kinds::guest::observed::{GuestSeen, decode};
 use crate::kinds::{list, snapshot_policy};
 use crate::manifest::document::{API_VERSION, LIST};
@@ -34,7 +34,9 @@ pub async fn survey(session: &Session, kind: &dyn AnyKind) -> Result<(Vec<Listed
     let wire = |e: crate::pve::error::PveError| Failure::wire(exit::FAILED, &e);
     let index = index(cluster.api, cluster.clock, &kind.lists().into_iter().collect()).await.map_err(wire)?;
     let bare = Observation::new(index.clone());
-    let reads: BTreeSet<Query> = kind.list(&bare).iter().flat_map(|l| kind.reads(&l.identity, None, &index)).collect();
+    let mut reads: BTreeSet<Query> =
+        kind.list(&bare).iter().flat_map(|l| kind.reads(&l.identity, None, &index)).collect();
+    reads.extend(on_nodes(&[kind], &index, &session.links));
     let seen = read_all(cluster.api, cluster.clock, index, reads).await.map_err(wire)?;
     Ok((kind.list(&seen), seen))
 }

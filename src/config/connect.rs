@@ -38,7 +38,7 @@ pub trait Commands {
 
 /// Reads the secret and CA files, asks the commands and makes the client. Opens no connection yet.
 pub fn connect(connection: Connection, commands: &dyn Commands) -> Result<HttpApi, ConfigError> {
-    let Connection { context: _, endpoints, credentials, tls, warnings } = connection;
+    let Connection { context: _, endpoints, credentials, tls, link: _, warnings } = connection;
     for warning in warnings {
         tracing::warn!("{warning}");
     }

@@ -19,7 +19,7 @@ pub(super) fn own(env: Env<'_>) -> Result<Layer, ConfigError> {
         (None, true) => "PVECTL_INSECURE",
         (None, false) => "PVECTL_FINGERPRINT",
     });
-    Ok(Layer { endpoints, credentials, tls: tls(ca_file, &pins, insecure, origin)? })
+    Ok(Layer { endpoints, credentials, tls: tls(ca_file, &pins, insecure, origin)?, link: None })
 }
 
 /// The names of the Terraform provider, which many have set already. As there, a token goes before a password.
@@ -36,7 +36,7 @@ pub(super) fn foreign(env: Env<'_>) -> Result<Layer, ConfigError> {
     };
     let insecure = switch(env, "PROXMOX_VE_INSECURE")?;
     let tls = tls(None, &[], insecure, Origin::Environment("PROXMOX_VE_INSECURE"))?;
-    Ok(Layer { endpoints, credentials, tls })
+    Ok(Layer { endpoints, credentials, tls, link: None })
 }
 
 fn own_credentials(env: Env<'_>) -> Result<Option<Sourced<Credentials>>, ConfigError> {

@@ -1,6 +1,7 @@
 //! The configuration file: strict, and silent about its secrets even when they stand in the wrong place.
 
 use super::error::ConfigError;
+use super::link::ContextLink;
 use crate::base::secret::Secret;
 use indexmap::IndexMap;
 use serde::Deserialize;
@@ -35,7 +36,7 @@ pub struct Body {
 #[serde(
     rename_all = "camelCase",
     deny_unknown_fields,
-    expecting = "a context: a mapping with `endpoint` or `endpoints`, `auth` and `tls`"
+    expecting = "a context: a mapping with `endpoint` or `endpoints`, `auth`, `tls` and `link`"
 )]
 pub struct Context {
     /// The address of one node.
@@ -48,6 +49,8 @@ pub struct Context {
     /// Whom we trust; the machine's roots when left out.
     #[serde(default)]
     pub tls: ContextTls,
+    /// The way to the nodes themselves, for what no API can do.
+    pub link: Option<ContextLink>,
 }
 
 /// Either `token`, or `user` and `password`.

@@ -16,6 +16,7 @@
 //!     auth:
 //!       token: {id: root@pam!pvectl, secret: {file: home.token}}
 //!     tls: {caFile: pve-root-ca.pem}
+//!     link: {ssh: {privateKey: ~/.ssh/pvectl}}
 //!   lab:
 //!     endpoint: 192.168.1.10
 //!     auth: {user: root, realm: pam, password: {env: LAB_PASSWORD}}
@@ -23,6 +24,8 @@
 //! ```
 
 pub mod file;
+
+pub mod link;
 
 pub mod resolve;
 

@@ -4,6 +4,7 @@ use super::environment;
 use super::error::ConfigError;
 use super::file::{ConfigFile, Context, ContextAuth, ContextTls, SecretField};
 use crate::base::secret::Secret;
+use crate::host::ways;
 use crate::pve::http::endpoint::Endpoint;
 use crate::pve::http::tls::Fingerprint;
 use std::fmt;
@@ -109,6 +110,8 @@ pub struct Connection {
     pub credentials: Sourced<Credentials>,
     /// Whom we trust.
     pub tls: Sourced<TlsChoice>,
+    /// The ways to the nodes themselves; `None`: there are none.
+    pub link: Option<Sourced<ways::Settings>>,
     /// What should be known: files open to others, variables that do not count.
     pub warnings: Vec<String>,
 }
@@ -119,6 +122,7 @@ pub(super) struct Layer {
     pub(super) endpoints: Option<Sourced<Vec<Endpoint>>>,
     pub(super) credentials: Option<Sourced<Credentials>>,
     pub(super) tls: Option<Sourced<TlsChoice>>,
+    pub(super) link: Option<Sourced<ways::Settings>>,
 }
 
 /// An environment, as a function.
@@ -152,19 +156,32 @@ pub fn resolve(flags: &Flags, env: Env<'_>, file: Option<ConfigFile>) -> Result<
     // Carelessness about one endpoint is not carelessness about another.
     let is_elsewhere = matches!(tls.origin, Origin::Context { .. }) && endpoints.origin != tls.origin;
     let tls = if is_elsewhere && tls.value == TlsChoice::Insecure { default } else { tls };
-    Ok(Connection { context: chosen.map(|(name, _)| name.to_owned()), endpoints, credentials, tls, warnings })
+    // Nor are the nodes of one cluster those of another, though they may have the same names.
+    let link = layers.iter_mut().find_map(|layer| layer.link.take());
+    let (link, other): (Option<_>, Option<_>) =
+        if link.as_ref().is_some_and(|link| link.origin != endpoints.origin) { (None, link) } else { (link, None) };
+    if let Some(other) = other {
+        let Sourced { value: _, origin } = other;
+        warnings.push(format!(
+            "the host link of {origin} does not count: the endpoint comes from elsewhere ({})",
+            endpoints.origin
+        ));
+    }
+    Ok(Connection { context: chosen.map(|(name, _)| name.to_owned()), endpoints, credentials, tls, link, warnings })
 }
 
 impl Connection {
     /// What counts and why, as `(what, value, origin)`; secrets are not shown.
     pub fn origins(&self) -> Vec<(&'static str, String, String)> {
-        let Connection { context: _, endpoints, credentials, tls, warnings: _ } = self;
+        let Connection { context: _, endpoints, credentials, tls, link, warnings: _ } = self;
         let places: Vec<String> = endpoints.value.iter().map(ToString::to_string).collect();
-        vec![
+        let mut all = vec![
             ("endpoint", places.join(", "), endpoints.origin.to_string()),
             ("auth", credentials.value.to_string(), credentials.origin.to_string()),
             ("tls", tls.value.to_string(), tls.origin.to_string()),
-        ]
+        ];
+        all.extend(link.iter().map(|link| ("link", link.value.to_string(), link.origin.to_string())));
+        all
     }
 }
 
@@ -207,11 +224,11 @@ fn of_flags(flags: &Flags) -> Result<Layer, ConfigError> {
         (None, false) => Origin::Flag("--fingerprint"),
     };
     let tls = tls(flags.ca_file.clone(), &flags.fingerprints, flags.insecure, origin)?;
-    Ok(Layer { endpoints, credentials: None, tls })
+    Ok(Layer { endpoints, credentials: None, tls, link: None })
 }
 
 fn of_context(name: &str, context: &Context, path: &Path, env: Env<'_>) -> Result<Layer, ConfigError> {
-    let Context { endpoint, endpoints, auth, tls: choice } = context;
+    let Context { endpoint, endpoints, auth, tls: choice, link } = context;
     let origin = Origin::Context { name: name.to_owned(), file: path.to_owned() };
     let fault = |cause: &str| ConfigError::Value { origin: origin.to_string(), cause: cause.to_owned() };
     let folder = path.parent().unwrap_or(Path::new(""));
@@ -228,7 +245,14 @@ fn of_context(name: &str, context: &Context, path: &Path, env: Env<'_>) -> Resul
     let ContextTls { ca_file, fingerprint, fingerprints, insecure } = choice;
     let pins: Vec<String> = fingerprint.iter().chain(fingerprints).cloned().collect();
     let ca_file = ca_file.as_ref().map(|path| placed(folder, path, env));
-    Ok(Layer { endpoints, credentials, tls: tls(ca_file, &pins, *insecure, origin)? })
+    let link = match link {
+        Some(link) => {
+            let value = link.settings(&|path| placed(folder, path, env)).map_err(|cause| fault(&cause))?;
+            Some(Sourced { value, origin: origin.clone() })
+        }
+        None => None,
+    };
+    Ok(Layer { endpoints, credentials, tls: tls(ca_file, &pins, *insecure, origin)?, link })
 }
 
 fn credentials(

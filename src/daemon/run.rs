@@ -439,11 +439,12 @@ impl Daemon {
     fn settings(&self, line: usize) -> Settings {
         let Thread { config, place, reading, .. } = &self.threads[line];
         let partial = reading.as_ref().is_some_and(|r| r.loaded.partial);
-        let Place { root_ticket, outside, .. } = &self.places[*place];
+        let Place { root_ticket, links, outside, .. } = &self.places[*place];
         let prune = config.prune && !partial;
         // While a run of ours goes on, the lock is not one that was left.
         let left_lock = if self.running[*place] == 0 { outside.left_lock() } else { None };
-        Settings { partial, prune, root_ticket: *root_ticket, ways: outside.ways(), left_lock, ..Settings::default() }
+        let (root_ticket, links, ways) = (*root_ticket, links.clone(), outside.ways());
+        Settings { partial, prune, root_ticket, links, ways, left_lock, ..Settings::default() }
     }
 
     /// Begins a run.

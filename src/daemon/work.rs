@@ -3,6 +3,7 @@
 
 use crate::base::clock::Clock;
 use crate::base::id::VmId;
+use crate::base::links::Links;
 use crate::base::resolver::Resolver;
 use crate::base::secret_file::SecretFiles;
 use crate::daemon::cache::{Cache, Look, Run, Scanned};
@@ -47,6 +48,8 @@ pub struct Place {
     pub outside: Arc<dyn Outside>,
     /// We speak with a ticket of root@pam.
     pub root_ticket: bool,
+    /// The nodes that have a host link.
+    pub links: Links,
 }
 
 /// What this machine knows of our way to a cluster; asked again before each look, since it may change.

@@ -104,6 +104,7 @@ fn answer(request: String, output: Output) -> Result<Value, PveError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::links::Links;
     use crate::host::link::Listener;
     use crate::host::token::Token;
     use crate::pve::error::Refusal;
@@ -132,8 +133,8 @@ mod tests {
     }
 
     impl Link for Stage {
-        fn reaches(&self, _: &str) -> bool {
-            true
+        fn links(&self) -> Links {
+            Links::Every
         }
 
         fn way(&self, _: &str) -> Option<String> {

@@ -1,6 +1,7 @@
 //! Two rounds of reads: the index, then what the planner and the kinds ask for. Nothing is asked twice in a pass.
 
 use crate::base::clock::Clock;
+use crate::base::links::Links;
 use crate::base::resolver::{Resolution, Resolver};
 use crate::engine::reconcile::Cluster;
 use crate::lockout::reads as lockout;
@@ -92,6 +93,12 @@ pub async fn index(api: &dyn Api, clock: &dyn Clock, lists: &BTreeSet<Query>) ->
     Ok(index)
 }
 
+/// The lists of kinds that only the nodes themselves know.
+pub fn on_nodes(kinds: &[&dyn AnyKind], index: &Index, links: &Links) -> BTreeSet<Query> {
+    let nodes = index.nodes.values().filter(|node| node.online && links.reach(&node.name));
+    nodes.flat_map(|node| kinds.iter().flat_map(|kind| kind.lists_of(&node.name))).collect()
+}
+
 /// The addresses of names, each asked once.
 async fn resolve(names: &dyn Resolver, desired: &DesiredSet) -> BTreeMap<String, Resolution> {
     let all: BTreeSet<String> = desired.resources.values().flat_map(|want| want.kind.names(&want.spec)).collect();
@@ -128,8 +135,9 @@ pub async fn observe(
     let Cluster { api, clock, kinds, names, files } = *cluster;
     let named = |kind: &&&'static dyn AnyKind| desired.resources.keys().any(|r| r.kind == kind.name());
     let doomed = |kind: &&&'static dyn AnyKind| settings.delete.iter().any(|r| r.kind == kind.name());
-    let wanted = kinds.iter().filter(|k| named(k) || doomed(k) || settings.prune && k.marks());
-    let mut lists: BTreeSet<Query> = wanted.flat_map(|k| k.lists()).collect();
+    let wanted: Vec<&'static dyn AnyKind> =
+        kinds.iter().filter(|k| named(k) || doomed(k) || settings.prune && k.marks()).copied().collect();
+    let mut lists: BTreeSet<Query> = wanted.iter().flat_map(|k| k.lists()).collect();
     let filters = || desired.resources.values().any(|want| want.kind.filters(&want.spec));
     let guarded = !settings.ways.is_empty() && (lists.iter().any(lockout::is_firewall) || filters());
     if guarded {
@@ -137,6 +145,7 @@ pub async fn observe(
     }
     let index = index(api, clock, &lists).await?;
     let mut reads = identify::reads(desired, &index, kinds);
+    reads.extend(on_nodes(&wanted, &index, &settings.links));
     if guarded {
         reads.extend(lockout::reads(&index, &homes(desired, &index, settings)));
     }

@@ -5,15 +5,17 @@
 //! plain goes by standard input, in the list of a constant program.
 
 use crate::base::id::VmId;
+use crate::host::fed::{SHELL, fill, list};
+use crate::host::health;
 use crate::host::job::{Job, System};
-use crate::host::operation::Operation;
+use crate::host::journal::{self, Ask};
+use crate::host::mounts;
+use crate::host::operation::{Command, Operation};
 use crate::host::program::{self, Request};
 use crate::host::token::Token;
 use crate::host::tools;
 use std::time::Duration;
 
-/// The line of a program of ours at which its list is put in.
-const LIST: &str = "@LIST@\n";
 const CREATE: &str = include_str!("program/create.sh");
 const TOOLS: &str = include_str!("program/tools.sh");
 
@@ -28,19 +30,6 @@ const STATE_BYTES_MAX: usize = 2 << 20;
 /// What a program says that was begun.
 const SAID_BYTES_MAX: usize = 256 << 10;
 
-/// A command as a transport runs it: every word is plain, so that no shell can read more into it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Command {
-    /// The program and its arguments.
-    pub words: Vec<Token>,
-    /// What it reads from its standard input.
-    pub input: String,
-    /// How long it may take.
-    pub timeout: Duration,
-    /// As much of its output is kept, in bytes.
-    pub output_bytes_max: usize,
-}
-
 impl Operation {
     /// What is run on the node for this. `None` for what no command line and no list can hold: a value with a NUL in it.
     pub fn command(&self, node: &Token) -> Option<Command> {
@@ -51,19 +40,28 @@ impl Operation {
             Operation::NodeJob { job } => node_job(job),
             Operation::Maintenance { enable } => Some(maintenance(*enable, node)),
             Operation::ContainerCreate { vmid, template, options } => container_create(*vmid, template, options),
+            Operation::ContainerJournal { vmid, ask } => container_journal(*vmid, ask),
+            Operation::Mounts => Some(mounts::look()),
+            Operation::Folder { path } => Some(mounts::folder(path)),
+            Operation::Mount { wish } => wish.command(),
+            Operation::Unmount { path } => Some(mounts::unmount(path)),
+            Operation::Health => Some(health::look()),
             Operation::Tools => Some(tools()),
-            Operation::ContainerJournal { .. }
-            | Operation::Mounts
-            | Operation::Mount { .. }
-            | Operation::Unmount { .. }
-            | Operation::Health => None,
         }
     }
 
     /// The operation whose command on this node is exactly these words and this input; `None` where there is none.
     pub fn of_command(words: &[&str], input: &str, node: &Token) -> Option<Operation> {
-        let readers: [fn(&[&str], &str) -> Option<Operation>; 5] =
-            [read_container_jobs, read_node_jobs, read_maintenance, read_container_create, read_tools];
+        let readers: [fn(&[&str], &str) -> Option<Operation>; 8] = [
+            read_container_jobs,
+            read_node_jobs,
+            read_maintenance,
+            read_container_create,
+            read_container_journal,
+            read_mounts,
+            read_health,
+            read_tools,
+        ];
         let same = |operation: &Operation| {
             operation
                 .command(node)
@@ -145,7 +143,7 @@ fn container_create(vmid: VmId, template: &str, options: &[(Token, String)]) -> 
         lines.push(format!("{key} {}", escaped(value)?));
     }
     let args = [Token::own("create"), digits(vmid)];
-    let command = begin(shell(&args), filled(CREATE, &lines));
+    let command = begin(shell(&args), fill(CREATE, &lines));
     Some(Command { timeout: CREATE_TIME_MAX, ..command })
 }
 
@@ -188,6 +186,31 @@ fn unescaped(text: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
+// ---- the node's disks, and journals -----------------------------------------------------------------------------------
+
+fn container_journal(vmid: VmId, ask: &Ask) -> Option<Command> {
+    Some(look(in_container(vmid, journal::words(ask)), journal::input(ask)?))
+}
+
+fn read_container_journal(words: &[&str], input: &str) -> Option<Operation> {
+    let ["pct", "exec", vmid, "--", inside @ ..] = words else { return None };
+    Some(Operation::ContainerJournal { vmid: number(vmid)?, ask: journal::heard(inside, input)? })
+}
+
+fn read_mounts(words: &[&str], input: &str) -> Option<Operation> {
+    Some(match words.strip_prefix(SHELL.as_slice())? {
+        ["look"] => Operation::Mounts,
+        ["folder", path] => Operation::Folder { path: Token::argument(*path)? },
+        ["unmount", path] => Operation::Unmount { path: Token::argument(*path)? },
+        ["mount", rest @ ..] => Operation::Mount { wish: mounts::heard(rest, input)? },
+        _ => return None,
+    })
+}
+
+fn read_health(words: &[&str], _: &str) -> Option<Operation> {
+    (words.strip_prefix(SHELL.as_slice())? == ["health"]).then_some(Operation::Health)
+}
+
 // ---- the node itself --------------------------------------------------------------------------------------------------
 
 fn tools() -> Command {
@@ -215,7 +238,7 @@ fn number(text: &str) -> Option<VmId> {
 
 /// A shell that reads its program from standard input.
 fn shell(args: &[Token]) -> Vec<Token> {
-    own(&["/bin/sh", "-s", "--"]).into_iter().chain(args.iter().cloned()).collect()
+    own(&SHELL).into_iter().chain(args.iter().cloned()).collect()
 }
 
 fn in_container(vmid: VmId, words: Vec<Token>) -> Vec<Token> {
@@ -228,17 +251,4 @@ fn look(words: Vec<Token>, input: String) -> Command {
 
 fn begin(words: Vec<Token>, input: String) -> Command {
     Command { words, input, timeout: BEGIN_TIME_MAX, output_bytes_max: SAID_BYTES_MAX }
-}
-
-/// A program with its list.
-fn filled(program: &str, lines: &[String]) -> String {
-    let lines: String = lines.iter().map(|line| format!("{line}\n")).collect();
-    program.replacen(LIST, &lines, 1)
-}
-
-/// The list that a program was filled with; `None` where it is another program.
-fn list<'a>(program: &str, input: &'a str) -> Option<Vec<&'a str>> {
-    let (head, tail) = program.split_once(LIST)?;
-    let lines = input.strip_prefix(head)?.strip_suffix(tail)?;
-    (lines.is_empty() || lines.ends_with('\n')).then(|| lines.lines().collect())
 }

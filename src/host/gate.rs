@@ -2,8 +2,7 @@
 //! that key asks for is run only if it is, word by word and byte by byte, the command of an operation of the closed list; and what
 //! is run is made anew from that operation.
 
-use crate::host::command::Command;
-use crate::host::operation::Operation;
+use crate::host::operation::{Command, Operation};
 use crate::host::token::Token;
 
 /// What is read of the standard input at most, in bytes: a program and the longest list that a window makes.

@@ -1,5 +1,6 @@
 //! The one door to the privileged side of nodes: a transport runs an operation and brings its output.
 
+use crate::base::links::Links;
 use crate::host::operation::Operation;
 use futures::future::BoxFuture;
 use std::collections::BTreeMap;
@@ -47,8 +48,8 @@ pub trait Listener: Send {
 
 /// A way to nodes.
 pub trait Link: Send + Sync {
-    /// Whether there is a way to a node. Says nothing of whether the node answers.
-    fn reaches(&self, node: &str) -> bool;
+    /// The nodes to which there is a way. Says nothing of whether they answer.
+    fn links(&self) -> Links;
 
     /// What that way is, for people: `ssh root@10.0.0.1`. `None` where there is none.
     fn way(&self, node: &str) -> Option<String>;
@@ -72,8 +73,8 @@ pub trait Link: Send + Sync {
 pub struct Nowhere;
 
 impl Link for Nowhere {
-    fn reaches(&self, _: &str) -> bool {
-        false
+    fn links(&self) -> Links {
+        Links::None
     }
 
     fn way(&self, _: &str) -> Option<String> {

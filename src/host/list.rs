@@ -22,7 +22,7 @@ const fn entry(name: &'static str, writes: bool, does: &'static str, why: &'stat
 }
 
 /// All operations.
-pub const ENTRIES: [Entry; 12] = [
+pub const ENTRIES: [Entry; 13] = [
     entry(
         "ContainerJobs",
         false,
@@ -70,35 +70,42 @@ pub const ENTRIES: [Entry; 12] = [
         false,
         "reads the journal of a container",
         "the API reads the journal of nodes only",
-        "pct exec VMID -- /bin/sh -s -- …",
+        "pct exec VMID -- /bin/sh -s -- journal LINES SINCE",
     ),
     entry(
         "Mounts",
         false,
         "reads what is mounted, the file systems of all block devices, and our mount units",
         "the API tells of disks, not of mounts",
-        "/bin/sh -s -- …",
+        "/bin/sh -s -- look",
+    ),
+    entry(
+        "Folder",
+        false,
+        "reads whether a folder is there, and empty",
+        "the API shows no folders",
+        "/bin/sh -s -- folder PATH",
     ),
     entry(
         "Mount",
         true,
         "writes a systemd mount unit for a file system, by its UUID, and mounts it",
         "the API mounts only what it has just formatted",
-        "/bin/sh -s -- …",
+        "/bin/sh -s -- mount UUID PATH TYPE OPTIONS …",
     ),
     entry(
         "Unmount",
         true,
         "unmounts what our unit mounted, and removes the unit; the file system stays as it is",
-        "the API unmounts nothing without wiping it",
-        "/bin/sh -s -- …",
+        "the API unmounts nothing",
+        "/bin/sh -s -- unmount PATH",
     ),
     entry(
         "Health",
         false,
-        "reads SMART values, sensors, and the errors of pools",
-        "the API leaves out wear, sensors and the counters of errors",
-        "/bin/sh -s -- …",
+        "reads the SMART values of all disks and the kernel's sensors",
+        "the API has no sensors, and of NVMe disks only a text",
+        "/bin/sh -s -- health",
     ),
     entry(
         "Tools",
@@ -121,10 +128,11 @@ impl Operation {
             Operation::ContainerCreate { .. } => 5,
             Operation::ContainerJournal { .. } => 6,
             Operation::Mounts => 7,
-            Operation::Mount { .. } => 8,
-            Operation::Unmount { .. } => 9,
-            Operation::Health => 10,
-            Operation::Tools => 11,
+            Operation::Folder { .. } => 8,
+            Operation::Mount { .. } => 9,
+            Operation::Unmount { .. } => 10,
+            Operation::Health => 11,
+            Operation::Tools => 12,
         };
         &ENTRIES[at]
     }

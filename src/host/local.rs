@@ -1,9 +1,9 @@
 //! The way to the node that we run on: the words go to `execve`, and no shell reads them.
 
+use crate::base::links::Links;
 use crate::host::child::{self, Bounds, Trouble};
-use crate::host::command::Command;
 use crate::host::link::{Link, LinkError, Listener, Output};
-use crate::host::operation::Operation;
+use crate::host::operation::{Command, Operation};
 use crate::host::token::Token;
 use futures::future::BoxFuture;
 use std::ffi::OsString;
@@ -73,12 +73,12 @@ impl Local {
 }
 
 impl Link for Local {
-    fn reaches(&self, node: &str) -> bool {
-        self.node.as_str() == node
+    fn links(&self) -> Links {
+        Links::These([self.node.to_string()].into())
     }
 
-    fn way(&self, _: &str) -> Option<String> {
-        Some("local".to_owned())
+    fn way(&self, node: &str) -> Option<String> {
+        (self.node.as_str() == node).then(|| "local".to_owned())
     }
 
     fn run<'a>(
@@ -88,7 +88,7 @@ impl Link for Local {
         listener: Option<&'a mut dyn Listener>,
     ) -> BoxFuture<'a, Result<Output, LinkError>> {
         Box::pin(async move {
-            if !self.reaches(node) {
+            if self.node.as_str() != node {
                 let hint =
                     format!("this machine is {}; write `ssh` into the context's `link` for the other nodes", self.node);
                 return Err(LinkError::Missing { hint });

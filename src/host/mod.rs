@@ -10,6 +10,14 @@ pub mod state;
 
 pub mod program;
 
+pub mod fed;
+
+pub mod mounts;
+
+pub mod journal;
+
+pub mod health;
+
 pub mod operation;
 
 pub mod list;

@@ -3,8 +3,11 @@
 
 use crate::base::id::VmId;
 use crate::host::job::Job;
+use crate::host::journal::Ask;
+use crate::host::mounts::Wish;
 use crate::host::token::Token;
 use crate::pve::request::{Call, Method, Query};
+use std::time::Duration;
 
 /// What the path of a request to the host link begins with. PVE's API has nothing there.
 pub const ROOT: &str = "/link/";
@@ -54,34 +57,44 @@ pub enum Operation {
     ContainerJournal {
         /// Which container.
         vmid: VmId,
-        /// How many lines, the newest.
-        lines: u32,
-        /// Not older than this, in seconds since 1970.
-        since: Option<i64>,
+        /// Which lines.
+        ask: Ask,
     },
-    /// Reads what is mounted, the file systems of all block devices, and our mount units. PVE's API tells of disks, not of mounts.
+    /// Reads what is mounted, the file systems of all block devices, and the mount units. PVE's API tells of disks, not of mounts.
     Mounts,
-    /// Writes a systemd mount unit for a file system and mounts it.
-    Mount {
-        /// The file system's UUID.
-        uuid: Token,
-        /// Where: an absolute path.
+    /// Reads whether a folder is there, and empty. PVE's API shows no folders.
+    Folder {
+        /// Which: an absolute path.
         path: Token,
-        /// Its type: `ext4`.
-        file_system: Token,
-        /// Mount options.
-        options: Vec<Token>,
     },
-    /// Unmounts what our unit mounted, and removes the unit. The file system stays as it is.
+    /// Writes a systemd mount unit for a file system and mounts it. PVE's API formats disks, and mounts none that has data.
+    Mount {
+        /// What, where and how.
+        wish: Wish,
+    },
+    /// Unmounts what our unit mounted, and removes the unit. The file system stays as it is. PVE's API unmounts nothing.
     Unmount {
         /// Where it is mounted.
         path: Token,
     },
-    /// Reads SMART values with the attributes and wear that PVE's API leaves out, sensors, and pools' errors.
+    /// Reads SMART values of all disks and the kernel's sensors. PVE's API has no sensors, and of NVMe disks only a text.
     Health,
     /// Reads what the node calls itself, as whom we are there, and which programs are there
     /// ([`crate::host::tools::Found`]). PVE's API does not say where a way of ours ends.
     Tools,
+}
+
+/// A command as a transport runs it: every word is plain, so that no shell can read more into it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Command {
+    /// The program and its arguments.
+    pub words: Vec<Token>,
+    /// What it reads from its standard input.
+    pub input: String,
+    /// How long it may take.
+    pub timeout: Duration,
+    /// As much of its output is kept, in bytes.
+    pub output_bytes_max: usize,
 }
 
 impl Operation {
@@ -93,11 +106,13 @@ impl Operation {
                 Query::new(path(format!("/pct/{vmid}/jobs"))).with("window", window)
             }
             Operation::NodeJobs { window } => Query::new(path("/jobs".into())).with("window", window),
-            Operation::ContainerJournal { vmid, lines, since } => {
+            Operation::ContainerJournal { vmid, ask: Ask { lines, since, after } } => {
                 let query = Query::new(path(format!("/pct/{vmid}/journal"))).with("lines", lines);
-                since.iter().fold(query, |query, since| query.with("since", since))
+                let query = since.iter().fold(query, |query, since| query.with("since", since));
+                after.iter().fold(query, |query, after| query.with("after", after))
             }
             Operation::Mounts => Query::new(path("/mounts".into())),
+            Operation::Folder { path: at } => Query::new(path("/folder".into())).with("path", at),
             Operation::Health => Query::new(path("/health".into())),
             Operation::Tools => Query::new(path("/tools".into())),
             Operation::ContainerJob { .. }
@@ -128,16 +143,19 @@ impl Operation {
                 let call = Call::new(Method::Post, path("/pct".into())).with("vmid", vmid).with("ostemplate", template);
                 Some(options.iter().fold(call, |call, (key, value)| call.with(key.as_str(), value)))
             }
-            Operation::Mount { uuid, path: at, file_system, options } => {
+            Operation::Mount { wish: Wish { uuid, path: at, file_system, options, required, any, marker } } => {
                 let options: Vec<String> = options.iter().map(Token::to_string).collect();
                 let call = Call::new(Method::Post, path("/mounts".into())).with("uuid", uuid).with("path", at);
-                Some(call.with("type", file_system).with("options", options.join(",")))
+                let call = call.with("type", file_system).with("options", options.join(","));
+                let call = call.with("required", u8::from(*required)).with("any", u8::from(*any));
+                Some(call.with("marker", marker))
             }
             Operation::Unmount { path: at } => Some(Call::new(Method::Delete, path("/mounts".into())).with("path", at)),
             Operation::ContainerJobs { .. }
             | Operation::NodeJobs { .. }
             | Operation::ContainerJournal { .. }
             | Operation::Mounts
+            | Operation::Folder { .. }
             | Operation::Health
             | Operation::Tools => None,
         }
@@ -168,10 +186,13 @@ impl Operation {
             ("POST", ["pct", vmid, "jobs"]) => Operation::ContainerJob { vmid: number(vmid)?, job: job()? },
             ("GET", ["pct", vmid, "journal"]) => Operation::ContainerJournal {
                 vmid: number(vmid)?,
-                lines: param("lines")?.parse().ok()?,
-                since: match param("since") {
-                    Some(text) => Some(text.parse().ok()?),
-                    None => None,
+                ask: Ask {
+                    lines: param("lines")?.parse().ok()?,
+                    since: match param("since") {
+                        Some(text) => Some(text.parse().ok()?),
+                        None => None,
+                    },
+                    after: param("after").map(str::to_owned),
                 },
             },
             ("POST", ["pct"]) => {
@@ -187,14 +208,19 @@ impl Operation {
             ("POST", ["jobs"]) => Operation::NodeJob { job: job()? },
             ("PUT", ["maintenance"]) => Operation::Maintenance { enable: param("enable")? == "1" },
             ("GET", ["mounts"]) => Operation::Mounts,
+            ("GET", ["folder"]) => Operation::Folder { path: token("path")? },
             ("POST", ["mounts"]) => {
                 let options = param("options")?.split(',').filter(|o| !o.is_empty()).map(Token::argument);
-                Operation::Mount {
+                let wish = Wish {
                     uuid: token("uuid")?,
                     path: token("path")?,
                     file_system: token("type")?,
                     options: options.collect::<Option<_>>()?,
-                }
+                    required: param("required")? == "1",
+                    any: param("any")? == "1",
+                    marker: param("marker")?.to_owned(),
+                };
+                Operation::Mount { wish }
             }
             ("DELETE", ["mounts"]) => Operation::Unmount { path: token("path")? },
             ("GET", ["health"]) => Operation::Health,
@@ -227,13 +253,22 @@ mod tests {
                 template: "local:vztmpl/debian-12.tar.zst".into(),
                 options: vec![(token("features"), "nesting=1,keyctl=1".into()), (token("description"), "a\nb'".into())],
             },
-            Operation::ContainerJournal { vmid, lines: 10, since: Some(5) },
+            Operation::ContainerJournal {
+                vmid,
+                ask: Ask { lines: 10, since: Some(5), after: Some("s=1;i=2 x".into()) },
+            },
             Operation::Mounts,
+            Operation::Folder { path: token("/mnt/usb") },
             Operation::Mount {
-                uuid: token("1b2c"),
-                path: token("/mnt/usb"),
-                file_system: token("ext4"),
-                options: vec![token("nofail"), token("noatime")],
+                wish: Wish {
+                    uuid: token("1b2c"),
+                    path: token("/mnt/usb"),
+                    file_system: token("ext4"),
+                    options: vec![token("nofail"), token("noatime")],
+                    required: false,
+                    any: true,
+                    marker: "<!-- pvectl {\"kind\":\"HostMount\"} -->".into(),
+                },
             },
             Operation::Unmount { path: token("/mnt/usb") },
             Operation::Health,

@@ -10,10 +10,10 @@ pub mod options;
 
 mod verdict;
 
+use crate::base::links::Links;
 use crate::host::child::{self, Bounds, Ended, Trouble};
-use crate::host::command::Command;
 use crate::host::link::{Link, LinkError, Listener, Output};
-use crate::host::operation::Operation;
+use crate::host::operation::{Command, Operation};
 use crate::host::token::Token;
 use crate::host::tools::Found;
 use futures::future::BoxFuture;
@@ -251,8 +251,8 @@ impl Ssh {
 }
 
 impl Link for Ssh {
-    fn reaches(&self, node: &str) -> bool {
-        Token::argument(node).is_some()
+    fn links(&self) -> Links {
+        Links::Every
     }
 
     fn way(&self, node: &str) -> Option<String> {

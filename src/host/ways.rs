@@ -1,11 +1,13 @@
 //! The ways of one cluster, as its context says: this machine for itself, SSH for the others.
 
+use crate::base::links::Links;
 use crate::host::link::{Link, LinkError, Listener, Output, UNCONFIGURED};
 use crate::host::local::{Local, own_name, path_with};
 use crate::host::operation::Operation;
 use crate::host::ssh::{Ssh, options};
 use futures::future::BoxFuture;
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// Which ways there are.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -14,6 +16,18 @@ pub struct Settings {
     pub local: bool,
     /// Nodes are reached by SSH.
     pub ssh: Option<options::Settings>,
+}
+
+impl fmt::Display for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Settings { local, ssh } = self;
+        let local = local.then(|| "this machine for itself".to_owned());
+        let ssh = ssh.as_ref().map(|ssh| {
+            let through = ssh.jump.as_ref().map(|jump| format!(" through {}", jump.host)).unwrap_or_default();
+            format!("ssh as {}{through}", ssh.user)
+        });
+        f.write_str(&local.into_iter().chain(ssh).collect::<Vec<_>>().join(", "))
+    }
 }
 
 /// The ways of a cluster.
@@ -31,14 +45,18 @@ impl Ways {
     }
 
     fn to(&self, node: &str) -> Option<&dyn Link> {
-        let local = self.local.as_ref().filter(|local| local.reaches(node)).map(|local| local as &dyn Link);
-        local.or(self.ssh.as_ref().filter(|ssh| ssh.reaches(node)).map(|ssh| ssh as &dyn Link))
+        let local = self.local.as_ref().filter(|local| local.way(node).is_some()).map(|local| local as &dyn Link);
+        local.or(self.ssh.as_ref().map(|ssh| ssh as &dyn Link))
     }
 }
 
 impl Link for Ways {
-    fn reaches(&self, node: &str) -> bool {
-        self.to(node).is_some()
+    fn links(&self) -> Links {
+        match (&self.ssh, &self.local) {
+            (Some(ssh), _) => ssh.links(),
+            (None, Some(local)) => local.links(),
+            (None, None) => Links::None,
+        }
     }
 
     fn way(&self, node: &str) -> Option<String> {
@@ -75,7 +93,7 @@ mod tests {
         let here = Local { node: Token::own("pve1"), path: path_with(None) };
         let ways = Ways { local: Some(here), ssh: None };
         assert_eq!(ways.way("pve1").as_deref(), Some("local"));
-        assert!(!ways.reaches("pve2") && ways.way("pve2").is_none());
+        assert!(ways.links().reach("pve1") && !ways.links().reach("pve2") && ways.way("pve2").is_none());
         let why = ways.run("pve2", &Operation::Tools, None).await;
         assert!(matches!(why, Err(LinkError::Missing { hint }) if hint.contains("this machine is pve1")));
         let none = Ways::new(Settings::default());

@@ -1,6 +1,7 @@
 //! The registry of kinds.
 
 use crate::kinds::backup_policy::kind::BackupPolicyKind;
+use crate::kinds::host_mount::kind::HostMountKind;
 use crate::kinds::objects::object::Object;
 use crate::kinds::objects::table::{
     AclEntry, ApiToken, BackupJob, FirewallAlias, FirewallOptions, Group, IpSet, Role, SdnSubnet, SdnVnet, SdnZone,
@@ -18,13 +19,14 @@ use std::marker::PhantomData;
 
 /// All kinds, in the order in which `explain` and the schemas list them, and in which objects are made: what is deleted goes
 /// in the opposite order.
-pub static KINDS: [&dyn AnyKind; 21] = [
+pub static KINDS: [&dyn AnyKind; 22] = [
     &Entry::<PoolKind>(PhantomData),
     &Entry::<Object<Role>>(PhantomData),
     &Entry::<Object<Group>>(PhantomData),
     &Entry::<Object<User>>(PhantomData),
     &Entry::<Object<ApiToken>>(PhantomData),
     &Entry::<Object<AclEntry>>(PhantomData),
+    &Entry::<HostMountKind>(PhantomData),
     &Entry::<Object<Storage>>(PhantomData),
     &Entry::<Object<SdnZone>>(PhantomData),
     &Entry::<Object<SdnVnet>>(PhantomData),

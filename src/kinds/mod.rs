@@ -9,6 +9,7 @@ pub mod firewall_rules;
 pub mod guest;
 pub mod guest_set;
 pub mod guest_template;
+pub mod host_mount;
 pub mod list;
 pub mod network_profile;
 pub mod objects;

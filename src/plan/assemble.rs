@@ -1,6 +1,7 @@
 //! The plan of a whole set: one delta a resource, orphans of the set, and an order that respects who needs whom.
 
 use crate::base::id::VmId;
+use crate::base::links::Links;
 use crate::lockout::guard::guard;
 use crate::lockout::way::Way;
 use crate::plan::batch::gather;
@@ -29,6 +30,8 @@ pub struct Settings {
     pub partial: bool,
     /// We speak with a ticket of root@pam.
     pub root_ticket: bool,
+    /// The nodes that have a host link.
+    pub links: Links,
     /// From where to where we speak: a plan that closes one of them is refused.
     pub ways: Vec<Way>,
     /// The token of PVE's lock on networks that a run of ours may have left.
@@ -197,6 +200,7 @@ fn one(
         member_of: want.member_of.as_deref(),
         adopt,
         root_ticket: settings.root_ticket,
+        links: &settings.links,
         left_lock: settings.left_lock.as_deref(),
         annotations: &want.annotations,
     };
@@ -375,6 +379,7 @@ fn removal(scene: &Scene<'_>, one: &Gone) -> Delta {
         member_of: None,
         adopt: false,
         root_ticket: scene.settings.root_ticket,
+        links: &scene.settings.links,
         left_lock: scene.settings.left_lock.as_deref(),
         annotations: scene.desired.resources.get(&one.owner).map_or(&none, |want| &want.annotations),
     };

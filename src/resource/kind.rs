@@ -2,6 +2,7 @@
 //! talk: they return queries as values and decode answers.
 
 use crate::base::id::VmId;
+use crate::base::links::Links;
 use crate::manifest::document::NAME_CHARACTERS_MAX;
 use crate::pve::request::Query;
 use crate::resource::index::Index;
@@ -41,6 +42,8 @@ pub struct PlanContext<'a> {
     pub adopt: bool,
     /// We speak with a ticket of root@pam, which may set what no token may.
     pub root_ticket: bool,
+    /// The nodes that have a host link.
+    pub links: &'a Links,
     /// The token of a lock on networks that a run of ours may have left.
     pub left_lock: Option<&'a str>,
     /// `metadata.annotations` of the manifest.
@@ -137,6 +140,11 @@ pub trait Kind: Send + Sync + 'static {
     fn lists() -> Vec<Query> {
         Vec::new()
     }
+    /// What lists them on one node, where only the node itself knows: asked for through the host link after the index, of each
+    /// node that has one, where manifests or a command speak of this kind.
+    fn lists_of(_node: &str) -> Vec<Query> {
+        Vec::new()
+    }
     /// Whether an object can carry our marker. One that cannot is never pruned, and is deleted only by its manifest.
     fn marks() -> bool {
         true
@@ -212,6 +220,10 @@ pub trait AnyKind: Send + Sync {
     fn claim(&self, name: &str, spec: &AnySpec) -> Claim;
     /// [`Kind::lists`].
     fn lists(&self) -> Vec<Query>;
+    /// [`Kind::lists_of`].
+    fn lists_of(&self, _node: &str) -> Vec<Query> {
+        Vec::new()
+    }
     /// [`Kind::marks`].
     fn marks(&self) -> bool;
     /// [`Kind::reads`].
@@ -293,6 +305,10 @@ impl<K: Kind> AnyKind for Entry<K> {
 
     fn lists(&self) -> Vec<Query> {
         K::lists()
+    }
+
+    fn lists_of(&self, node: &str) -> Vec<Query> {
+        K::lists_of(node)
     }
 
     fn marks(&self) -> bool {

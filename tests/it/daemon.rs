@@ -4,6 +4,7 @@ use crate::fleet::{fleet, manifests};
 use crate::world::{Lab, Shelf, bound};
 use futures::future::BoxFuture;
 use pvectl::base::clock::Clock;
+use pvectl::base::links::Links;
 use pvectl::daemon::cache::Cache;
 use pvectl::daemon::config::{SourceConfig, WatchConfig};
 use pvectl::daemon::meter::{NoEar, NoMeter};
@@ -224,6 +225,7 @@ fn setup(lab: &Lab, text: &str, shape: impl FnOnce(&mut SourceConfig), once: boo
         files: Arc::new(Shelf::default()),
         outside: Arc::new(Nowhere),
         root_ticket: true,
+        links: Links::Every,
     };
     let (shared, asked) = Shared::new(State::default());
     let (signal, receiver) = watch::channel(Signal::Go);

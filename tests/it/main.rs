@@ -3,6 +3,7 @@
 
 mod house;
 
+mod windows;
 mod world;
 
 mod corpus;

@@ -1,6 +1,7 @@
 //! A cluster and manifests in one line: the simulator in process, on virtual time, and what can be done with it.
 
 use pvectl::base::diagnostic::{Diagnostic, render};
+use pvectl::base::links::Links;
 use pvectl::base::secret::Secret;
 use pvectl::base::secret_file::{BegunFile, FileState, SecretFiles};
 use pvectl::bind::documents::bind;
@@ -68,7 +69,7 @@ pub(crate) const ALL: Consent = Consent { data_loss: DataLoss::Any, max_deletes:
 
 /// Plain settings, as root.
 pub(crate) fn plain() -> Settings {
-    Settings { root_ticket: true, ..Settings::default() }
+    Settings { root_ticket: true, links: Links::Every, ..Settings::default() }
 }
 
 /// The same with pruning.

@@ -19,6 +19,8 @@ pub mod steps;
 
 pub mod member;
 
+pub mod node;
+
 pub mod record;
 
 pub mod standing;
@@ -26,9 +28,11 @@ pub mod standing;
 use crate::base::id::VmId;
 use crate::host::token::Token;
 use crate::kinds::patch_window::guest::Guest;
+use crate::kinds::patch_window::node::seen::Node;
 use crate::kinds::patch_window::spec::{OnFailure, PatchWindowSpec, Stopped};
-use crate::kinds::patch_window::waves::{Turns, turns, wave_of};
+use crate::kinds::patch_window::waves::{Quorum, Turns, turns, wave_of};
 use crate::kinds::patch_window::window::Window;
+use crate::kinds::selector::Selector;
 use crate::pve::request::Query;
 use crate::resource::index::{GuestRow, Index};
 use crate::resource::kind::{DecodeError, Kind, Labelled, Listed, PlanContext};
@@ -84,7 +88,12 @@ impl Kind for PatchWindowKind {
         let inside = window.last(index.at).is_some_and(|opening| recent(opening.end));
         let online = |row: &&GuestRow| index.nodes.get(&row.node).is_none_or(|n| n.online);
         let rows = spec.targets.selector.iter().flat_map(|selector| selector.candidates(index)).filter(online);
-        let reads: BTreeSet<Query> = rows.flat_map(|row| guest::reads(row, &name, inside)).collect();
+        let mut reads: BTreeSet<Query> = rows.flat_map(|row| guest::reads(row, &name, inside)).collect();
+        if let Some(opening) = window.last(index.at).filter(|_| inside) {
+            let online = |node: &&String| index.nodes.get(*node).is_some_and(|n| n.online);
+            let nodes = spec.targets.nodes.iter().filter(online);
+            reads.extend(nodes.flat_map(|node| node::seen::reads(node, spec, &name, opening.slot, index)));
+        }
         reads.into_iter().collect()
     }
 
@@ -130,7 +139,8 @@ impl Kind for PatchWindowKind {
         };
         let mut turns = Around::of(cx).look(spec, &window, &name);
         turns.turns.retain(|turn| !cx.leaving.contains(&turn.guest.row.vmid));
-        member::deltas(cx, spec, &window, &name, &turns)
+        let nodes = node::deltas::deltas(cx, spec, &window, &name, &turns);
+        member::deltas(cx, spec, &window, &name, &turns).into_iter().chain(nodes).collect()
     }
 
     fn export(_observed: &()) -> Value {
@@ -174,7 +184,16 @@ impl<'a> Around<'a> {
             let wave = wave_of(row.vmid, &waves)?;
             Some((wave, Guest::read(row, (self.set, self.name), name, self.seen)))
         });
-        turns(spec, window, guests.collect(), None, self.seen.at)
+        let slot = window.last(self.seen.at).map_or(0, |opening| opening.slot);
+        let nodes = spec.targets.nodes.iter().filter_map(|node| {
+            let named = spec.waves.iter().position(|wave| wave.nodes.contains(node));
+            let all = || spec.waves.iter().position(|w| w.selector.as_ref().is_some_and(Selector::is_all));
+            let wave = if spec.waves.is_empty() { Some(0) } else { named.or_else(all) }?;
+            Some((wave, Node::read(node, name, slot, self.seen)))
+        });
+        let away = index.nodes.values().filter(|node| !node.online).map(|node| node.name.clone());
+        let quorum = Quorum { nodes: index.nodes.len(), away: away.collect(), quorate: index.quorate.unwrap_or(true) };
+        turns(spec, window, (guests.collect(), nodes.collect()), &quorum, self.seen.at)
     }
 }
 

@@ -24,6 +24,7 @@ pub mod access;
 pub mod bulk;
 pub mod cluster;
 pub mod folders;
+pub mod link_mounts;
 pub mod lxc;
 pub mod node;
 pub mod pool;
@@ -59,6 +60,7 @@ pub fn routes() -> impl Iterator<Item = &'static Route> {
         node::ROUTES,
         cluster::ROUTES,
         bulk::ROUTES,
+        link_mounts::ROUTES,
     ]
     .into_iter()
     .flatten()

@@ -2,6 +2,7 @@
 //! quorum, PVE's lock, a privilege that is missing.
 
 use crate::base::id::{GuestType, VmId};
+use crate::base::links::Links;
 use crate::kinds::guest::hand::backup::{self, Backup};
 use crate::kinds::guest::hand::clone::{self, Clone};
 use crate::kinds::guest::hand::half_made;
@@ -127,6 +128,7 @@ impl Scene<'_> {
             member_of: None,
             adopt: false,
             root_ticket: false,
+            links: &Links::None,
             left_lock: None,
             annotations: &BTreeMap::new(),
         };

@@ -3,6 +3,7 @@
 //! Restored in place, a guest keeps the notes and the marker that it has now, so that `diff` shows what went back.
 
 use crate::base::id::{GuestType, VmId};
+use crate::base::links::Links;
 use crate::kinds::backups::{Backup, age};
 use crate::kinds::guest::hand::deed::{current_query, open, tasks_of};
 use crate::kinds::guest::hand::restore_checks::{Look, circumstances, itself, new, volumes};
@@ -160,6 +161,7 @@ impl Hand for Restore {
                 member_of: None,
                 adopt: false,
                 root_ticket: self.root_ticket,
+                links: &Links::None,
                 left_lock: None,
                 annotations: &BTreeMap::new(),
             },

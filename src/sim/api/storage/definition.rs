@@ -1,5 +1,6 @@
 //! Storage definitions, and what a node says about them.
 
+use crate::sim::api::link_mounts;
 use crate::sim::ctx::{Ctx, digest_of};
 use crate::sim::request::{Args, Refusal};
 use crate::sim::world::{Storage, World};
@@ -79,6 +80,19 @@ pub fn get(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
     Ok(row(ctx.world, id, found))
 }
 
+/// The path that a new storage wants to be a mount point, if nothing is mounted there. Only the node that takes the request
+/// looks (`PVE::API2::Storage::Config`, `PVE::Storage::DirPlugin::activate_storage`).
+fn unmounted<'a>(world: &World, args: &'a Args) -> Option<&'a str> {
+    let path = match args.get("is_mountpoint")? {
+        "0" | "no" | "off" | "false" => return None,
+        "1" | "yes" | "on" | "true" => args.get("path")?,
+        path => path,
+    };
+    let node = world.entry_node.as_str();
+    let here = args.list("nodes").is_empty() || args.list("nodes").contains(&node);
+    (here && !link_mounts::is_mounted(world, node, path)).then_some(path)
+}
+
 /// `POST /storage`.
 pub fn create(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
     let (id, storage_type) = (args.text("storage"), args.text("type"));
@@ -88,6 +102,12 @@ pub fn create(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
     }
     if ctx.world.storages.contains_key(id) {
         return Err(Refusal::died(format!("create storage failed: storage ID '{id}' already defined")));
+    }
+    if let Some(path) = unmounted(ctx.world, args) {
+        return Err(Refusal::died(format!(
+            "create storage failed: unable to activate storage '{id}' - directory is expected to be a mount point but is not \
+             mounted: '{path}'"
+        )));
     }
     let kept = |k: &str| !matches!(k, "storage" | "type" | "password" | "encryption-key");
     let mut config: BTreeMap<String, String> =
