@@ -5,10 +5,11 @@ use crate::base::id::{GuestType, VmId};
 use crate::host::job::System;
 use crate::host::state::{Changed, Check, JobState, Phase, State};
 use crate::kinds::guest::hand::snapshot::Row;
+use crate::kinds::patch_window::choose::Choice;
 use crate::kinds::patch_window::decide::{Decision, End, Progress, UP_TO_DATE, last_words};
 use crate::kinds::patch_window::guest::{Guest, Inside};
 use crate::kinds::patch_window::outcome::{self, Outcome, PREFIX};
-use crate::kinds::patch_window::waves::Turn;
+use crate::kinds::patch_window::waves::{NodeTurn, Turn};
 use crate::resource::index::GuestRow;
 use crate::retention::class::slot_of;
 use std::collections::{BTreeMap, BTreeSet};
@@ -135,7 +136,47 @@ pub fn of_guest(turn: &Turn<'_>, now: i64) -> Vec<Record> {
         Inside::Read { state, boot } => (state, boot.as_str()),
         Inside::Off | Inside::Silent(_) | Inside::Shut(_) | Inside::Away(_) => (&none, ""),
     };
-    records(&Target::of(guest.row), state, snapshots, decision.as_ref(), Present::of(guest, boot, now))
+    let current = decision.as_ref().map(Current::of);
+    records(&Target::of(guest.row), state, snapshots, current, Present::of(guest, boot, now))
+}
+
+/// What a node got, the oldest opening first.
+pub fn of_node(turn: &NodeTurn<'_>) -> Vec<Record> {
+    let NodeTurn { node, decision, .. } = turn;
+    let target = Target::Node(node.name.to_owned());
+    let none = State::default();
+    let (state, boot) = match &node.inside {
+        Inside::Read { state, boot } => (state, boot.as_str()),
+        Inside::Off | Inside::Silent(_) | Inside::Shut(_) | Inside::Away(_) => (&none, ""),
+    };
+    let current = decision.as_ref().map(|decision| Current {
+        slot: decision.slot,
+        progress: &decision.progress,
+        choice: None,
+        reboot: decision.reboot.as_deref(),
+    });
+    records(&target, state, &[], current, Present { boot, since: None })
+}
+
+/// What is known of a target's present opening.
+#[derive(Clone, Copy, Debug)]
+pub struct Current<'a> {
+    /// The opening.
+    pub slot: i64,
+    /// How far it is.
+    pub progress: &'a Progress,
+    /// The updates, weighed, where that is known.
+    pub choice: Option<&'a Choice>,
+    /// Why a reboot is needed that it does not get.
+    pub reboot: Option<&'a str>,
+}
+
+impl<'a> Current<'a> {
+    /// Of a guest's decision.
+    pub fn of(decision: &'a Decision) -> Current<'a> {
+        let Decision { slot, progress, choice, reboot, act: _ } = decision;
+        Current { slot: *slot, progress, choice: choice.as_ref(), reboot: reboot.as_deref() }
+    }
 }
 
 /// The boot that a target is in.
@@ -166,7 +207,7 @@ pub fn records(
     target: &Target,
     state: &State,
     snapshots: &[Row],
-    current: Option<&Decision>,
+    current: Option<Current<'_>>,
     present: Present<'_>,
 ) -> Vec<Record> {
     let mut slots: BTreeMap<i64, Jobs<'_>> = BTreeMap::new();
@@ -186,7 +227,7 @@ pub fn records(
     let newest = slots.keys().next_back().copied();
     let one = |(slot, jobs): (&i64, &Jobs<'_>)| {
         let snapshot = snapshots.iter().find(|row| outcome::slot(row) == Some(*slot));
-        let current = current.filter(|decision| decision.slot == *slot);
+        let current = current.filter(|current| current.slot == *slot);
         let present = (newest == Some(*slot)).then_some(present);
         jobs.record(target, *slot, snapshot, current, present)
     };
@@ -194,9 +235,9 @@ pub fn records(
 }
 
 /// The opening that has just ended without a trace on the disk: who was left out has none.
-fn ended_now(current: Option<&Decision>) -> Option<i64> {
-    let decision = current?;
-    matches!(decision.progress, Progress::Ended(_)).then_some(decision.slot)
+fn ended_now(current: Option<Current<'_>>) -> Option<i64> {
+    let current = current?;
+    matches!(current.progress, Progress::Ended(_)).then_some(current.slot)
 }
 
 /// `20261122T010000Z-patch2` as its time and `patch`.
@@ -220,11 +261,11 @@ impl Jobs<'_> {
         target: &Target,
         slot: i64,
         snapshot: Option<&Row>,
-        current: Option<&Decision>,
+        current: Option<Current<'_>>,
         present: Option<Present<'_>>,
     ) -> Record {
         let all = || self.assess.into_iter().chain(self.work.iter().copied()).chain(self.health);
-        let end = match current.map(|decision| &decision.progress) {
+        let end = match current.map(|current| current.progress) {
             Some(Progress::Ended(end)) => Some(end.clone()),
             Some(Progress::Working(_)) => None,
             Some(Progress::Idle) | None => self.end(snapshot.and_then(outcome::outcome)),
@@ -305,8 +346,8 @@ impl Jobs<'_> {
             .collect()
     }
 
-    fn left(&self, current: Option<&Decision>, got: &[Got]) -> Vec<Left> {
-        if let Some(choice) = current.and_then(|decision| decision.choice.as_ref()) {
+    fn left(&self, current: Option<Current<'_>>, got: &[Got]) -> Vec<Left> {
+        if let Some(choice) = current.and_then(|current| current.choice) {
             let left = |(name, why): &(String, String)| Left { name: name.clone(), why: Some(why.clone()) };
             return choice.left.iter().map(left).collect();
         }
@@ -321,13 +362,13 @@ impl Jobs<'_> {
             .collect()
     }
 
-    fn reboot(&self, current: Option<&Decision>, present: Option<Present<'_>>) -> Option<Rebooted> {
+    fn reboot(&self, current: Option<Current<'_>>, present: Option<Present<'_>>) -> Option<Rebooted> {
         let job = self.work.last()?;
         let health = self.health.map(|health| Present { boot: &health.boot, since: None });
         if health.into_iter().chain(present).any(|boot| boot.is_after(job)) {
             return Some(Rebooted::Done);
         }
-        let why = current.and_then(|decision| decision.reboot.clone()).or_else(|| job.reboot.clone());
+        let why = current.and_then(|current| current.reboot.map(str::to_owned)).or_else(|| job.reboot.clone());
         why.map(Rebooted::Needed)
     }
 }
@@ -346,7 +387,6 @@ pub fn newest(state: &State) -> Option<&JobState> {
 mod tests {
     use super::*;
     use crate::kinds::guest::hand::snapshot::rows;
-    use crate::kinds::patch_window::choose::Choice;
     use serde_json::json;
 
     const SLOT: i64 = 1_795_309_200;
@@ -400,7 +440,7 @@ check=tcp:22 ok listens
     }
 
     fn all(disk: &str, snapshots: &[Row], current: Option<&Decision>, boot: &str) -> Vec<Record> {
-        records(&target(), &State::read(disk), snapshots, current, Present { boot, since: None })
+        records(&target(), &State::read(disk), snapshots, current.map(Current::of), Present { boot, since: None })
     }
 
     fn snapshot(slot: i64, outcome: Option<&Outcome>) -> Vec<Row> {

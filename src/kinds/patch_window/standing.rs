@@ -3,9 +3,10 @@
 use crate::host::state::{JobState, Phase, State};
 use crate::kinds::patch_window::decide::{End, Progress};
 use crate::kinds::patch_window::guest::Inside;
-use crate::kinds::patch_window::record::{Present, Rebooted, Record, Target, newest, of_guest, slot_and_word};
-use crate::kinds::patch_window::waves::{Turn, Turns};
-use crate::kinds::patch_window::window::Opening;
+use crate::kinds::patch_window::record::{
+    Present, Rebooted, Record, Target, newest, of_guest, of_node, slot_and_word,
+};
+use crate::kinds::patch_window::waves::{NodeTurn, Turn, Turns, Wait};
 use std::collections::BTreeSet;
 
 /// How far a target is, in the newest opening.
@@ -67,8 +68,8 @@ pub fn end_word(end: &End) -> &'static str {
 /// Updates that wait, as the newest look for them tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Waiting {
-    /// Security updates.
-    pub security: usize,
+    /// Security updates; `None`: it is not told which they are.
+    pub security: Option<usize>,
     /// Others.
     pub other: usize,
     /// When they were looked for, in seconds since 1970.
@@ -92,23 +93,46 @@ pub struct Standing {
     pub records: Vec<Record>,
 }
 
-/// How everybody of a window stands, in the order of waves.
+/// How everybody of a window stands: guests, then nodes, each in the order of waves.
 pub fn standings(turns: &Turns<'_>, now: i64) -> Vec<Standing> {
-    turns.turns.iter().map(|turn| standing(turn, turns.opening, now)).collect()
+    let Turns { opening, turns, nodes, halted: _ } = turns;
+    let open = opening.is_some_and(|opening| opening.is_open(now));
+    let guests = turns.iter().map(|turn| guest(turn, open, now));
+    guests.chain(nodes.iter().map(|turn| node(turn, open, now))).collect()
 }
 
-fn standing(turn: &Turn<'_>, opening: Option<Opening>, now: i64) -> Standing {
-    let records = of_guest(turn, now);
-    let stand = match (&turn.decision, &turn.waits) {
+fn stand(progress: Option<&Progress>, waits: Option<&Wait>, open: bool) -> Stand {
+    match (progress, waits) {
         (_, Some(wait)) => Stand::Waiting(wait.why.clone()),
-        (Some(decision), None) => match &decision.progress {
-            Progress::Working(what) => Stand::Working(what.clone()),
-            Progress::Ended(end) => Stand::Ended(end.clone()),
-            Progress::Idle if opening.is_some_and(|opening| opening.is_open(now)) => Stand::Waiting(String::new()),
-            Progress::Idle => Stand::Idle,
-        },
-        (None, None) => Stand::Idle,
+        (Some(Progress::Working(what)), None) => Stand::Working(what.clone()),
+        (Some(Progress::Ended(end)), None) => Stand::Ended(end.clone()),
+        (Some(Progress::Idle), None) if open => Stand::Waiting(String::new()),
+        (Some(Progress::Idle) | None, None) => Stand::Idle,
+    }
+}
+
+fn node(turn: &NodeTurn<'_>, open: bool, now: i64) -> Standing {
+    let NodeTurn { node, wave, decision, waits } = turn;
+    let records = of_node(turn);
+    let reboot = match records.last().and_then(|record| record.reboot.clone()) {
+        Some(Rebooted::Needed(why)) => Some(why),
+        Some(Rebooted::Done) | None => decision.as_ref().and_then(|decision| decision.reboot.clone()),
     };
+    let pending = node.pending.as_ref().ok();
+    Standing {
+        target: Target::Node(node.name.to_owned()),
+        wave: *wave,
+        stand: stand(decision.as_ref().map(|decision| &decision.progress), waits.as_ref(), open),
+        waiting: pending.map(|pending| Waiting { security: None, other: pending.len(), at: now }),
+        reboot,
+        records,
+    }
+}
+
+fn guest(turn: &Turn<'_>, open: bool, now: i64) -> Standing {
+    let records = of_guest(turn, now);
+    let progress = turn.decision.as_ref().map(|decision| &decision.progress);
+    let stand = stand(progress, turn.waits.as_ref(), open);
     let (waiting, reboot) = match &turn.guest.inside {
         Inside::Read { state, boot } => {
             let last = records.last().and_then(|record| record.reboot.clone());
@@ -134,7 +158,7 @@ pub fn waiting(state: &State) -> Option<Waiting> {
     let still =
         |pending: &&crate::host::state::Pending| !installed.contains(&(pending.name.as_str(), pending.to.as_str()));
     let (security, other): (Vec<_>, Vec<_>) = assess.pending.iter().filter(still).partition(|p| p.security);
-    Some(Waiting { security: security.len(), other: other.len(), at })
+    Some(Waiting { security: Some(security.len()), other: other.len(), at })
 }
 
 /// Why a reboot is needed, as the newest job says that can know. One before another boot says nothing any more.
@@ -174,10 +198,10 @@ reboot=libc6
 
     #[test]
     fn what_was_installed_waits_no_more() {
-        assert_eq!(waiting(&State::read(DISK)), Some(Waiting { security: 0, other: 1, at: 120 }));
+        assert_eq!(waiting(&State::read(DISK)), Some(Waiting { security: Some(0), other: 1, at: 120 }));
         assert_eq!(waiting(&State::default()), None, "nobody has looked");
         let looked = format!("{DISK}[20261129T010000Z-assess]\nstate=done\nexit=0\nstarted=900\nended=950\n");
-        assert_eq!(waiting(&State::read(&looked)), Some(Waiting { security: 0, other: 0, at: 950 }));
+        assert_eq!(waiting(&State::read(&looked)), Some(Waiting { security: Some(0), other: 0, at: 950 }));
         let failed = format!("{DISK}[20261129T010000Z-assess]\nstate=done\nexit=100\nstarted=900\nended=950\n");
         assert_eq!(waiting(&State::read(&failed)).map(|w| w.at), Some(120), "one that failed knows nothing");
     }
