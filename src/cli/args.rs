@@ -6,6 +6,7 @@ pub mod check;
 pub mod daemon;
 pub mod guests;
 pub mod network;
+pub mod patch;
 pub mod sim;
 
 use std::net::IpAddr;
@@ -172,6 +173,9 @@ pub enum Verb {
     Backup(backups::Backup),
     /// What may pass a guest's network, and why
     Network(network::Network),
+    /// Patch windows: how they stand, what would be installed, what was; run one now
+    #[command(subcommand)]
+    Patch(patch::Patch),
     /// Stay and keep the cluster as the manifests say: follow folders and git, report and heal drift
     Run(daemon::Run),
     /// Show the sources of a daemon (`pvectl run`): what is in force, and what is wrong
@@ -390,7 +394,7 @@ pub struct Get {
     /// Only objects with these labels
     #[arg(short = 'l', long, value_name = "LABELS")]
     pub selector: Option<String>,
-    /// The manifests that hold it, for what stands nowhere else: SnapshotPolicy
+    /// The manifests that hold it, for what stands nowhere else: SnapshotPolicy, PatchWindow
     #[arg(short, long = "filename", value_name = "FILE|DIR|-|URL")]
     pub files: Vec<PathBuf>,
     /// Form of output.
@@ -405,7 +409,7 @@ pub struct Describe {
     pub kind: String,
     /// The name
     pub name: String,
-    /// The manifests that hold it, for what stands nowhere else: SnapshotPolicy
+    /// The manifests that hold it, for what stands nowhere else: SnapshotPolicy, PatchWindow
     #[arg(short, long = "filename", value_name = "FILE|DIR|-|URL")]
     pub files: Vec<PathBuf>,
     /// Form of output.

@@ -6,7 +6,7 @@ use crate::cli::session::Unusable;
 use crate::cli::{
     actions, adopt, apply, auth, check, daemon, delete, diff, exit, import, keep, manifests, raw, show, simulate, wait,
 };
-use crate::cli::{backups, network};
+use crate::cli::{backups, network, patch};
 use crate::pve::error::PveError;
 use clap::Parser;
 use std::future::Future;
@@ -168,6 +168,7 @@ fn dispatch(cli: &Cli) -> Ended {
             NetworkVerb::Show(args) => network::show(global, args),
             NetworkVerb::Test(args) => network::test(global, args),
         },
+        Verb::Patch(verb) => patch::run(global, verb),
         Verb::Run(args) => keep::run(global, args),
         Verb::Status(args) => daemon::status(args),
         Verb::Proposals(args) => daemon::proposals(args),
