@@ -5,6 +5,7 @@ pub mod backups;
 pub mod check;
 pub mod daemon;
 pub mod guests;
+pub mod host;
 pub mod network;
 pub mod patch;
 pub mod sim;
@@ -176,6 +177,9 @@ pub enum Verb {
     /// Patch windows: how they stand, what would be installed, what was; run one now
     #[command(subcommand)]
     Patch(patch::Patch),
+    /// The host link: what is done on the nodes themselves because PVE's API cannot do it
+    #[command(subcommand)]
+    Host(host::Host),
     /// Stay and keep the cluster as the manifests say: follow folders and git, report and heal drift
     Run(daemon::Run),
     /// Show the sources of a daemon (`pvectl run`): what is in force, and what is wrong

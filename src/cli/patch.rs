@@ -9,8 +9,6 @@ pub mod run;
 
 pub mod report;
 
-pub mod pages;
-
 use crate::base::quantity::counted;
 use crate::cli::args::Global;
 use crate::cli::args::patch::{Patch, Which};

@@ -4,7 +4,8 @@ use crate::cli::args::network::NetworkVerb;
 use crate::cli::args::{Cli, Color, Global, LogFormat, Verb};
 use crate::cli::session::Unusable;
 use crate::cli::{
-    actions, adopt, apply, auth, check, daemon, delete, diff, exit, import, keep, manifests, raw, show, simulate, wait,
+    actions, adopt, apply, auth, check, daemon, delete, diff, exit, host, import, keep, manifests, raw, show, simulate,
+    wait,
 };
 use crate::cli::{backups, network, patch};
 use crate::pve::error::PveError;
@@ -169,6 +170,7 @@ fn dispatch(cli: &Cli) -> Ended {
             NetworkVerb::Test(args) => network::test(global, args),
         },
         Verb::Patch(verb) => patch::run(global, verb),
+        Verb::Host(verb) => host::host(global, verb),
         Verb::Run(args) => keep::run(global, args),
         Verb::Status(args) => daemon::status(args),
         Verb::Proposals(args) => daemon::proposals(args),

@@ -96,7 +96,7 @@ pub async fn index(api: &dyn Api, clock: &dyn Clock, lists: &BTreeSet<Query>) ->
 /// The lists of kinds that only the nodes themselves know.
 pub fn on_nodes(kinds: &[&dyn AnyKind], index: &Index, links: &Links) -> BTreeSet<Query> {
     let nodes = index.nodes.values().filter(|node| node.online && links.reach(&node.name));
-    nodes.flat_map(|node| kinds.iter().flat_map(|kind| kind.lists_of(&node.name))).collect()
+    nodes.flat_map(|node| kinds.iter().flat_map(|kind| kind.lists_of(&node.name, index))).collect()
 }
 
 /// The addresses of names, each asked once.

@@ -19,7 +19,7 @@ const fn tool(name: &'static str, package: &'static str, need: &'static str, alw
 }
 
 /// The programs that operations run on a node.
-pub const TOOLS: [Tool; 11] = [
+pub const TOOLS: [Tool; 10] = [
     tool("pct", "pve-container", "everything in containers", true),
     tool("ha-manager", "pve-ha-manager", "maintenance of nodes", true),
     tool("apt-get", "apt", "patches of nodes", true),
@@ -30,7 +30,6 @@ pub const TOOLS: [Tool; 11] = [
     tool("findmnt", "util-linux", "mounts", true),
     tool("lsblk", "util-linux", "mounts", true),
     tool("smartctl", "smartmontools", "health of disks", true),
-    tool("sensors", "lm-sensors", "temperatures", false),
 ];
 
 /// What a node says of itself.

@@ -142,7 +142,7 @@ pub trait Kind: Send + Sync + 'static {
     }
     /// What lists them on one node, where only the node itself knows: asked for through the host link after the index, of each
     /// node that has one, where manifests or a command speak of this kind.
-    fn lists_of(_node: &str) -> Vec<Query> {
+    fn lists_of(_node: &str, _index: &Index) -> Vec<Query> {
         Vec::new()
     }
     /// Whether an object can carry our marker. One that cannot is never pruned, and is deleted only by its manifest.
@@ -221,7 +221,7 @@ pub trait AnyKind: Send + Sync {
     /// [`Kind::lists`].
     fn lists(&self) -> Vec<Query>;
     /// [`Kind::lists_of`].
-    fn lists_of(&self, _node: &str) -> Vec<Query> {
+    fn lists_of(&self, _node: &str, _index: &Index) -> Vec<Query> {
         Vec::new()
     }
     /// [`Kind::marks`].
@@ -307,8 +307,8 @@ impl<K: Kind> AnyKind for Entry<K> {
         K::lists()
     }
 
-    fn lists_of(&self, node: &str) -> Vec<Query> {
-        K::lists_of(node)
+    fn lists_of(&self, node: &str, index: &Index) -> Vec<Query> {
+        K::lists_of(node, index)
     }
 
     fn marks(&self) -> bool {

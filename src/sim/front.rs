@@ -247,7 +247,7 @@ impl Inside {
 
 /// The guest in a path.
 fn vmid_of(path: &str) -> Option<u32> {
-    path.split('/').skip_while(|s| *s != "qemu" && *s != "lxc").nth(1)?.parse().ok()
+    path.split('/').skip_while(|s| !matches!(*s, "qemu" | "lxc" | "pct")).nth(1)?.parse().ok()
 }
 
 /// The API of a simulated cluster, in process.

@@ -1030,4 +1030,42 @@ spec:
 ",
         ],
     },
+    Life {
+        name: "a disk that is mounted, with a storage on it",
+        states: &[
+            r"
+apiVersion: pvectl/v1alpha1
+kind: HostMount
+metadata: {name: usb-backup}
+spec:
+  node: pve1
+  uuid: 3f1c2a9e-7d54-4b1e-9c58-2f6b8a0d4e11
+  path: /mnt/usb-backup
+  fsType: ext4
+  options: [noatime, commit=30]
+  storage: {id: usb, content: [backup]}
+---
+{apiVersion: pvectl/v1alpha1, kind: HostMount, metadata: {name: media}, spec: {node: pve2, uuid: 5d0e7c44-21b3-4f0a-8a6e-90c1f2b7d3aa, path: /srv/media, fsType: xfs, required: true}}
+",
+            r"
+apiVersion: pvectl/v1alpha1
+kind: HostMount
+metadata: {name: usb-backup}
+spec:
+  node: pve1
+  uuid: 3f1c2a9e-7d54-4b1e-9c58-2f6b8a0d4e11
+  path: /mnt/usb-backup
+  fsType: ext4
+  options: [nofail, nodev]
+  storage: {id: usb, content: [iso, backup]}
+---
+{apiVersion: pvectl/v1alpha1, kind: HostMount, metadata: {name: media}, spec: {node: pve2, uuid: 5d0e7c44-21b3-4f0a-8a6e-90c1f2b7d3aa, path: /srv/media, fsType: xfs, options: [ro]}}
+",
+            r"
+{apiVersion: pvectl/v1alpha1, kind: HostMount, metadata: {name: usb-backup}, spec: {node: pve1, uuid: 3f1c2a9e-7d54-4b1e-9c58-2f6b8a0d4e11, path: /mnt/usb-backup, fsType: ext4, storage: {id: usb}}}
+---
+{apiVersion: pvectl/v1alpha1, kind: HostMount, metadata: {name: media}, spec: {node: pve2, uuid: 5d0e7c44-21b3-4f0a-8a6e-90c1f2b7d3aa, path: /srv/media, fsType: xfs}}
+",
+        ],
+    },
 ];

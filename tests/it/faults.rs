@@ -361,7 +361,11 @@ fn scenarios() -> Vec<Scenario> {
     let wall = LIVES.iter().find(|l| l.name.starts_with("firewall of")).expect("a life").states;
     let backups = LIVES.iter().find(|l| l.name.starts_with("a backup policy")).expect("a life").states;
     let nets = LIVES.iter().find(|l| l.name.starts_with("zones with")).expect("a life").states;
+    let mounts = LIVES.iter().find(|l| l.name.starts_with("a disk that is mounted")).expect("a life").states;
     vec![
+        Scenario::new("mount disks, with a storage", None, Some(mounts[0])),
+        Scenario::new("change mounts and their storage", Some(mounts[0]), Some(mounts[1])),
+        Scenario::new("unmount disks", Some(mounts[0]), None),
         Scenario::new("create from a template that is made too", None, Some(web[0])),
         Scenario::new("update live", Some(MACHINE), Some(MACHINE_LIVE)),
         Scenario::new("update with a restart", Some(MACHINE), Some(MACHINE_RESTART)),

@@ -80,6 +80,9 @@ impl AnyKind for Warped {
     fn lists(&self) -> Vec<Query> {
         self.0.lists()
     }
+    fn lists_of(&self, node: &str, index: &Index) -> Vec<Query> {
+        self.0.lists_of(node, index)
+    }
     fn marks(&self) -> bool {
         self.0.marks()
     }

@@ -21,6 +21,7 @@ mod fleet;
 mod scale;
 
 mod sets;
+mod shell;
 
 mod goldens;
 
@@ -33,6 +34,7 @@ mod remote;
 mod refusals;
 
 mod hands;
+mod host_mount;
 
 mod snapshot_verbs;
 
@@ -51,6 +53,7 @@ mod packets;
 mod sources;
 
 mod followed;
+mod link_ct;
 mod lockout;
 mod origins;
 mod repositories;
@@ -70,4 +73,5 @@ mod site;
 mod flapping;
 mod keep;
 mod kills;
+mod link;
 mod process;

@@ -8,8 +8,8 @@ use pvectl::kinds::list::KINDS;
 use pvectl::plan::assemble::Plan;
 use pvectl::plan::desired::DesiredSet;
 use pvectl::sim::baseline::{Baseline, add_guest, build};
-use pvectl::sim::inside::disk::Trouble;
-use pvectl::sim::inside::system::Place;
+use pvectl::sim::inside::Place;
+use pvectl::sim::inside::Trouble;
 use pvectl::sim::world::{GuestType, Power, Volume, World};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -229,7 +229,11 @@ fn a_failure_stops_what_was_not_begun() {
     let writes = night(&lab, &set);
     let after: Vec<_> = [102, 201, 202].map(|vmid| packages(&lab, vmid)).into();
     assert_eq!(after, before, "{writes:?}");
-    assert!(outcome(&lab, 101).is_some_and(|said| said.contains("failed: apt ended with 100")), "{:?}", outcome(&lab, 101));
+    assert!(
+        outcome(&lab, 101).is_some_and(|said| said.contains("failed: apt ended with 100")),
+        "{:?}",
+        outcome(&lab, 101)
+    );
     assert_eq!(outcome(&lab, 102), None);
 }
 
@@ -322,7 +326,9 @@ fn snapshots_go_when_they_are_old() {
     let set = window("targets: {selector: {vmids: [201]}}, before: {snapshot: true, keep: 36h}");
     night(&lab, &set);
     assert!(outcome(&lab, 201).is_some());
-    let set = window("freeze: ['2026-11-20..2027-12-31'], targets: {selector: {vmids: [201]}}, before: {snapshot: true, keep: 36h}");
+    let set = window(
+        "freeze: ['2026-11-20..2027-12-31'], targets: {selector: {vmids: [201]}}, before: {snapshot: true, keep: 36h}",
+    );
     play(&lab, &set, now(&lab) + DAY);
     assert!(outcome(&lab, 201).is_some(), "it is a day old");
     play(&lab, &set, now(&lab) + DAY);
@@ -338,7 +344,9 @@ fn a_node_is_drained_upgraded_and_everything_comes_back() {
     };
     let before = homes(&lab);
     let waits = |lab: &Lab| {
-        lab.sim.with_world(|w| w.tables.get("nodes/apt").and_then(|t| t.get("pve2")).map_or(0, |l| l.as_array().map_or(0, Vec::len)))
+        lab.sim.with_world(|w| {
+            w.tables.get("nodes/apt").and_then(|t| t.get("pve2")).map_or(0, |l| l.as_array().map_or(0, Vec::len))
+        })
     };
     let writes = night(&lab, &set);
     assert_eq!(homes(&lab), before, "{writes:#?}");

@@ -275,6 +275,14 @@ pub(crate) fn strangers(world: &World) -> Value {
     for passing in ["clock_ms", "seed", "serial", "statistics", "tasks", "messages", "tickets", "pools"] {
         top.remove(passing);
     }
+    // A storage on a mount of ours is ours.
+    let marked = |unit: &Value| unit["comment"].as_str().is_some_and(|c| c.contains("<!-- pvectl "));
+    let units = top["tables"].get("nodes/units").and_then(Value::as_object).cloned().unwrap_or_default();
+    let paths: Vec<&str> =
+        units.iter().filter(|(_, unit)| marked(unit)).filter_map(|(at, _)| Some(at.split_once(':')?.1)).collect();
+    if let Some(storages) = top["storages"].as_object_mut() {
+        storages.retain(|_, s| !s["config"]["path"].as_str().is_some_and(|path| paths.contains(&path)));
+    }
     for part in ["groups", "tables", "users"] {
         without_ours(&mut top[part]);
     }

@@ -4,6 +4,8 @@ set -u
 LC_ALL=C
 export LC_ALL
 at_once=1000
+# Less than a transport keeps of the output; a line that is cut off comes again.
+bytes=1500000
 logs=/var/log
 
 list() {
@@ -12,21 +14,25 @@ list() {
 PVECTL_END
 }
 
+bounded() {
+	head -n "$at_once" | head -c "$bytes"
+}
+
 # From a byte on, at most so many lines.
 from() {
 	echo "file $1 $2"
-	tail -c "+$(($2 + 1))" "$3" | head -n "$at_once"
+	tail -c "+$(($2 + 1))" "$3" | bounded
 }
 
 of_journald() {
 	echo journald
 	fields=MESSAGE,SYSLOG_IDENTIFIER,_COMM,_PID
 	if [ -n "$place" ]; then
-		journalctl -q --no-pager -o json --output-fields="$fields" --after-cursor="$place" | head -n "$at_once"
+		journalctl -q --no-pager -o json --output-fields="$fields" --after-cursor="$place" | bounded
 	elif [ "$since" != - ]; then
-		journalctl -q --no-pager -o json --output-fields="$fields" --since="@$since" -n "$lines" | head -n "$at_once"
+		journalctl -q --no-pager -o json --output-fields="$fields" --since="@$since" -n "$lines" | bounded
 	else
-		journalctl -q --no-pager -o json --output-fields="$fields" -n "$lines" | head -n "$at_once"
+		journalctl -q --no-pager -o json --output-fields="$fields" -n "$lines" | bounded
 	fi
 }
 

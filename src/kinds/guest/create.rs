@@ -1,7 +1,9 @@
 //! A guest that is not there yet: from nothing, from a file, from a backup, or as a clone. One request makes it, with our
 //! marker in it, so that no crash leaves a guest that is nobody's; a file that is not there is fetched before.
 
-use crate::base::id::GuestType;
+use crate::base::id::{GuestType, VmId};
+use crate::host::operation::Operation;
+use crate::host::token::Token;
 use crate::kinds::guest::compose::{self, Write};
 use crate::kinds::guest::file::{self, Arrival, File};
 use crate::kinds::guest::mapping::{self, Config};
@@ -9,7 +11,7 @@ use crate::kinds::guest::observed::GuestSeen;
 use crate::kinds::guest::plan::{GuestDesired, Source, add_cloud_init_drive, base, power_step};
 use crate::kinds::guest::restore;
 use crate::kinds::guest::spec::CloneMode;
-use crate::kinds::guest::{firewall, fit};
+use crate::kinds::guest::{firewall, fit, rights};
 use crate::pve::request::{Call, Method};
 use crate::resource::index::GuestRow;
 use crate::resource::kind::PlanContext;
@@ -189,7 +191,14 @@ fn make(cx: &PlanContext<'_>, want: &GuestDesired, volume: Option<&str>, delta: 
     if let Some(pool) = want.fields.get("pool") {
         call = call.with("pool", pool);
     }
-    let mut step = Step::new(format!("create {guest} {vmid} on {node}"), call, Impact::None).task(node);
+    let title = format!("create {guest} {vmid} on {node}");
+    let mut step = match rights::by_link(cx, want).then(|| by_link(&call, vmid, node)).flatten() {
+        // `pct` follows the task itself.
+        Some(call) => {
+            Step::new(format!("{title} by pct, as root"), call, Impact::None).limit(Limit::Node(node.to_owned()))
+        }
+        None => Step::new(title, call, Impact::None).task(node),
+    };
     for storage in fit::storages(want) {
         step = step.limit(Limit::Storage(storage));
     }
@@ -201,6 +210,14 @@ fn make(cx: &PlanContext<'_>, want: &GuestDesired, volume: Option<&str>, delta: 
     } else if !guarded && want.fields.get("power").is_some_and(|p| p == "Running") {
         delta.steps.push(power_step(cx, "start"));
     }
+}
+
+/// The same request through the host link, where root does it. `None` where something of it cannot be said there.
+fn by_link(call: &Call, vmid: VmId, node: &str) -> Option<Call> {
+    let others = call.params.iter().filter(|(key, _)| key != "vmid" && key != "ostemplate");
+    let options = others.map(|(key, value)| Some((Token::argument(key.as_str())?, value.clone())));
+    let template = call.param("ostemplate")?.to_owned();
+    Operation::ContainerCreate { vmid, template, options: options.collect::<Option<_>>()? }.call(node)
 }
 
 /// Has a disk made of an image: `storage:0,import-from=VOLUME` in place of `storage:GiB`.

@@ -3,6 +3,7 @@
 //! only root@pam do.
 
 use crate::base::id::{GuestType, VmId};
+use crate::kinds::guest::compose;
 use crate::kinds::guest::fit::{bridges_query, original, volumes};
 use crate::kinds::guest::mapping::{self, Place, slot_number};
 use crate::kinds::guest::observed::GuestSeen;
@@ -14,7 +15,7 @@ use crate::resource::merge::Difference;
 use crate::resource::privilege::{require, require_any};
 use crate::resource::reference::Identity;
 use crate::resource::step::{Delta, Impact, Problem};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What PVE asks of who changes an option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,48 +94,89 @@ fn option_of(guest: GuestType, path: &str) -> Option<String> {
     }
 }
 
+/// The option that a field is written to, and what PVE asks of who writes it so; `None` for what is no option.
+fn asked(want: &GuestDesired, field: &str, value: Option<&str>, unprivileged: bool) -> Option<(String, Asks)> {
+    let option = option_of(want.guest, field)?;
+    // A part's value says nothing about the whole option; a removal has none.
+    let told = value.filter(|v| !v.is_empty());
+    let last = field.rsplit('.').next().unwrap_or("");
+    let value = match (want.guest, last) {
+        (_, _) if field.starts_with("options.") => told.unwrap_or(""),
+        (GuestType::Qemu, "mapping") if told.is_some() => "mapping=x",
+        (GuestType::Qemu, "host") if told == Some("spice") => "spice",
+        (GuestType::Qemu, "device") if told.is_none_or(|v| v == "socket") => "socket",
+        (GuestType::Qemu, "iso") => "media=cdrom",
+        (GuestType::Lxc, "hostPath" | "device") => "/",
+        // The default is what is there already, as far as PVE asks.
+        (GuestType::Lxc, "keyctl" | "fuse" | "mknod" | "mount" | "forceRwSys") if told != Some("0") => "keyctl=1",
+        (_, _) if field.starts_with("usb.") || field.starts_with("pci.") => {
+            let mapped = want
+                .fields
+                .keys()
+                .any(|k| k.starts_with(&field[..field.len() - last.len()]) && k.ends_with(".mapping"));
+            if mapped { "mapping=x" } else { "" }
+        }
+        (_, _) => "",
+    };
+    if field == "unprivileged" {
+        return None;
+    }
+    let asks = match want.guest {
+        GuestType::Qemu => of_vm(&option, value),
+        GuestType::Lxc => of_ct(&option, value, unprivileged),
+    };
+    Some((option, asks))
+}
+
+/// Whether `pct create` takes an option that PVE leaves to root@pam.
+fn pct_takes(option: &str) -> bool {
+    !option.starts_with("lxc.") && !matches!(option, "lock" | "template")
+}
+
+fn is_unprivileged(want: &GuestDesired) -> bool {
+    want.fields.get("unprivileged").is_none_or(|u| u == "1")
+}
+
+/// Whether a new container is made through the host link: it wants something that no token may set, and its node has a link.
+pub fn by_link(cx: &PlanContext<'_>, want: &GuestDesired) -> bool {
+    let Identity::Guest { node, .. } = cx.identity else { return false };
+    if cx.root_ticket || want.guest != GuestType::Lxc || !cx.links.reach(node) {
+        return false;
+    }
+    let unprivileged = is_unprivileged(want);
+    let roots = want.fields.iter().filter_map(|(field, value)| asked(want, field, Some(value), unprivileged));
+    let roots: Vec<String> = roots.filter(|(_, asks)| *asks == Asks::Root).map(|(option, _)| option).collect();
+    matches!(want.source, Source::OsTemplate(_)) && !roots.is_empty() && roots.iter().all(|option| pct_takes(option))
+}
+
+/// Who writes.
+struct Writer<'a> {
+    /// The container is unprivileged.
+    unprivileged: bool,
+    /// The host link does it, as root.
+    linked: bool,
+    /// Whole options as they shall be.
+    whole: &'a BTreeMap<String, String>,
+}
+
 /// What the fields take, each with its place in the manifest.
 fn require_fields<'a>(
     cx: &PlanContext<'_>,
     want: &GuestDesired,
-    unprivileged: bool,
+    writer: &Writer<'_>,
     paths: &[String],
     fields: impl Iterator<Item = (&'a str, Option<&'a str>)>,
     delta: &mut Delta,
 ) {
     for (field, value) in fields {
-        let Some(option) = option_of(want.guest, field) else { continue };
-        // A part's value says nothing about the whole option; a removal has none.
-        let told = value.filter(|v| !v.is_empty());
-        let last = field.rsplit('.').next().unwrap_or("");
-        let value = match (want.guest, last) {
-            (_, _) if field.starts_with("options.") => told.unwrap_or(""),
-            (GuestType::Qemu, "mapping") if told.is_some() => "mapping=x",
-            (GuestType::Qemu, "host") if told == Some("spice") => "spice",
-            (GuestType::Qemu, "device") if told.is_none_or(|v| v == "socket") => "socket",
-            (GuestType::Qemu, "iso") => "media=cdrom",
-            (GuestType::Lxc, "hostPath" | "device") => "/",
-            // The default is what is there already, as far as PVE asks.
-            (GuestType::Lxc, "keyctl" | "fuse" | "mknod" | "mount" | "forceRwSys") if told != Some("0") => "keyctl=1",
-            (_, _) if field.starts_with("usb.") || field.starts_with("pci.") => {
-                let mapped = want
-                    .fields
-                    .keys()
-                    .any(|k| k.starts_with(&field[..field.len() - last.len()]) && k.ends_with(".mapping"));
-                if mapped { "mapping=x" } else { "" }
-            }
-            (_, _) => "",
-        };
-        let asks = match (want.guest, field) {
-            (_, "unprivileged") => continue,
-            (GuestType::Qemu, _) => of_vm(&option, value),
-            (GuestType::Lxc, _) => of_ct(&option, value, unprivileged),
-        };
+        let Some((option, asks)) = asked(want, field, value, writer.unprivileged) else { continue };
         match asks {
             Asks::Any(privileges) => require_any(cx, delta, paths, privileges),
-            Asks::Root if cx.root_ticket => {}
-            Asks::Root => delta.problems.push(root_only(want.guest, field, &option)),
+            Asks::Root if cx.root_ticket || writer.linked => {}
+            Asks::Root => delta.problems.push(root_only(cx, want, field, &option, writer.whole.get(&option))),
         }
+        let told = value.filter(|v| !v.is_empty());
+        let last = field.rsplit('.').next().unwrap_or("");
         if let (GuestType::Qemu, Some(mapping)) = (want.guest, mapping_of(field, last, told)) {
             require(cx, delta, &format!("/mapping/{mapping}"), "Mapping.Use");
         }
@@ -157,15 +199,28 @@ fn mapping_of(field: &str, last: &str, told: Option<&str>) -> Option<String> {
     }
 }
 
-fn root_only(guest: GuestType, field: &str, option: &str) -> Problem {
+fn root_only(cx: &PlanContext<'_>, want: &GuestDesired, field: &str, option: &str, whole: Option<&String>) -> Problem {
+    let guest = want.guest;
     let tool = if guest == GuestType::Qemu { "qm" } else { "pct" };
     let mapped = ["hostpci", "usb"].iter().any(|word| slot_number(option, word).is_some());
     let way = if mapped { "use a resource mapping (mapping=NAME), or " } else { "" };
-    Problem::new(field, format!("PVE lets only root@pam's own login set `{option}` like this, never a token")).help(
-        format!(
-            "{way}log in with user root@pam and a password, or set it on the host with {tool} set and say the same here"
-        ),
-    )
+    let (vmid, node) = match cx.identity {
+        Identity::Guest { vmid, node, .. } => (vmid.to_string(), node.as_str()),
+        Identity::Pool(_) | Identity::Object { .. } => ("VMID".to_owned(), "the node"),
+    };
+    // A new container is not there to be set.
+    let new = guest == GuestType::Lxc && whole.is_none() && matches!(want.source, Source::OsTemplate(_));
+    let by_hand = match whole {
+        Some(value) => format!("set it on {node} and say the same here: {tool} set {vmid} --{option} '{value}'"),
+        None => format!("set it on the host with {tool} set and say the same here"),
+    };
+    let link = if new && pct_takes(option) && !cx.links.reach(node) {
+        format!(", or give the context a host link to {node} (`link:`): then pct create makes it there")
+    } else {
+        String::new()
+    };
+    Problem::new(field, format!("PVE lets only root@pam's own login set `{option}` like this, never a token"))
+        .help(format!("{way}log in with user root@pam and a password, or {by_hand}{link}"))
 }
 
 /// What making a guest takes: on its own path, or on that of its pool. Without VM.Audit PVE hides guests silently, so that
@@ -196,7 +251,8 @@ pub fn require_create(cx: &PlanContext<'_>, want: &GuestDesired, source: Option<
         };
         require(cx, delta, &format!("/storage/{to}"), "Datastore.AllocateSpace");
     }
-    let unprivileged = want.fields.get("unprivileged").is_none_or(|u| u == "1");
+    let none = BTreeMap::new();
+    let writer = Writer { unprivileged: is_unprivileged(want), linked: by_link(cx, want), whole: &none };
     // What is made from nothing is made with all of its fields; a clone has what its source has.
     let from_nothing =
         matches!(want.source, Source::Empty | Source::Iso(_) | Source::Image { .. } | Source::OsTemplate(_));
@@ -207,7 +263,7 @@ pub fn require_create(cx: &PlanContext<'_>, want: &GuestDesired, source: Option<
     };
     // Our marker stands in the description, and our tag among the tags.
     let fields = changed.iter().map(|(path, to)| (path.as_str(), to.as_deref())).chain([("description", None)]);
-    require_fields(cx, want, unprivileged, &paths, fields, delta);
+    require_fields(cx, want, &writer, &paths, fields, delta);
     require_bridges(cx, want, changed.iter().map(|(path, _)| path.as_str()), delta);
     if want.fields.get("power").is_some_and(|p| p == "Running") {
         require_any(cx, delta, &paths, &["VM.PowerMgmt"]);
@@ -242,7 +298,9 @@ pub fn require_update(
     let unprivileged = seen.config.get("unprivileged").is_some_and(|u| u == "1");
     let fields = differences.iter().map(|d| (d.path.as_str(), d.to.as_deref()));
     let marker = (!differences.is_empty() || seen.marker.is_none()).then_some(("description", None));
-    require_fields(cx, want, unprivileged, &vms, fields.chain(marker), delta);
+    let whole = compose::write(want.guest, &seen.config, &want.fields, differences).set;
+    let writer = Writer { unprivileged, linked: false, whole: &whole };
+    require_fields(cx, want, &writer, &vms, fields.chain(marker), delta);
     require_bridges(cx, want, differences.iter().map(|d| d.path.as_str()), delta);
     for d in differences {
         if let (Some((_, "size")), Some(storage)) = (mapping::volume_path(&d.path), storage_of(seen, &d.path)) {

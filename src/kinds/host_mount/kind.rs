@@ -62,8 +62,8 @@ impl Kind for HostMountKind {
         STORAGE.lists()
     }
 
-    fn lists_of(node: &str) -> Vec<Query> {
-        vec![mounts_query(node)]
+    fn lists_of(node: &str, index: &Index) -> Vec<Query> {
+        std::iter::once(mounts_query(node)).chain(storage::contents(index, node)).collect()
     }
 
     fn reads(identity: &Identity, spec: Option<&HostMountSpec>, index: &Index) -> Vec<Query> {

@@ -12,7 +12,6 @@ use crate::kinds::objects::table::{STORAGE, Storage};
 use crate::pve::request::Query;
 use crate::resource::index::{Index, text};
 use crate::resource::kind::{Kind, PlanContext};
-use crate::resource::observation::Observation;
 use crate::resource::privilege::require;
 use crate::resource::reference::Identity;
 use crate::resource::step::{Change, Delta, Impact, Note, Problem, Step};
@@ -48,14 +47,20 @@ pub fn export(index: &Index, node: &str, path: &str) -> Option<Value> {
     Some(json!({"id": member(row, "storage"), "content": content}))
 }
 
-/// What must be read before storages on a path may go: what is on them.
+fn content(node: &str, id: &str) -> Query {
+    Query::new(format!("/nodes/{node}/storage/{id}/content"))
+}
+
+/// What must be read before a storage may go: what is on it. Asked of every storage that may be ours.
+pub fn contents(index: &Index, node: &str) -> Vec<Query> {
+    let ours = |row: &&Value| member(row, "nodes") == node && !member(row, "is_mountpoint").is_empty();
+    all(index).filter(ours).map(|row| content(node, &member(row, "storage"))).collect()
+}
+
+/// The same for the storages on a path.
 pub fn reads(index: &Index, node: &str, path: &str, keeps: Option<&str>) -> Vec<Query> {
-    let here = |id: &String| Some(id.as_str()) != keeps && index.storages.contains_key(&(node.to_owned(), id.clone()));
-    on(index, path)
-        .into_iter()
-        .filter(here)
-        .map(|id| Query::new(format!("/nodes/{node}/storage/{id}/content")))
-        .collect()
+    let goes = |id: &String| Some(id.as_str()) != keeps;
+    on(index, path).into_iter().filter(goes).map(|id| content(node, &id)).collect()
 }
 
 /// Plans the storage that shall be there; its changes and steps come into the mount's delta.
@@ -118,12 +123,27 @@ pub fn keep(cx: &PlanContext<'_>, (node, path): (&str, &str), want: &MountStorag
 pub fn remove(cx: &PlanContext<'_>, (node, path): (&str, &str), there: &There, delta: &mut Delta) {
     let Some(id) = there.marker.as_ref().and_then(|m| m.applied.get(ID)) else { return };
     let index = &cx.seen.index;
-    let Some(row) = all(index).find(|row| member(row, "storage") == *id) else { return };
+    let unknown = |why: &str| {
+        Problem::new("", format!("whether storage `{id}` on it can go is not known: {why}"))
+            .help("nothing is taken away unseen; try again when the cluster answers")
+    };
+    let row = match index.lists.get(&query("/storage")) {
+        Some(Ok(_)) => all(index).find(|row| member(row, "storage") == *id),
+        Some(Err(why)) => return delta.problems.push(unknown(why)),
+        None => return delta.problems.push(unknown("the storages were not asked for")),
+    };
+    let Some(row) = row else { return };
     if member(row, "path") != path {
         delta.notes.push(Note::Info(format!("storage {id} lies on `{}` now, and is left alone", member(row, "path"))));
         return;
     }
-    let (guests, backups) = held(cx.seen, node, id);
+    let (guests, backups) = match cx.seen.answer(&content(node, id)) {
+        Some(Ok(list)) => held(list),
+        // A disk that is away shows nothing, and what is on it stays.
+        Some(Err(_)) if !there.is_mounted() => (BTreeSet::new(), 0),
+        Some(Err(error)) => return delta.problems.push(unknown(&error.to_string())),
+        None => return delta.problems.push(unknown("what is on it was not asked for")),
+    };
     if !guests.is_empty() {
         let list = guests.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         delta.problems.push(
@@ -142,10 +162,9 @@ pub fn remove(cx: &PlanContext<'_>, (node, path): (&str, &str), there: &There, d
 }
 
 /// The guests that have volumes on a storage, and how many other files are there.
-fn held(seen: &Observation, node: &str, id: &str) -> (BTreeSet<u64>, usize) {
-    let list = seen.value(&Query::new(format!("/nodes/{node}/storage/{id}/content")));
+fn held(list: &Value) -> (BTreeSet<u64>, usize) {
     let (mut guests, mut others) = (BTreeSet::new(), 0);
-    for row in list.and_then(Value::as_array).into_iter().flatten() {
+    for row in list.as_array().into_iter().flatten() {
         let owner = text(&row["vmid"]).and_then(|v| v.parse().ok());
         match (text(&row["content"]).as_deref(), owner) {
             (Some("images" | "rootdir"), Some(vmid)) => {

@@ -24,6 +24,8 @@ pub mod access;
 pub mod bulk;
 pub mod cluster;
 pub mod folders;
+pub mod link;
+pub mod link_ct;
 pub mod link_mounts;
 pub mod lxc;
 pub mod node;
@@ -34,7 +36,7 @@ pub mod snapshot;
 pub mod storage;
 
 #[cfg(test)]
-mod testing;
+pub(in crate::sim) mod testing;
 
 use crate::sim::ctx::Ctx;
 use crate::sim::request::{Args, Check, Refusal, Route};
@@ -61,6 +63,7 @@ pub fn routes() -> impl Iterator<Item = &'static Route> {
         cluster::ROUTES,
         bulk::ROUTES,
         link_mounts::ROUTES,
+        link_ct::ROUTES,
     ]
     .into_iter()
     .flatten()
@@ -78,6 +81,7 @@ pub fn effects() -> impl Iterator<Item = &'static Effect> {
         cluster::EFFECTS,
         bulk::EFFECTS,
         snapshot::EFFECTS,
+        crate::sim::inside::EFFECTS,
     ]
     .into_iter()
     .flatten()

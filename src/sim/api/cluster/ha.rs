@@ -1,5 +1,7 @@
 //! High availability: resources and rules. Groups are gone since 9.
 
+pub mod maintenance;
+
 use super::objects::{self, Object};
 use super::route;
 use crate::sim::ctx::{Ctx, NewTask, digest_of};
@@ -19,8 +21,11 @@ const ROUND_MS: u64 = 10_000;
 const DEED_MS: u64 = 4000;
 
 /// What its tasks do.
-pub const EFFECTS: &[Effect] =
-    &[Effect { name: "cluster.ha.request", run: requested }, Effect { name: "cluster.ha.round", run: round }];
+pub const EFFECTS: &[Effect] = &[
+    Effect { name: "cluster.ha.request", run: requested },
+    Effect { name: "cluster.ha.round", run: round },
+    Effect { name: "cluster.ha.maintenance", run: maintenance::round },
+];
 
 /// The endpoints.
 pub const ROUTES: &[Route] = &[
