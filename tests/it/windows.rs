@@ -1,6 +1,7 @@
 //! Patch windows on the simulator, on virtual time: what is meant is looked at, updated, rebooted and looked at again; what goes
 //! wrong goes back; nothing starts that cannot end; and what is killed goes on.
 
+use crate::faults::{Cut, crash};
 use crate::world::{Lab, desired, differences, plain, stopped};
 use pvectl::base::clock::Clock;
 use pvectl::engine::reconcile::Report;
@@ -8,6 +9,7 @@ use pvectl::kinds::list::KINDS;
 use pvectl::plan::assemble::Plan;
 use pvectl::plan::desired::DesiredSet;
 use pvectl::sim::baseline::{Baseline, add_guest, build};
+use pvectl::sim::faults::{Fault, FaultKind};
 use pvectl::sim::inside::Place;
 use pvectl::sim::inside::Trouble;
 use pvectl::sim::world::{GuestType, Power, Volume, World};
@@ -372,4 +374,169 @@ fn of_two_nodes_one_waits_for_the_other() {
     }
     let marks: Vec<bool> = lab.sim.with_world(|w| w.nodes.values().map(|n| n.online).collect());
     assert_eq!(marks, [true, true, true]);
+}
+
+// ---- whatever goes wrong ---------------------------------------------------------------------------------------------
+
+/// What a night leaves, as far as it may not depend on what went wrong in it.
+#[derive(Debug, PartialEq, Eq)]
+struct Morning {
+    guests: BTreeMap<u32, (String, Power, BTreeMap<String, String>, Option<String>)>,
+    /// The snapshots, each with how it ended.
+    snapshots: BTreeMap<(u32, String), String>,
+    maintenance: Vec<String>,
+    nodes: BTreeMap<String, (bool, BTreeMap<String, String>)>,
+    locks: Vec<u32>,
+}
+
+fn morning(lab: &Lab) -> Morning {
+    lab.sim.finish_tasks();
+    let maintenance = lab.sim.with_world(|w| {
+        let table = w.tables.get("cluster/ha/maintenance").cloned().unwrap_or_default();
+        table.into_keys().collect()
+    });
+    lab.sim.with_world(|w| Morning {
+        guests: w
+            .guests
+            .iter()
+            .map(|(vmid, g)| {
+                (*vmid, (g.node.clone(), g.power, g.disk.packages.clone(), g.disk.half_configured.clone()))
+            })
+            .collect(),
+        snapshots: w
+            .guests
+            .iter()
+            .flat_map(|(vmid, g)| g.snapshots.iter().map(move |(name, s)| (*vmid, name.clone(), s)))
+            .map(|(vmid, name, s)| {
+                let words = s.config.get("description").cloned().unwrap_or_default();
+                // Why it failed may be told in other words.
+                let ended = ["updated", "went back", "failed", "nothing installed"];
+                ((vmid, name), ended.into_iter().find(|e| words.contains(e)).unwrap_or("open").to_owned())
+            })
+            .collect(),
+        maintenance,
+        nodes: w.nodes.iter().map(|(name, n)| (name.clone(), (n.online, n.disk.packages.clone()))).collect(),
+        locks: w.guests.iter().filter(|(_, g)| g.config.contains_key("lock")).map(|(vmid, _)| *vmid).collect(),
+    })
+}
+
+/// A night in which something goes wrong once.
+struct Night {
+    name: &'static str,
+    spec: &'static str,
+    prepare: fn(&mut World),
+}
+
+const NIGHTS: &[Night] = &[
+    Night { name: "a container", spec: "targets: {selector: {vmids: [201]}}", prepare: |_| {} },
+    Night {
+        name: "a machine with a reboot",
+        spec: "targets: {selector: {vmids: [101]}}, reboot: Always",
+        prepare: |_| {},
+    },
+    Night {
+        name: "a container that is off",
+        spec: "targets: {selector: {vmids: [203]}}, stopped: Start",
+        prepare: |_| {},
+    },
+    Night {
+        name: "a machine that goes back",
+        spec: "targets: {selector: {vmids: [101]}}, onFailure: Rollback, healthCheck: {systemd: true, timeout: 1m}",
+        prepare: |w| w.trouble(&Place::Guest(101), Trouble::Breaks),
+    },
+    Night {
+        name: "a container that goes back",
+        spec: "targets: {selector: {vmids: [201]}}, onFailure: Rollback, healthCheck: {systemd: true, timeout: 1m}",
+        prepare: |w| w.trouble(&Place::Guest(201), Trouble::Breaks),
+    },
+    Night {
+        name: "a node with its guests",
+        spec: "targets: {nodes: [pve2]}, reboot: Always, drain: {migrate: Offline, nodeMaintenance: true}",
+        prepare: |_| {},
+    },
+];
+
+/// What goes wrong.
+#[derive(Clone, Debug)]
+enum Wound {
+    Fault(FaultKind),
+    Killed(Cut),
+}
+
+fn begun(night: &Night) -> (Lab, DesiredSet) {
+    let lab = lab();
+    lab.sim.with_world(night.prepare);
+    at(&lab, 2 * HOUR);
+    (lab, window(night.spec))
+}
+
+/// The rest of a night: nothing more goes wrong.
+fn rest(lab: &Lab, set: &DesiredSet) -> Morning {
+    let end = now(lab) - now(lab).rem_euclid(DAY) + 5 * HOUR + 10 * MINUTE;
+    play(lab, set, end);
+    morning(lab)
+}
+
+/// Looks until the n-th write of the night, and dies there.
+fn until_killed(lab: &Lab, set: &DesiredSet, n: usize, cut: Cut) {
+    let mut left = n;
+    for _ in 0..LOOKS_MAX {
+        let from = lab.sim.request_log().len();
+        if crash(lab, &KINDS, set, &plain(), left, cut, true).is_some() {
+            return;
+        }
+        left -= lab.writes_since(from).len();
+        let due =
+            next(&lab.preview(set, &plain())).map_or(now(lab) + 60, |next| next.max(now(lab) + 1)).min(now(lab) + 300);
+        advance(lab, due - now(lab));
+    }
+    panic!("there is no write {n}");
+}
+
+#[test]
+fn whatever_goes_wrong_in_a_night_the_morning_is_the_same() {
+    let faults = [
+        FaultKind::Unsent,
+        FaultKind::DropBefore,
+        FaultKind::DropAfter,
+        FaultKind::Slow(90_000),
+        FaultKind::Status(500, "unable to read the configuration".into()),
+        FaultKind::Status(503, "Service Unavailable".into()),
+        FaultKind::NodeOffline,
+        FaultKind::TaskFails("command 'lvcreate' failed: exit code 5".into()),
+        FaultKind::LockTimeout,
+        FaultKind::Expired,
+    ];
+    let wounds: Vec<Wound> =
+        faults.into_iter().map(Wound::Fault).chain([Wound::Killed(Cut::Before), Wound::Killed(Cut::After)]).collect();
+    let only = std::env::var("NIGHT").unwrap_or_default();
+    let (mut cases, mut wrong) = (0, Vec::new());
+    for night in NIGHTS.iter().filter(|night| night.name.contains(&only)) {
+        let (lab, set) = begun(night);
+        let from = lab.sim.request_log().len();
+        let wanted = rest(&lab, &set);
+        let log = lab.sim.request_log().split_off(from);
+        let writes: Vec<usize> = (0..log.len()).filter(|n| log[*n].0 != "GET").collect();
+        assert!(writes.len() >= 3, "{}: nothing is done: {writes:?}", night.name);
+        for (count, n) in writes.iter().enumerate() {
+            for wound in &wounds {
+                cases += 1;
+                let (lab, set) = begun(night);
+                match wound {
+                    Wound::Fault(kind) => lab.sim.inject(Fault::at(*n as u64, kind.clone())),
+                    Wound::Killed(cut) => until_killed(&lab, &set, count, *cut),
+                }
+                let found = rest(&lab, &set);
+                if found != wanted {
+                    let write = format!("{} {}", log[*n].0, log[*n].1);
+                    wrong.push(format!("{} | {write} | {wound:?}:\nwanted {wanted:?}\nfound {found:?}", night.name));
+                }
+            }
+        }
+    }
+    wrong.iter_mut().for_each(|why| why.truncate(3000));
+    let total = wrong.len();
+    wrong.truncate(8);
+    assert!(wrong.is_empty(), "{total} of {cases} cases went wrong:\n{}", wrong.join("\n\n"));
+    assert!(!only.is_empty() || cases >= 300, "only {cases} cases");
 }

@@ -3,7 +3,8 @@
 
 use crate::host::job::Job;
 use crate::host::operation::Operation;
-use crate::sim::api::cluster::ha;
+use crate::host::tools::{Found, TOOLS};
+use crate::sim::api::cluster::{REPO_ID, VERSION, ha};
 use crate::sim::inside::{Place, jobs};
 use crate::sim::request::{Auth, Refusal, WireRequest};
 use crate::sim::world::{GuestType, Power, World};
@@ -45,9 +46,20 @@ fn run(world: &mut World, node: &str, operation: &Operation) -> Result<String, R
             ha::maintenance::set(world, node, *enable);
             Ok(String::new())
         }
+        Operation::Tools => {
+            let found = Found {
+                name: node.to_owned(),
+                user: "root".to_owned(),
+                version: Some(format!("pve-manager/{VERSION}/{REPO_ID}")),
+                tools: TOOLS.iter().map(|tool| tool.name.to_owned()).collect(),
+            };
+            Ok(found.write())
+        }
+        // These have routes of their own, or the simulated node has no such program.
         Operation::ContainerCreate { .. }
         | Operation::ContainerJournal { .. }
         | Operation::Mounts
+        | Operation::Folder { .. }
         | Operation::Mount { .. }
         | Operation::Unmount { .. }
         | Operation::Folder { .. }
