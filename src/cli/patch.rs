@@ -83,11 +83,7 @@ pub fn read(which: &Which) -> Result<(Tree, BTreeSet<ResourceRef>), Failure> {
 }
 
 /// Looks at the cluster.
-pub async fn survey<'t>(
-    session: &Session,
-    tree: &'t Tree,
-    only: &BTreeSet<ResourceRef>,
-) -> Result<Scene<'t>, Failure> {
+pub async fn survey<'t>(session: &Session, tree: &'t Tree, only: &BTreeSet<ResourceRef>) -> Result<Scene<'t>, Failure> {
     let cluster = session.cluster();
     let settings = Settings { only: Some(only.clone()), ..settings(session) };
     let seen = observe(&cluster, &tree.desired, &settings).await.map_err(|e| Failure::wire(exit::FAILED, &e))?;
@@ -121,8 +117,7 @@ impl Scene<'_> {
         let spec = want.spec.downcast_ref::<PatchWindowSpec>()?;
         let name = want.resource.name.as_str();
         let (window, token) = (Window::read(spec).ok()?, Token::argument(name)?);
-        let around =
-            Around { seen: &self.seen, identities: &self.identities, set: &self.tree.desired.set, name };
+        let around = Around { seen: &self.seen, identities: &self.identities, set: &self.tree.desired.set, name };
         let turns = around.look(spec, &window, &token);
         Some(Of { name, token, spec, window, turns })
     }

@@ -192,7 +192,8 @@ fn opening(opening: Opening) -> OpeningRecord {
 
 /// All windows that a set declares and that can be understood.
 pub fn windows(desired: &DesiredSet, seen: &Observation, source: &str) -> Vec<Seen> {
-    let specs = desired.resources.values().filter_map(|want| Some((want, want.spec.downcast_ref::<PatchWindowSpec>()?)));
+    let specs =
+        desired.resources.values().filter_map(|want| Some((want, want.spec.downcast_ref::<PatchWindowSpec>()?)));
     let mut specs = specs.peekable();
     if specs.peek().is_none() {
         return Vec::new();
@@ -208,14 +209,7 @@ pub fn windows(desired: &DesiredSet, seen: &Observation, source: &str) -> Vec<Se
 }
 
 /// One window.
-pub fn look(
-    source: &str,
-    name: &str,
-    spec: &PatchWindowSpec,
-    window: &Window,
-    turns: &Turns<'_>,
-    now: i64,
-) -> Seen {
+pub fn look(source: &str, name: &str, spec: &PatchWindowSpec, window: &Window, turns: &Turns<'_>, now: i64) -> Seen {
     let standings = standings(turns, now);
     let patches = standings.iter().flat_map(|standing| &standing.records).map(|record| patch(source, name, record));
     let record = WindowRecord {
@@ -255,18 +249,15 @@ fn result(end: &End) -> (&'static str, Option<&str>) {
 fn target(standing: &Standing) -> TargetRecord {
     let Standing { target, wave, stand, waiting, reboot, records } = standing;
     let state = match stand {
-        Stand::Idle => "Idle",
+        Stand::Idle(_) => "Idle",
         Stand::Waiting(_) => "Waiting",
         Stand::Working(_) => "Working",
         Stand::Ended(end) => result(end).0,
     };
     let good = |record: &&Record| matches!(record.end, Some(End::Updated | End::UpToDate));
     let success = records.iter().rev().find(good).map(|record| ms(record.ended.unwrap_or(record.slot)));
-    let pending = |waiting: &Waiting| PendingRecord {
-        security: waiting.security,
-        other: waiting.other,
-        seen_ms: ms(waiting.at),
-    };
+    let pending =
+        |waiting: &Waiting| PendingRecord { security: waiting.security, other: waiting.other, seen_ms: ms(waiting.at) };
     TargetRecord {
         target: target.key(),
         name: bare(target),
@@ -295,8 +286,7 @@ pub fn patch(source: &str, window: &str, record: &Record) -> PatchRecord {
         to: to.clone(),
         security: *security,
     };
-    let check =
-        |Check { what, ok, said }: &Check| CheckRecord { what: what.clone(), ok: *ok, said: said.clone() };
+    let check = |Check { what, ok, said }: &Check| CheckRecord { what: what.clone(), ok: *ok, said: said.clone() };
     PatchRecord {
         id: format!("{source}/{window}/{}@{slot}", target.key()),
         source: source.to_owned(),

@@ -96,11 +96,8 @@ async fn look(
             let Inside::Read { state, .. } = &guest.inside else { continue };
             let busy = guest.row.lock.is_some() || state.jobs.iter().any(|job| runs(job, slot));
             let work = Work { window: &of.token, set: scene.set(), spec: of.spec, guest };
-            let identity = Identity::Guest {
-                guest: guest.row.guest,
-                vmid: guest.row.vmid,
-                node: guest.row.node.clone(),
-            };
+            let identity =
+                Identity::Guest { guest: guest.row.guest, vmid: guest.row.vmid, node: guest.row.node.clone() };
             if let (false, Ok(steps)) = (busy, work.steps(slot, &Act::Assess(1))) {
                 plan.deltas.push(delta(member.member(guest.row.vmid), identity, steps));
             }

@@ -5,7 +5,7 @@ use crate::cli::args::Global;
 use crate::cli::args::patch::Report as Args;
 use crate::cli::exit;
 use crate::cli::output::{self, ReportFormat};
-use crate::cli::patch::{local, look_once, packages, read, span};
+use crate::cli::patch::{Of, local, look_once, packages, read, span};
 use crate::cli::run::{Ended, Failure, print};
 use crate::daemon::report::markdown::{code, plain};
 use crate::daemon::windows::news::summary;
@@ -37,7 +37,9 @@ pub fn report(global: &Global, args: &Args) -> Ended {
     for of in &scene.windows() {
         for patch in of.record(now).patches {
             let at = i64::try_from(patch.opened_ms / 1000).unwrap_or(i64::MAX);
-            if at < since {
+            // Who was only looked at, by `patch plan --look` or in an opening that is long over, got nothing.
+            let only_looked = patch.result.is_none() && patch.attempts == 0 && !of_now(of, at);
+            if at < since || only_looked {
                 continue;
             }
             match openings.iter_mut().find(|opening| (opening.window.as_str(), opening.at) == (of.name, at)) {
@@ -55,9 +57,8 @@ pub fn report(global: &Global, args: &Args) -> Ended {
     let written = match &args.output {
         ReportFormat::Text => text(&openings),
         ReportFormat::Markdown => markdown(&openings),
-        ReportFormat::Html => html(&openings, now).map_err(|error| {
-            Failure::new(exit::FAILED, format!("the page could not be written: {error:#}"))
-        })?,
+        ReportFormat::Html => html(&openings, now)
+            .map_err(|error| Failure::new(exit::FAILED, format!("the page could not be written: {error:#}")))?,
         ReportFormat::Value(form) => {
             let all: Vec<Value> = openings.iter().flat_map(|opening| &opening.patches).map(|p| json!(p)).collect();
             output::write(&Value::from(all), form)?
@@ -65,6 +66,11 @@ pub fn report(global: &Global, args: &Args) -> Ended {
     };
     print(&written);
     Ok(exit::DONE)
+}
+
+/// Whether an opening is the window's newest.
+fn of_now(of: &Of<'_>, at: i64) -> bool {
+    of.turns.opening.is_some_and(|opening| opening.slot == at)
 }
 
 impl Opening {
@@ -237,12 +243,7 @@ mod tests {
             why: Some(EVIL.into()),
             system: Some("debian 12".into()),
             manager: Some("apt".into()),
-            changed: vec![ChangedRecord {
-                name: EVIL.into(),
-                from: "1".into(),
-                to: EVIL.into(),
-                security: Some(true),
-            }],
+            changed: vec![ChangedRecord { name: EVIL.into(), from: "1".into(), to: EVIL.into(), security: Some(true) }],
             left: vec![LeftRecord { name: EVIL.into(), why: None }],
             cves: vec![EVIL.into()],
             checks: vec![CheckRecord { what: EVIL.into(), ok: false, said: EVIL.into() }],

@@ -196,7 +196,8 @@ impl Drive<'_> {
         if yes {
             return Ok(());
         }
-        Err(Failure::new(exit::REFUSED, "not agreed to; nothing was sent").hint("on a terminal it asks; elsewhere say --yes"))
+        Err(Failure::new(exit::REFUSED, "not agreed to; nothing was sent")
+            .hint("on a terminal it asks; elsewhere say --yes"))
     }
 
     /// Tells what is not as it was told last.
@@ -211,14 +212,15 @@ impl Drive<'_> {
                 View::Quiet => {}
                 View::Json => {
                     let (target, label) = (one.target.key(), one.target.to_string());
-                    let event = json!({"event": "Stands", "target": target, "label": label, "state": word, "detail": detail});
+                    let event =
+                        json!({"event": "Stands", "target": target, "label": label, "state": word, "detail": detail});
                     print(&format!("{event}\n"));
                 }
                 View::Lines => {
                     let sign = match &one.stand {
                         stand if stand.is_bad() => "✗",
                         Stand::Ended(_) => "✓",
-                        Stand::Idle | Stand::Waiting(_) | Stand::Working(_) => "·",
+                        Stand::Idle(_) | Stand::Waiting(_) | Stand::Working(_) => "·",
                     };
                     let said = match &one.stand {
                         Stand::Working(what) => visible(what),

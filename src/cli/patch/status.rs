@@ -65,7 +65,7 @@ pub fn times(of: &Of<'_>, now: i64) -> String {
         |next| format!("opens {} for {}", of.local(next.slot), span(next.end - next.slot)),
     );
     match of.turns.opening {
-        Some(last) => format!("{next}; it was open last on {}", of.local(last.slot)),
+        Some(last) => format!("{next}; the last time was {}", of.local(last.slot)),
         None => next,
     }
 }
@@ -149,11 +149,7 @@ fn described(of: &Of<'_>, now: i64) -> String {
     let opening = |opening: Opening| {
         let length = |seconds: i64| span(seconds);
         let cutoff = of.local(opening.cutoff);
-        format!(
-            "{}, for {}; nothing new after {cutoff}",
-            of.local(opening.slot),
-            length(opening.end - opening.slot)
-        )
+        format!("{}, for {}; nothing new after {cutoff}", of.local(opening.slot), length(opening.end - opening.slot))
     };
     out += &format!("Now:       {}\n", times(of, now));
     if let Some(why) = &of.turns.halted {

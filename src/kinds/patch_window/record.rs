@@ -127,8 +127,9 @@ impl Record {
     }
 }
 
-/// What a guest got, the oldest opening first. `now` tells a reboot where a system has no mark of its boots.
-pub fn of_guest(turn: &Turn<'_>, now: i64) -> Vec<Record> {
+/// What a guest got, the oldest opening first. `open`: its window is; `now` tells a reboot where a system has no mark of its
+/// boots.
+pub fn of_guest(turn: &Turn<'_>, open: bool, now: i64) -> Vec<Record> {
     let Turn { guest, decision, .. } = turn;
     let snapshots = guest.snapshots.as_ref().map_or(&[][..], Vec::as_slice);
     let none = State::default();
@@ -136,12 +137,12 @@ pub fn of_guest(turn: &Turn<'_>, now: i64) -> Vec<Record> {
         Inside::Read { state, boot } => (state, boot.as_str()),
         Inside::Off | Inside::Silent(_) | Inside::Shut(_) | Inside::Away(_) => (&none, ""),
     };
-    let current = decision.as_ref().map(Current::of);
+    let current = decision.as_ref().map(|decision| Current::of(decision, open));
     records(&Target::of(guest.row), state, snapshots, current, Present::of(guest, boot, now))
 }
 
-/// What a node got, the oldest opening first.
-pub fn of_node(turn: &NodeTurn<'_>) -> Vec<Record> {
+/// What a node got, the oldest opening first. `open`: its window is.
+pub fn of_node(turn: &NodeTurn<'_>, open: bool) -> Vec<Record> {
     let NodeTurn { node, decision, .. } = turn;
     let target = Target::Node(node.name.to_owned());
     let none = State::default();
@@ -154,6 +155,7 @@ pub fn of_node(turn: &NodeTurn<'_>) -> Vec<Record> {
         progress: &decision.progress,
         choice: None,
         reboot: decision.reboot.as_deref(),
+        open,
     });
     records(&target, state, &[], current, Present { boot, since: None })
 }
@@ -169,13 +171,15 @@ pub struct Current<'a> {
     pub choice: Option<&'a Choice>,
     /// Why a reboot is needed that it does not get.
     pub reboot: Option<&'a str>,
+    /// It is open.
+    pub open: bool,
 }
 
 impl<'a> Current<'a> {
     /// Of a guest's decision.
-    pub fn of(decision: &'a Decision) -> Current<'a> {
+    pub fn of(decision: &'a Decision, open: bool) -> Current<'a> {
         let Decision { slot, progress, choice, reboot, act: _ } = decision;
-        Current { slot: *slot, progress, choice: choice.as_ref(), reboot: reboot.as_deref() }
+        Current { slot: *slot, progress, choice: choice.as_ref(), reboot: reboot.as_deref(), open }
     }
 }
 
@@ -234,10 +238,11 @@ pub fn records(
     slots.iter().map(one).collect()
 }
 
-/// The opening that has just ended without a trace on the disk: who was left out has none.
+/// The opening whose end leaves no trace on the disk: who is left out has none. Whether that was so in one that is over is not
+/// known.
 fn ended_now(current: Option<Current<'_>>) -> Option<i64> {
     let current = current?;
-    matches!(current.progress, Progress::Ended(_)).then_some(current.slot)
+    (current.open && matches!(current.progress, Progress::Ended(_))).then_some(current.slot)
 }
 
 /// `20261122T010000Z-patch2` as its time and `patch`.
@@ -316,8 +321,8 @@ impl Jobs<'_> {
             (Some(_), _, _) => Some(End::Updated),
             (None, _, Some(assess)) if assess.exit != Some(0) => Some(failed(assess)),
             (None, _, Some(assess)) if assess.pending.is_empty() => Some(End::UpToDate),
-            (None, _, Some(_)) => Some(End::LeftOut("nothing was installed".to_owned())),
-            (None, _, None) => None,
+            // Updates wait, and nothing tells whether they were to be installed.
+            (None, _, Some(_) | None) => None,
         }
     }
 
@@ -440,7 +445,13 @@ check=tcp:22 ok listens
     }
 
     fn all(disk: &str, snapshots: &[Row], current: Option<&Decision>, boot: &str) -> Vec<Record> {
-        records(&target(), &State::read(disk), snapshots, current.map(Current::of), Present { boot, since: None })
+        records(
+            &target(),
+            &State::read(disk),
+            snapshots,
+            current.map(|decision| Current::of(decision, true)),
+            Present { boot, since: None },
+        )
     }
 
     fn snapshot(slot: i64, outcome: Option<&Outcome>) -> Vec<Row> {
@@ -518,6 +529,9 @@ check=tcp:22 ok listens
         assert_eq!(found.len(), 1);
         assert_eq!((found[0].began, found[0].ended, found[0].attempts), (None, None, 0));
         assert!(all("", &[], Some(&decision(Progress::Idle)), "").is_empty());
+        let over = Current { open: false, ..Current::of(&now, true) };
+        let present = Present { boot: "", since: None };
+        assert!(records(&target(), &State::default(), &[], Some(over), present).is_empty(), "it is over: who knows");
     }
 
     #[test]

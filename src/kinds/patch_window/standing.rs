@@ -3,17 +3,15 @@
 use crate::host::state::{JobState, Phase, State};
 use crate::kinds::patch_window::decide::{End, Progress};
 use crate::kinds::patch_window::guest::Inside;
-use crate::kinds::patch_window::record::{
-    Present, Rebooted, Record, Target, newest, of_guest, of_node, slot_and_word,
-};
+use crate::kinds::patch_window::record::{Present, Rebooted, Record, Target, newest, of_guest, of_node, slot_and_word};
 use crate::kinds::patch_window::waves::{NodeTurn, Turn, Turns, Wait};
 use std::collections::BTreeSet;
 
 /// How far a target is, in the newest opening.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stand {
-    /// Nothing was begun, and nothing will be before the window opens.
-    Idle,
+    /// Nothing was begun, and nothing will be before the window opens; why it would be left out then, if it would.
+    Idle(String),
     /// It is not its turn: why, where that is known.
     Waiting(String),
     /// Something was begun: what.
@@ -26,7 +24,7 @@ impl Stand {
     /// In one or two words.
     pub fn word(&self) -> &'static str {
         match self {
-            Stand::Idle => "idle",
+            Stand::Idle(_) => "idle",
             Stand::Waiting(_) => "waiting",
             Stand::Working(_) => "working",
             Stand::Ended(end) => end_word(end),
@@ -36,9 +34,9 @@ impl Stand {
     /// The rest of the sentence; empty where there is none.
     pub fn detail(&self) -> &str {
         match self {
-            Stand::Waiting(why) | Stand::Working(why) => why,
+            Stand::Idle(why) | Stand::Waiting(why) | Stand::Working(why) => why,
             Stand::Ended(End::LeftOut(why) | End::Failed(why) | End::WentBack(why)) => why,
-            Stand::Idle | Stand::Ended(End::Updated | End::UpToDate) => "",
+            Stand::Ended(End::Updated | End::UpToDate) => "",
         }
     }
 
@@ -47,7 +45,7 @@ impl Stand {
         match self {
             Stand::Ended(End::Failed(_) | End::WentBack(_)) => true,
             Stand::Ended(End::Updated | End::UpToDate | End::LeftOut(_))
-            | Stand::Idle
+            | Stand::Idle(_)
             | Stand::Waiting(_)
             | Stand::Working(_) => false,
         }
@@ -101,19 +99,31 @@ pub fn standings(turns: &Turns<'_>, now: i64) -> Vec<Standing> {
     guests.chain(nodes.iter().map(|turn| node(turn, open, now))).collect()
 }
 
-fn stand(progress: Option<&Progress>, waits: Option<&Wait>, open: bool) -> Stand {
+fn stand(progress: Option<&Progress>, waits: Option<&Wait>, open: bool, newest: Option<&Record>) -> Stand {
     match (progress, waits) {
         (_, Some(wait)) => Stand::Waiting(wait.why.clone()),
         (Some(Progress::Working(what)), None) => Stand::Working(what.clone()),
+        // What was in an opening that is over, and left no trace, is not known; what would be in the next one is.
+        (Some(Progress::Ended(End::LeftOut(why))), None)
+            if !open && newest.is_none_or(|record| record.end.is_none()) =>
+        {
+            Stand::Idle(why.clone())
+        }
         (Some(Progress::Ended(end)), None) => Stand::Ended(end.clone()),
         (Some(Progress::Idle), None) if open => Stand::Waiting(String::new()),
-        (Some(Progress::Idle) | None, None) => Stand::Idle,
+        (Some(Progress::Idle) | None, None) => Stand::Idle(String::new()),
     }
+}
+
+/// The record of the opening that a decision is about.
+fn of_slot(records: &[Record], slot: Option<i64>) -> Option<&Record> {
+    records.iter().find(|record| Some(record.slot) == slot)
 }
 
 fn node(turn: &NodeTurn<'_>, open: bool, now: i64) -> Standing {
     let NodeTurn { node, wave, decision, waits } = turn;
-    let records = of_node(turn);
+    let records = of_node(turn, open);
+    let newest = of_slot(&records, decision.as_ref().map(|decision| decision.slot));
     let reboot = match records.last().and_then(|record| record.reboot.clone()) {
         Some(Rebooted::Needed(why)) => Some(why),
         Some(Rebooted::Done) | None => decision.as_ref().and_then(|decision| decision.reboot.clone()),
@@ -122,7 +132,7 @@ fn node(turn: &NodeTurn<'_>, open: bool, now: i64) -> Standing {
     Standing {
         target: Target::Node(node.name.to_owned()),
         wave: *wave,
-        stand: stand(decision.as_ref().map(|decision| &decision.progress), waits.as_ref(), open),
+        stand: stand(decision.as_ref().map(|decision| &decision.progress), waits.as_ref(), open, newest),
         waiting: pending.map(|pending| Waiting { security: None, other: pending.len(), at: now }),
         reboot,
         records,
@@ -130,9 +140,10 @@ fn node(turn: &NodeTurn<'_>, open: bool, now: i64) -> Standing {
 }
 
 fn guest(turn: &Turn<'_>, open: bool, now: i64) -> Standing {
-    let records = of_guest(turn, now);
+    let records = of_guest(turn, open, now);
+    let newest = of_slot(&records, turn.decision.as_ref().map(|decision| decision.slot));
     let progress = turn.decision.as_ref().map(|decision| &decision.progress);
-    let stand = stand(progress, turn.waits.as_ref(), open);
+    let stand = stand(progress, turn.waits.as_ref(), open, newest);
     let (waiting, reboot) = match &turn.guest.inside {
         Inside::Read { state, boot } => {
             let last = records.last().and_then(|record| record.reboot.clone());
@@ -221,6 +232,6 @@ reboot=libc6
         assert_eq!((bad.word(), bad.detail(), bad.is_bad()), ("went back", "x", true));
         let left = Stand::Ended(End::LeftOut("it does not run".into()));
         assert_eq!((left.word(), left.is_bad()), ("left out", false));
-        assert_eq!((Stand::Idle.word(), Stand::Idle.detail()), ("idle", ""));
+        assert_eq!((Stand::Idle("y".into()).word(), Stand::Idle("y".into()).detail()), ("idle", "y"));
     }
 }
