@@ -84,6 +84,7 @@ pub fn ordered(verb: &Verb) -> Option<Order<'_>> {
         | Verb::Backup(_)
         | Verb::Network(_)
         | Verb::Host(_)
+        | Verb::Patch(_)
         | Verb::Run(_)
         | Verb::Status(_)
         | Verb::Proposals(_)

@@ -8,6 +8,7 @@ pub mod guests;
 pub mod host;
 pub mod network;
 pub mod node;
+pub mod patch;
 pub mod sim;
 
 use std::net::IpAddr;
@@ -178,6 +179,9 @@ pub enum Verb {
     Backup(backups::Backup),
     /// What may pass a guest's network, and why
     Network(network::Network),
+    /// Patch windows: how they stand, what would be installed, what was; run one now
+    #[command(subcommand)]
+    Patch(patch::Patch),
     /// The host link: what is done on the nodes themselves because PVE's API cannot do it
     #[command(subcommand)]
     Host(host::Host),
@@ -399,7 +403,7 @@ pub struct Get {
     /// Only objects with these labels
     #[arg(short = 'l', long, value_name = "LABELS")]
     pub selector: Option<String>,
-    /// The manifests that hold it, for what stands nowhere else: SnapshotPolicy
+    /// The manifests that hold it, for what stands nowhere else: SnapshotPolicy, PatchWindow
     #[arg(short, long = "filename", value_name = "FILE|DIR|-|URL")]
     pub files: Vec<PathBuf>,
     /// Form of output.
@@ -414,7 +418,7 @@ pub struct Describe {
     pub kind: String,
     /// The name
     pub name: String,
-    /// The manifests that hold it, for what stands nowhere else: SnapshotPolicy
+    /// The manifests that hold it, for what stands nowhere else: SnapshotPolicy, PatchWindow
     #[arg(short, long = "filename", value_name = "FILE|DIR|-|URL")]
     pub files: Vec<PathBuf>,
     /// Form of output.

@@ -76,6 +76,35 @@ pub fn parse_drift(text: &str) -> Result<DriftFormat, String> {
     }
 }
 
+/// What `patch report` writes.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ReportFormat {
+    /// For terminals and mails.
+    Text,
+    /// For wikis and pull requests.
+    Markdown,
+    /// A whole page.
+    Html,
+    /// A value for machines.
+    Value(Form),
+}
+
+/// Reads what was typed behind `-o` of `patch report`.
+pub fn parse_report(text: &str) -> Result<ReportFormat, String> {
+    let expected = "expected text, markdown, html, yaml, json, jsonpath=PATHS or template=JINJA";
+    match text {
+        "text" => Ok(ReportFormat::Text),
+        "markdown" => Ok(ReportFormat::Markdown),
+        "html" => Ok(ReportFormat::Html),
+        other => match parse(other) {
+            Ok(Format::Value(form)) => Ok(ReportFormat::Value(form)),
+            Ok(Format::Table | Format::Wide | Format::Name) => Err(expected.to_owned()),
+            Err(why) if other.contains('=') => Err(why),
+            Err(_) => Err(expected.to_owned()),
+        },
+    }
+}
+
 impl Format {
     /// Events are wanted as JSON.
     pub fn is_json(format: Option<&Format>) -> bool {
@@ -182,6 +211,15 @@ mod tests {
         assert_eq!(parse_drift("name"), Ok(DriftFormat::Plain(Format::Name)));
         assert!(parse_drift("xml").is_err_and(|e| e.contains("json, markdown, junit, jsonpath")));
         assert!(parse("junit").is_err_and(|e| !e.contains("junit")));
+    }
+
+    #[test]
+    fn reports_of_updates_are_no_tables() {
+        assert_eq!(parse_report("html"), Ok(ReportFormat::Html));
+        assert_eq!(parse_report("json"), Ok(ReportFormat::Value(Form::Json)));
+        for wrong in ["table", "wide", "name", "junit", "template={{ x"] {
+            assert!(parse_report(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use crate::base::clock::Clock;
 use crate::base::quantity::parse_seconds;
 use crate::cli::args::guests::SnapshotSimulate;
+use crate::cli::declared;
 use crate::cli::exit;
 use crate::cli::output::{self, Format, table, utc};
 use crate::cli::policies::{self, Policy, local};
@@ -80,8 +81,8 @@ pub enum Start {
 
 /// `snapshot simulate`.
 pub fn simulate(args: &SnapshotSimulate) -> Ended {
-    let tree = policies::read(&args.files)?;
-    let only = policies::chosen(&tree, &args.policy)?;
+    let tree = declared::read(NAME, &args.files)?;
+    let only = declared::chosen(NAME, &tree, &args.policy)?;
     let wanted = tree.desired.resources.values().filter(|want| only.contains(&want.resource));
     let chosen: Vec<Policy<'_>> = wanted.filter_map(policies::policy).collect();
     if chosen.is_empty() {

@@ -1,12 +1,12 @@
 //! Snapshot policies as people look at them: `get` and `describe`, and `snapshot prune`. A policy stands in manifests only, so
 //! these verbs are given them; what it did is read off the guests.
 
-use crate::base::diagnostic::nearest;
 use crate::cli::args::guests::SnapshotPrune;
-use crate::cli::args::{self, Global, Sources};
+use crate::cli::args::{self, Global};
+use crate::cli::declared;
 use crate::cli::exit;
 use crate::cli::job::{self, AtTerminal, Job};
-use crate::cli::manifests::{self, Tree};
+use crate::cli::manifests::Tree;
 use crate::cli::output::{self, Form, Format, table, utc};
 use crate::cli::run::{Ended, Failure, block_on, print};
 use crate::cli::session::Session;
@@ -30,7 +30,6 @@ use crate::schedule::slots::Schedule;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 
 /// How many of its next times `describe` shows.
 const NEXT_SHOWN: usize = 5;
@@ -68,33 +67,6 @@ struct Of<'a> {
 pub fn policy(want: &Desired) -> Option<Policy<'_>> {
     let spec = want.spec.downcast_ref::<SnapshotPolicySpec>()?;
     Some(Policy { name: &want.resource.name, spec, rule: understand(spec).ok()? })
-}
-
-/// The manifests that hold policies.
-pub fn read(files: &[PathBuf]) -> Result<Tree, Failure> {
-    if files.is_empty() {
-        return Err(Failure::new(exit::USAGE, format!("a {NAME} stands in manifests, not on the cluster"))
-            .hint("say where: -f manifests/"));
-    }
-    manifests::read(&Sources { files: files.to_vec(), ..Sources::default() })
-}
-
-/// The policies of a tree: all, or the one of a name.
-pub fn chosen(tree: &Tree, names: &[String]) -> Result<BTreeSet<ResourceRef>, Failure> {
-    let all: Vec<&ResourceRef> = tree.desired.resources.keys().filter(|r| r.kind == NAME).collect();
-    let mut out = BTreeSet::new();
-    for name in names {
-        let Some(found) = all.iter().find(|r| r.name == *name) else {
-            let failure = Failure::new(exit::USAGE, format!("the manifests declare no {NAME} `{name}`"));
-            let near = nearest(name, all.iter().map(|r| r.name.as_str()));
-            return Err(near.map_or(failure.clone(), |near| failure.hint(format!("did you mean `{near}`?"))));
-        };
-        out.insert((*found).clone());
-    }
-    if names.is_empty() {
-        out.extend(all.into_iter().cloned());
-    }
-    Ok(out)
 }
 
 async fn survey(session: &Session, tree: Tree, only: BTreeSet<ResourceRef>) -> Result<Scene, Failure> {
@@ -201,8 +173,8 @@ impl Of<'_> {
 
 /// `get SnapshotPolicy`.
 pub fn get(global: &Global, args: &args::Get) -> Ended {
-    let tree = read(&args.files)?;
-    let only = chosen(&tree, &args.names)?;
+    let tree = declared::read(NAME, &args.files)?;
+    let only = declared::chosen(NAME, &tree, &args.names)?;
     let scene = look(global, tree, only)?;
     let one = |policy: &Policy<'_>| {
         let guests = scene.guests(policy, false);
@@ -257,8 +229,8 @@ fn look(global: &Global, tree: Tree, only: BTreeSet<ResourceRef>) -> Result<Scen
 
 /// `describe SnapshotPolicy`.
 pub fn describe(global: &Global, args: &args::Describe) -> Ended {
-    let tree = read(&args.files)?;
-    let only = chosen(&tree, std::slice::from_ref(&args.name))?;
+    let tree = declared::read(NAME, &args.files)?;
+    let only = declared::chosen(NAME, &tree, std::slice::from_ref(&args.name))?;
     let scene = look(global, tree, only)?;
     let Some(policy) = scene.policies().next() else {
         return Err(Failure::new(exit::FAILED, format!("{NAME}/{} cannot be understood", args.name)));
@@ -305,8 +277,8 @@ pub fn describe(global: &Global, args: &args::Describe) -> Ended {
 
 /// `snapshot prune`.
 pub fn prune(global: &Global, args: &SnapshotPrune) -> Ended {
-    let mut tree = read(&args.files)?;
-    let only = chosen(&tree, &args.policy)?;
+    let mut tree = declared::read(NAME, &args.files)?;
+    let only = declared::chosen(NAME, &tree, &args.policy)?;
     if only.is_empty() {
         return Err(Failure::new(exit::USAGE, format!("the manifests declare no {NAME}")));
     }

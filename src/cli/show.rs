@@ -7,6 +7,7 @@ use crate::cli::daemon;
 use crate::cli::exit;
 use crate::cli::kind::find_kind;
 use crate::cli::output::{self, Form, Format, yaml};
+use crate::cli::patch;
 use crate::cli::policies;
 use crate::cli::profiles;
 use crate::cli::run::{Ended, Failure, block_on, print};
@@ -16,7 +17,7 @@ use crate::config::disk::write_atomically;
 use crate::daemon::record::ObjectRecord;
 use crate::engine::observe::{index, on_nodes, read_all};
 use crate::kinds::guest::observed::{GuestSeen, decode};
-use crate::kinds::{list, snapshot_policy};
+use crate::kinds::{list, patch_window, snapshot_policy};
 use crate::manifest::document::{API_VERSION, LIST};
 use crate::manifest::explain;
 use crate::pve::request::Query;
@@ -59,6 +60,9 @@ pub fn get(global: &Global, args: &args::Get) -> Ended {
     let kind = find_kind(&args.kind)?;
     if kind.name() == snapshot_policy::NAME {
         return policies::get(global, args);
+    }
+    if kind.name() == patch_window::NAME {
+        return patch::status::get(global, args);
     }
     let session = Session::open(global, None)?;
     let wide = args.format.output == Some(Format::Wide);
@@ -186,6 +190,9 @@ pub fn describe(global: &Global, args: &args::Describe) -> Ended {
     let kind = find_kind(&args.kind)?;
     if kind.name() == snapshot_policy::NAME {
         return policies::describe(global, args);
+    }
+    if kind.name() == patch_window::NAME {
+        return patch::status::describe(global, args);
     }
     let session = Session::open(global, None)?;
     let (listed, seen) = block_on(survey(&session, kind))??;

@@ -37,6 +37,8 @@ pub mod proposal;
 
 pub mod look;
 
+pub mod windows;
+
 pub mod suspend;
 
 pub mod work;

@@ -40,7 +40,7 @@ pub fn write(findings: &Findings<'_>) -> String {
 }
 
 /// Text in which nothing has a meaning.
-fn plain(text: &str) -> String {
+pub fn plain(text: &str) -> String {
     let shown = |c: char| match c {
         '<' => "&lt;".to_owned(),
         '>' => "&gt;".to_owned(),
@@ -52,7 +52,7 @@ fn plain(text: &str) -> String {
 }
 
 /// Text as code: fenced by more backticks than stand in it. A `|` ends a cell even there, unless it is escaped.
-fn code(text: &str) -> String {
+pub fn code(text: &str) -> String {
     let runs = text.split(|c| c != '`').map(str::len).max().unwrap_or(0);
     let fence = "`".repeat(runs + 1);
     let room = if text.starts_with('`') || text.ends_with('`') { " " } else { "" };

@@ -19,7 +19,7 @@ const ATTEMPTS_MAX: u8 = 3;
 /// A guest that runs may be silent for so long after its snapshot was taken, in seconds: updates restart agents.
 const SILENT_MAX: i64 = 1800;
 /// Why nothing was installed, where nothing waited.
-const UP_TO_DATE: &str = "it is up to date";
+pub(super) const UP_TO_DATE: &str = "it is up to date";
 /// What updates take in a guest that never had any here, in seconds.
 const ESTIMATE: i64 = 600;
 
@@ -138,7 +138,7 @@ impl HealthCheck {
 }
 
 /// A job's last words.
-fn last_words(job: &JobState) -> String {
+pub(super) fn last_words(job: &JobState) -> String {
     job.log
         .iter()
         .rev()

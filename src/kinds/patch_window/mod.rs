@@ -21,12 +21,16 @@ pub mod member;
 
 pub mod node;
 
+pub mod record;
+
+pub mod standing;
+
 use crate::base::id::VmId;
 use crate::host::token::Token;
 use crate::kinds::patch_window::guest::Guest;
 use crate::kinds::patch_window::node::seen::Node;
 use crate::kinds::patch_window::spec::{OnFailure, PatchWindowSpec, Stopped};
-use crate::kinds::patch_window::waves::{Quorum, Turns, turns, wave_of};
+use crate::kinds::patch_window::waves::{Meant, Quorum, Turns, turns, wave_of};
 use crate::kinds::patch_window::window::Window;
 use crate::kinds::selector::Selector;
 use crate::pve::request::Query;
@@ -81,14 +85,16 @@ impl Kind for PatchWindowKind {
         let (Some(spec), Identity::Object { id, .. }) = (spec, identity) else { return Vec::new() };
         let (Ok(window), Some(name)) = (Window::read(spec), Token::argument(id.as_str())) else { return Vec::new() };
         let recent = |end: i64| index.at < end.saturating_add(LOOKED_AFTER);
-        let inside = window.last(index.at).is_some_and(|opening| recent(opening.end));
+        let last = window.last(index.at);
+        let inside = spec.looked_into || last.is_some_and(|opening| recent(opening.end));
         let online = |row: &&GuestRow| index.nodes.get(&row.node).is_none_or(|n| n.online);
         let rows = spec.targets.selector.iter().flat_map(|selector| selector.candidates(index)).filter(online);
         let mut reads: BTreeSet<Query> = rows.flat_map(|row| guest::reads(row, &name, inside)).collect();
-        if let Some(opening) = window.last(index.at).filter(|_| inside) {
+        if inside {
+            let slot = last.map_or(0, |opening| opening.slot);
             let online = |node: &&String| index.nodes.get(*node).is_some_and(|n| n.online);
             let nodes = spec.targets.nodes.iter().filter(online);
-            reads.extend(nodes.flat_map(|node| node::seen::reads(node, spec, &name, opening.slot, index)));
+            reads.extend(nodes.flat_map(|node| node::seen::reads(node, spec, &name, slot, index)));
         }
         reads.into_iter().collect()
     }
@@ -189,7 +195,8 @@ impl<'a> Around<'a> {
         });
         let away = index.nodes.values().filter(|node| !node.online).map(|node| node.name.clone());
         let quorum = Quorum { nodes: index.nodes.len(), away: away.collect(), quorate: index.quorate.unwrap_or(true) };
-        turns(spec, window, (guests.collect(), nodes.collect()), &quorum, self.seen.at)
+        let meant = Meant { guests: guests.collect(), nodes: nodes.collect() };
+        turns(spec, window, meant, &quorum, self.seen.at)
     }
 }
 

@@ -80,6 +80,10 @@ pub struct PatchWindowSpec {
     #[serde(skip)]
     #[schemars(skip)]
     pub opened: Option<i64>,
+    /// Its targets are looked into although it is closed: `pvectl patch status`.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub looked_into: bool,
 }
 
 fn one() -> u32 {

@@ -18,6 +18,11 @@ const ATTEMPTS_MAX: u8 = 3;
 /// What an upgrade with its reboot takes on a node that never had one here, in seconds.
 const ESTIMATE: i64 = 2700;
 
+/// What an upgrade of a node takes, in seconds, to the end of the look whether it is well.
+pub fn estimate(node: &Node<'_>) -> i64 {
+    node.took().map_or(ESTIMATE, |took| took.saturating_add(900))
+}
+
 /// The note of what was there before.
 pub const DRAIN: &str = "drain";
 /// The note that all is back.
@@ -179,7 +184,7 @@ impl NodeScene<'_> {
             return Some("the window closes".to_owned());
         }
         let left = self.opening.map_or(0, |opening| opening.end.saturating_sub(self.now));
-        let takes = node.took().map_or(ESTIMATE, |took| took.saturating_add(900));
+        let takes = estimate(node);
         (takes > left)
             .then(|| format!("it takes about {} minutes and the window ends in {}", (takes + 59) / 60, left / 60))
     }
