@@ -167,7 +167,7 @@ mod tests {
     }
 
     fn assessed(world: &mut World) -> JobState {
-        begin(world, Deed::Assess { refresh: true }).expect("begun");
+        begin(world, Deed::Assess { attempt: 1, refresh: true }).expect("begun");
         pass(world, 30);
         job(world, "assess")
     }
@@ -175,8 +175,12 @@ mod tests {
     #[test]
     fn a_container_is_assessed_patched_and_well() {
         let world = &mut build(Baseline::Homelab);
-        assert_eq!(begin(world, Deed::Assess { refresh: true }), Ok("begun\n".into()));
-        assert_eq!(begin(world, Deed::Assess { refresh: true }), Ok("there already\n".into()), "none runs twice");
+        assert_eq!(begin(world, Deed::Assess { attempt: 1, refresh: true }), Ok("begun\n".into()));
+        assert_eq!(
+            begin(world, Deed::Assess { attempt: 1, refresh: true }),
+            Ok("there already\n".into()),
+            "none runs twice"
+        );
         assert_eq!(job(world, "assess").phase, Phase::Running);
         pass(world, 30);
         let found = job(world, "assess");
@@ -196,7 +200,7 @@ mod tests {
         pass(world, 10);
         assert_eq!(job(world, "health").exit, Some(0));
         assert_eq!(ended(world, "POST /nodes/pve3/lxc/8200/status/reboot", &json!({})), "OK");
-        let later = Deed::Assess { refresh: true };
+        let later = Deed::Assess { attempt: 1, refresh: true };
         let other = Job { window: token("monday"), slot: token("20261123T010000Z"), deed: later };
         let vmid = crate::base::id::VmId::new(8200).expect("a number");
         let call = Operation::ContainerJob { vmid, job: other }.call("pve3").expect("a write");

@@ -70,7 +70,7 @@ fn a_machine_is_patched_through_its_agent_and_loses_the_agents_child() {
         &json!({ "file": "/var/lib/pvectl/patch/sunday/state" }),
     ));
     assert!(absent.contains("No such file or directory"), "{absent}");
-    let pid = exec(world, System::Linux, Deed::Assess { refresh: true }).expect("begun");
+    let pid = exec(world, System::Linux, Deed::Assess { attempt: 1, refresh: true }).expect("begun");
     let said = root(world, &format!("GET {AGENT}/exec-status"), &json!({ "pid": pid })).expect("known");
     assert_eq!(said["out-data"], "begun\n");
     pass(world, 30);
@@ -95,10 +95,10 @@ fn a_machine_is_patched_through_its_agent_and_loses_the_agents_child() {
 #[test]
 fn a_system_of_another_kind_does_not_know_the_program() {
     let world = &mut machine();
-    let why = refused(exec(world, System::Windows, Deed::Assess { refresh: true }));
+    let why = refused(exec(world, System::Windows, Deed::Assess { attempt: 1, refresh: true }));
     assert!(why.contains("powershell.exe"), "{why}");
     world.edit_guest(101, "ostype", Some("win11"));
-    exec(world, System::Windows, Deed::Assess { refresh: true }).expect("begun");
+    exec(world, System::Windows, Deed::Assess { attempt: 1, refresh: true }).expect("begun");
     pass(world, 30);
     let text = read(world, r"C:\ProgramData\pvectl\patch\sunday\state").expect("there");
     let found = State::read(&text).jobs.remove(0);
@@ -129,7 +129,7 @@ fn a_node_is_upgraded_and_boots_its_new_kernel() {
     let pending = root(world, "GET /nodes/pve2/apt/update", &json!({})).expect("a list");
     let count = pending.as_array().map_or(0, Vec::len);
     assert!(count > 3, "{pending}");
-    assert!(refused(on_node(world, Deed::Assess { refresh: true })).starts_with("exit status 64"));
+    assert!(refused(on_node(world, Deed::Assess { attempt: 1, refresh: true })).starts_with("exit status 64"));
     on_node(world, Deed::Upgrade { attempt: 1 }).expect("begun");
     pass(world, 600);
     let done = of_node(world, "upgrade");
@@ -190,7 +190,7 @@ fn maintenance_takes_managed_guests_away_and_brings_them_back() {
 #[test]
 fn a_saved_world_goes_on_with_its_jobs() {
     let world = &mut machine();
-    exec(world, System::Linux, Deed::Assess { refresh: true }).expect("begun");
+    exec(world, System::Linux, Deed::Assess { attempt: 1, refresh: true }).expect("begun");
     let text = serde_json::to_string(world).expect("it can be saved");
     let again: &mut World = &mut serde_json::from_str(&text).expect("it can be read");
     pass(again, 30);
