@@ -83,6 +83,7 @@ pub fn ordered(verb: &Verb) -> Option<Order<'_>> {
         | Verb::Wait(_)
         | Verb::Backup(_)
         | Verb::Network(_)
+        | Verb::Host(_)
         | Verb::Run(_)
         | Verb::Status(_)
         | Verb::Proposals(_)

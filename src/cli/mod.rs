@@ -18,6 +18,7 @@ pub mod exit;
 pub mod fault;
 pub mod fetch;
 pub mod guests;
+pub mod host;
 pub mod import;
 pub mod inside;
 pub mod job;

@@ -5,7 +5,8 @@ use crate::cli::args::node::NodeVerb;
 use crate::cli::args::{Cli, Color, Global, LogFormat, Verb};
 use crate::cli::session::Unusable;
 use crate::cli::{
-    actions, adopt, apply, auth, check, daemon, delete, diff, exit, import, keep, manifests, raw, show, simulate, wait,
+    actions, adopt, apply, auth, check, daemon, delete, diff, exit, host, import, keep, manifests, raw, show, simulate,
+    wait,
 };
 use crate::cli::{backups, logs, network, node_health};
 use crate::pve::error::PveError;
@@ -173,6 +174,7 @@ fn dispatch(cli: &Cli) -> Ended {
             NetworkVerb::Show(args) => network::show(global, args),
             NetworkVerb::Test(args) => network::test(global, args),
         },
+        Verb::Host(verb) => host::host(global, verb),
         Verb::Run(args) => keep::run(global, args),
         Verb::Status(args) => daemon::status(args),
         Verb::Proposals(args) => daemon::proposals(args),

@@ -266,11 +266,12 @@ fn line(text: &str) -> String {
 }
 
 fn value(row: &Row, shown: &Shown, now: u64, named: bool) -> Value {
-    let Row { name, description, time: at, memory, parent, ours, policy, state } = row;
+    let Row { name, description, time: at, memory, parent, ours, policy, window, state } = row;
     let mut value = json!({
         "name": name, "description": description, "taken": time(row), "ageSeconds": at.map(|at| now.saturating_sub(at)),
         "ram": memory, "size": shown.sizes.get(name), "parent": parent, "ours": ours,
         "policy": policy.as_ref().map(|(set, name)| json!({"set": set, "name": name})),
+        "window": window.as_ref().map(|(set, name)| json!({"set": set, "name": name})),
         "state": state.as_ref().map(SnapState::as_str),
     });
     if named {

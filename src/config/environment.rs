@@ -1,13 +1,16 @@
 //! The variables: our own, and the names that people have already.
 
 use super::error::ConfigError;
+use super::link::{ContextLink, ContextSsh};
 use super::resolve::{Credentials, Env, Layer, Origin, SecretSource, Sourced, parsed, tls, token_id};
 use crate::base::secret::Secret;
-use std::path::PathBuf;
+use crate::host::ways;
+use std::path::{Path, PathBuf};
 
 /// `PVECTL_ENDPOINT` (several with commas), `PVECTL_TOKEN` or `PVECTL_TOKEN_ID` with `PVECTL_TOKEN_SECRET(_FILE)`, or
 /// `PVECTL_USERNAME` with `PVECTL_PASSWORD(_FILE)` and `PVECTL_TOTP`; `PVECTL_FINGERPRINT`, `PVECTL_CA_FILE`,
-/// `PVECTL_INSECURE`.
+/// `PVECTL_INSECURE`; `PVECTL_LINK` (`ssh` or `local`) with `PVECTL_SSH_USER`, `PVECTL_SSH_KEY_FILE`, `PVECTL_SSH_KNOWN_HOSTS` and
+/// `PVECTL_SSH_JUMP`.
 pub(super) fn own(env: Env<'_>) -> Result<Layer, ConfigError> {
     let endpoints = endpoints(env, "PVECTL_ENDPOINT")?;
     let credentials = own_credentials(env)?;
@@ -19,7 +22,7 @@ pub(super) fn own(env: Env<'_>) -> Result<Layer, ConfigError> {
         (None, true) => "PVECTL_INSECURE",
         (None, false) => "PVECTL_FINGERPRINT",
     });
-    Ok(Layer { endpoints, credentials, tls: tls(ca_file, &pins, insecure, origin)?, link: None })
+    Ok(Layer { endpoints, credentials, tls: tls(ca_file, &pins, insecure, origin)?, link: link(env)? })
 }
 
 /// The names of the Terraform provider, which many have set already. As there, a token goes before a password.
@@ -66,6 +69,28 @@ fn own_credentials(env: Env<'_>) -> Result<Option<Sourced<Credentials>>, ConfigE
         }
         _ => Err(fault("PVECTL_TOKEN, PVECTL_TOKEN_ID, PVECTL_USERNAME", "they exclude each other; set one")),
     }
+}
+
+/// The ways to the nodes. It names no node, so that it fits every cluster.
+fn link(env: Env<'_>) -> Result<Option<Sourced<ways::Settings>>, ConfigError> {
+    const LINK: &str = "PVECTL_LINK";
+    let fault = |cause: String| ConfigError::Value { origin: LINK.to_owned(), cause };
+    let path = |name: &str| env(name).map(PathBuf::from);
+    let ssh = || ContextSsh {
+        user: env("PVECTL_SSH_USER"),
+        private_key: path("PVECTL_SSH_KEY_FILE"),
+        known_hosts: path("PVECTL_SSH_KNOWN_HOSTS"),
+        jump: env("PVECTL_SSH_JUMP"),
+        ..ContextSsh::default()
+    };
+    let link = match env(LINK).as_deref().map(str::trim) {
+        None => return Ok(None),
+        Some("local") => ContextLink { local: true, ssh: None },
+        Some("ssh") => ContextLink { local: false, ssh: Some(ssh()) },
+        Some(other) => return Err(fault(format!("`{other}` is neither ssh nor local"))),
+    };
+    let value = link.settings(&Path::to_owned).map_err(fault)?;
+    Ok(Some(Sourced { value, origin: Origin::Environment(LINK) }))
 }
 
 fn endpoints(

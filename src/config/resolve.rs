@@ -157,15 +157,13 @@ pub fn resolve(flags: &Flags, env: Env<'_>, file: Option<ConfigFile>) -> Result<
     let is_elsewhere = matches!(tls.origin, Origin::Context { .. }) && endpoints.origin != tls.origin;
     let tls = if is_elsewhere && tls.value == TlsChoice::Insecure { default } else { tls };
     // Nor are the nodes of one cluster those of another, though they may have the same names.
-    let link = layers.iter_mut().find_map(|layer| layer.link.take());
-    let (link, other): (Option<_>, Option<_>) =
-        if link.as_ref().is_some_and(|link| link.origin != endpoints.origin) { (None, link) } else { (link, None) };
-    if let Some(other) = other {
-        let Sourced { value: _, origin } = other;
-        warnings.push(format!(
-            "the host link of {origin} does not count: the endpoint comes from elsewhere ({})",
-            endpoints.origin
-        ));
+    let mut link = layers.iter_mut().find_map(|layer| layer.link.take());
+    if let Some(other) =
+        link.take_if(|link| matches!(link.origin, Origin::Context { .. }) && endpoints.origin != link.origin)
+    {
+        let from = &endpoints.origin;
+        warnings
+            .push(format!("the host link of {} does not count: the endpoint is not its own ({from})", other.origin));
     }
     Ok(Connection { context: chosen.map(|(name, _)| name.to_owned()), endpoints, credentials, tls, link, warnings })
 }

@@ -195,3 +195,66 @@ fn a_secret_may_be_what_a_program_prints() {
     }
     assert!(made("{command: pass show}").is_err(), "a line is for a shell, and there is none");
 }
+
+fn linked(link: &str) -> String {
+    format!(
+        "contexts:\n  home:\n    endpoint: pve1\n    auth: {{token: {{id: a@b!c, secret: {{value: x}}}}}}\n    link: {link}\n"
+    )
+}
+
+#[test]
+fn a_context_has_its_host_link() {
+    let file = "{local: true, ssh: {user: admin, port: 2222, privateKey: keys/id, knownHosts: ~/hosts, hostKeyAlias: true, \
+                jump: me@bastion, connectTimeout: 3s, nodes: {pve2: {host: 10.0.0.2}}}}";
+    let connection = run(&Flags::default(), &[("HOME", "/home/me")], Some(&linked(file))).unwrap();
+    assert!(
+        shown(&connection).ends_with(
+            "link: this machine for itself, ssh as admin through bastion (context `home` in /etc/pvectl/config.yaml)"
+        ),
+        "{}",
+        shown(&connection)
+    );
+    let link = connection.link.unwrap().value;
+    let ssh = link.ssh.unwrap();
+    assert!(link.local && ssh.host_key_alias);
+    assert_eq!(ssh.private_key.unwrap().path(), Path::new("/etc/pvectl/keys/id"));
+    assert_eq!(ssh.known_hosts.unwrap().path(), Path::new("/home/me/hosts"));
+    assert_eq!((ssh.port, ssh.connect_timeout.as_secs(), ssh.nodes.len()), (Some(2222), 3, 1));
+    let plain = run(&Flags::default(), &[], Some(&linked("{ssh: {}}"))).unwrap().link.unwrap().value;
+    assert_eq!((plain.local, plain.ssh.unwrap().user.to_string()), (false, "root".to_owned()));
+    assert!(run(&Flags::default(), &[], Some(FILE)).unwrap().link.is_none());
+}
+
+#[test]
+fn a_host_link_is_for_the_nodes_of_its_own_cluster() {
+    let other = Flags { endpoints: vec!["other".to_owned()], ..Flags::default() };
+    let connection = run(&other, &[], Some(&linked("{ssh: {}}"))).unwrap();
+    assert!(connection.link.is_none(), "another cluster may have nodes of the same names");
+    assert!(connection.warnings[0].contains("does not count"), "{:?}", connection.warnings);
+    // The environment names no nodes.
+    let env = [("PVECTL_LINK", "ssh"), ("PVECTL_SSH_KEY_FILE", "/k"), ("PVECTL_SSH_USER", "admin")];
+    let connection = run(&other, &env, Some(&linked("{local: true}"))).unwrap();
+    let link = connection.link.unwrap();
+    assert_eq!((link.origin.to_string(), link.value.to_string()), ("PVECTL_LINK".into(), "ssh as admin".into()));
+    fails(&Flags::default(), &[("PVECTL_LINK", "telnet")], Some(FILE), &["PVECTL_LINK: `telnet` is neither"]);
+}
+
+#[test]
+fn a_wrong_host_link_says_what_to_write() {
+    for (link, words) in [
+        ("{}", ["link needs `local: true` or `ssh`", "context `home`"]),
+        ("{ssh: {usr: x}}", ["unknown field `usr`", "config.yaml:5:"]),
+        ("{ssh: []}", ["expected a mapping with `user`", "config.yaml:5:"]),
+        ("{ssh: {user: \"a b\"}}", ["link.ssh.user: `a b`", "context `home`"]),
+        ("{ssh: {user: -oProxyCommand=x}}", ["link.ssh.user", "plain name"]),
+        ("{ssh: {jump: \"a b\"}}", ["link.ssh.jump: `a b`", "[USER@]HOST[:PORT]"]),
+        ("{ssh: {port: 0}}", ["link.ssh.port", "no port 0"]),
+        ("{ssh: {port: 70000}}", ["70000", "config.yaml:5:"]),
+        ("{ssh: {connectTimeout: 1h}}", ["link.ssh.connectTimeout: `1h`", "between 1s and 5m"]),
+        ("{ssh: {privateKey: \"/a b\"}}", ["link.ssh.privateKey: /a b", "characters"]),
+        ("{ssh: {nodes: {pve1: {host: \"$(id)\"}}}}", ["link.ssh.nodes.pve1.host: `$(id)`", "plain name"]),
+        ("{ssh: {nodes: {-x: {}}}}", ["link.ssh.nodes: `-x`", "no name of a node"]),
+    ] {
+        fails(&Flags::default(), &[], Some(&linked(link)), &words);
+    }
+}

@@ -82,6 +82,7 @@ pub async fn index(api: &dyn Api, clock: &dyn Clock, lists: &BTreeSet<Query>) ->
     }
     let [a, b, c, d, e, f] = &values[..] else { unreachable!("six queries, six answers") };
     let mut index = Index::decode([a, b, c, d, e, f]);
+    index.at = i64::try_from(clock.now_ms() / 1000).unwrap_or(i64::MAX);
     let answers = futures::future::join_all(lists.iter().map(|q| get(api, clock, q))).await;
     for (query, answer) in lists.iter().zip(answers) {
         if let Err(error @ PveError::Unsent { .. }) = answer {

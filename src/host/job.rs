@@ -55,6 +55,8 @@ pub enum ConfigFiles {
 pub enum Deed {
     /// Looks what could be updated. Changes nothing but the index of packages.
     Assess {
+        /// From one.
+        attempt: u8,
         /// Fetch the index before.
         refresh: bool,
     },
@@ -118,7 +120,7 @@ impl Deed {
     fn word(&self) -> String {
         let tried = |word: &str, attempt: u8| if attempt <= 1 { word.to_owned() } else { format!("{word}{attempt}") };
         match self {
-            Deed::Assess { .. } => "assess".to_owned(),
+            Deed::Assess { attempt, .. } => tried("assess", *attempt),
             Deed::Patch { attempt, .. } => tried("patch", *attempt),
             Deed::Upgrade { attempt } => tried("upgrade", *attempt),
             Deed::Health { attempt, .. } => tried("health", *attempt),
@@ -140,7 +142,7 @@ impl Job {
         let number = |n: u32| own(n.to_string());
         let flag = |on: bool| Token::own(if on { "1" } else { "0" });
         let (verb, rest) = match &self.deed {
-            Deed::Assess { refresh } => ("assess", vec![flag(*refresh)]),
+            Deed::Assess { refresh, .. } => ("assess", vec![flag(*refresh)]),
             Deed::Patch { config, .. } => {
                 ("patch", vec![Token::own(if *config == ConfigFiles::Keep { "keep" } else { "replace" })])
             }
@@ -188,7 +190,7 @@ impl Job {
             Some((Token::argument(a)?, Token::new(b)?))
         };
         let deed = match (verb, &args[3..]) {
-            ("assess", [refresh]) => Deed::Assess { refresh: *refresh == "1" },
+            ("assess", [refresh]) => Deed::Assess { attempt: attempt("assess")?, refresh: *refresh == "1" },
             ("patch", [config]) => Deed::Patch {
                 attempt: attempt("patch")?,
                 packages: of("package")
@@ -227,7 +229,7 @@ mod tests {
         let token = |text: &str| Token::new(text).expect("plain");
         let package = Package { name: token("libc6:amd64"), version: token("2.36-9+deb12u14") };
         let deeds = [
-            Deed::Assess { refresh: true },
+            Deed::Assess { attempt: 1, refresh: true },
             Deed::Patch { attempt: 2, packages: vec![package], config: ConfigFiles::Replace },
             Deed::Upgrade { attempt: 1 },
             Deed::Health {

@@ -18,7 +18,7 @@ const WORDS: &str = "@WORDS@";
 
 const OUTER: &str = include_str!("program/outer.sh");
 const LINUX: &[&str] = &[
-    include_str!("program/common.sh"),
+    include_str!("program/job.sh"),
     include_str!("program/linux.sh"),
     include_str!("program/apt.sh"),
     include_str!("program/dnf.sh"),
@@ -28,7 +28,7 @@ const LINUX: &[&str] = &[
     include_str!("program/last.sh"),
 ];
 const NODE: &[&str] = &[
-    include_str!("program/common.sh"),
+    include_str!("program/job.sh"),
     include_str!("program/linux.sh"),
     include_str!("program/apt.sh"),
     include_str!("program/node.sh"),
@@ -188,7 +188,7 @@ mod tests {
         let health = Deed::Health { attempt: 1, tcp: vec![22], units: true, command, timeout: 60 };
         let window = Token::own("sunday");
         for system in [System::Linux, System::Node, System::Windows] {
-            for job in [job(Deed::Assess { refresh: true }), patch(3), job(health.clone())] {
+            for job in [job(Deed::Assess { attempt: 1, refresh: true }), patch(3), job(health.clone())] {
                 let words = words(system, &shell_args(system, job.args()));
                 let words: Vec<&str> = words.iter().map(String::as_str).collect();
                 let input = begin(system, &job).expect("it can be written down");

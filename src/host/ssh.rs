@@ -17,7 +17,7 @@ use crate::host::operation::{Command, Operation};
 use crate::host::token::Token;
 use crate::host::tools::Found;
 use futures::future::BoxFuture;
-use options::{Settings, Target};
+use options::{Settings, Spot, Target};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -88,13 +88,11 @@ impl Ssh {
 
     fn folder(&self) -> Result<&Path, LinkError> {
         let folder = self.folder.get_or_init(private_folder);
-        folder.as_deref().map_err(|why| LinkError::Unsent {
-            cause: format!("there is no place for the connection's socket: {why}"),
-            hint: Some("set XDG_RUNTIME_DIR to a folder of yours with a short name".to_owned()),
-        })
+        folder.as_deref().map_err(|why| unplaced(why))
     }
 
-    async fn at_once(
+    /// Runs a command on a node, as soon as fewer than some others run there.
+    pub async fn command(
         &self,
         node: &Token,
         command: &Command,
@@ -154,24 +152,32 @@ impl Ssh {
         let mut ssh = tokio::process::Command::new("ssh");
         ssh.args(self.settings.common(target)).args(["-f", "-N", "-M", "-o"]).arg(format!("ControlPersist={IDLE_S}"));
         ssh.arg("-S").arg(socket).arg("-E").arg(&log).env("LC_ALL", "C");
-        if let Some(through) = self.settings.through() {
+        let log_between = self.log(socket);
+        if self.settings.jump.is_some() {
+            let through = Spot::new(&log_between)
+                .and_then(|log| self.settings.through(&log))
+                .ok_or_else(|| unplaced("its name is not plain"))?;
             ssh.arg("-o").arg(format!("ProxyCommand={through}"));
         }
         ssh.args(["--", target.host.as_str()]);
         let time_max = self.settings.connect_timeout + LOGIN_TIME_MAX;
         let ended = child::run(ssh, "", &Bounds { time_max, out_bytes_max: 0 }, None).await;
-        let said = read_and_remove(&log);
+        let (mut said, between) = (read_and_remove(&log), read_and_remove(&log_between));
+        // Where the host in between says something, it is there that nobody got on.
+        let mut at = target.clone();
+        if let Some(host) = self.settings.between(target).filter(|_| !between.trim().is_empty()) {
+            (said, at) = (between, host);
+        }
         let known_hosts = self.settings.known_hosts.as_ref().map(|file| file.path().display().to_string());
         let known_hosts = known_hosts.unwrap_or_else(|| "~/.ssh/known_hosts".to_owned());
         match ended {
             Ok(Ended { status, .. }) if status.success() && socket.exists() => Ok(()),
             Ok(Ended { err, .. }) => {
-                // What the host in between has to say stands in the standard error.
-                let (cause, hint) = unreached(&format!("{err}\n{said}"), target, &known_hosts);
+                let (cause, hint) = unreached(&format!("{err}\n{said}"), &at, &known_hosts);
                 Err(LinkError::Unsent { cause, hint })
             }
             Err(Trouble::TooLong) => {
-                let (cause, hint) = unreached(&format!("{said}\ntimed out"), target, &known_hosts);
+                let (cause, hint) = unreached(&format!("{said}\ntimed out"), &at, &known_hosts);
                 Err(LinkError::Unsent { cause, hint })
             }
             Err(Trouble::Unstarted(error)) => Err(unstarted(&error)),
@@ -283,7 +289,7 @@ impl Link for Ssh {
                 return Err(LinkError::Missing { hint: format!("`{node}` is no name of a node") });
             };
             match operation.command(&node) {
-                Some(command) => self.at_once(&node, &command, listener).await,
+                Some(command) => self.command(&node, &command, listener).await,
                 None => Err(LinkError::unwritable(operation)),
             }
         })
@@ -321,6 +327,14 @@ fn closing(target: &Target, socket: &Path) -> Vec<std::ffi::OsString> {
 
 fn lost(cause: &str) -> LinkError {
     LinkError::Lost { cause: cause.to_owned() }
+}
+
+fn unplaced(why: &str) -> LinkError {
+    let hint = "set XDG_RUNTIME_DIR to a folder of yours with a short and plain name";
+    LinkError::Unsent {
+        cause: format!("there is no place for the connection's socket: {why}"),
+        hint: Some(hint.to_owned()),
+    }
 }
 
 fn unstarted(error: &std::io::Error) -> LinkError {

@@ -61,6 +61,14 @@ impl Found {
         found
     }
 
+    /// The output that reads so; the places of programs are not in it.
+    pub fn write(&self) -> String {
+        let Found { name, user, version, tools } = self;
+        let version = version.iter().map(|version| format!("version={version}\n"));
+        let tools = tools.iter().map(|tool| format!("tool={tool}\n"));
+        format!("name={name}\nuser={user}\n{}", version.chain(tools).collect::<String>())
+    }
+
     /// The programs that are not there.
     pub fn missing(&self) -> impl Iterator<Item = &'static Tool> {
         TOOLS.iter().filter(|tool| !self.tools.iter().any(|there| there == tool.name))
@@ -85,6 +93,7 @@ mod tests {
         assert_eq!(found.version.as_deref(), Some("pve-manager/9.1.1/abc"));
         let missing: Vec<&str> = found.missing().map(|tool| tool.name).collect();
         assert!(missing.contains(&"smartctl") && !missing.contains(&"pct"));
+        assert_eq!(Found::read(&found.write()), found);
         assert!(!Found::read("").is("pve1") && Found::read("version=\n").version.is_none());
     }
 }

@@ -7,6 +7,7 @@ use crate::kinds::objects::table::{
     AclEntry, ApiToken, BackupJob, FirewallAlias, FirewallOptions, Group, IpSet, Role, SdnSubnet, SdnVnet, SdnZone,
     SecurityGroup, Storage, User,
 };
+use crate::kinds::patch_window::PatchWindowKind;
 use crate::kinds::snapshot_policy::SnapshotPolicyKind;
 use crate::kinds::{
     container::ContainerKind, guest_template::GuestTemplateKind, pool::PoolKind, virtual_machine::VirtualMachineKind,
@@ -18,7 +19,7 @@ use std::marker::PhantomData;
 
 /// All kinds, in the order in which `explain` and the schemas list them, and in which objects are made: what is deleted goes
 /// in the opposite order.
-pub static KINDS: [&dyn AnyKind; 21] = [
+pub static KINDS: [&dyn AnyKind; 22] = [
     &Entry::<PoolKind>(PhantomData),
     &Entry::<Object<Role>>(PhantomData),
     &Entry::<Object<Group>>(PhantomData),
@@ -40,6 +41,7 @@ pub static KINDS: [&dyn AnyKind; 21] = [
     &Entry::<BackupPolicyKind>(PhantomData),
     &Entry::<Object<FirewallOptions>>(PhantomData),
     &Entry::<SnapshotPolicyKind>(PhantomData),
+    &Entry::<PatchWindowKind>(PhantomData),
 ];
 
 /// The names of everything that a manifest may be, sets of guests included.

@@ -14,6 +14,7 @@ pub mod list;
 pub mod network_profile;
 pub mod node_health;
 pub mod objects;
+pub mod patch_window;
 pub mod pool;
 pub mod selector;
 pub mod snapshot_policy;

@@ -98,6 +98,8 @@ pub struct PoolRow {
 /// The table of contents.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Index {
+    /// When it was read, in seconds since 1970; zero where nobody looked at a clock.
+    pub at: i64,
     /// `/version`: such as `9.1.7`.
     pub version: String,
     /// Guests by number.

@@ -23,12 +23,17 @@ impl ResourceRef {
         ResourceRef { kind: self.kind.clone(), name: format!("{}:{vmid}", self.name) }
     }
 
-    /// Whether it is what a policy does to one guest.
+    /// What a policy does to one node: `PatchWindow/sunday:node/pve1`.
+    pub fn member_node(&self, node: &str) -> ResourceRef {
+        ResourceRef { kind: self.kind.clone(), name: format!("{}:node/{node}", self.name) }
+    }
+
+    /// Whether it is what a policy does to one guest or node.
     pub fn is_member(&self) -> bool {
         self.name.contains(':')
     }
 
-    /// The resource that a manifest declares: the policy, of what it does to one guest.
+    /// The resource that a manifest declares: the policy, of what it does to one guest or node.
     pub fn declared(&self) -> ResourceRef {
         let name = self.name.split_once(':').map_or(self.name.as_str(), |(policy, _)| policy);
         ResourceRef { kind: self.kind.clone(), name: name.to_owned() }

@@ -1,5 +1,6 @@
 //! The worlds that a simulator can start from.
 
+use crate::sim::inside::packages::KERNEL;
 use crate::sim::world::{AclEntry, Guest, GuestType, Node, Power, Storage, Token, User, Volume, World};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -22,7 +23,7 @@ pub enum Baseline {
 
 const GIB: u64 = 1 << 30;
 /// Where virtual time starts: November 2026.
-const EPOCH_MS: u64 = 1_795_000_000_000;
+pub const EPOCH_MS: u64 = 1_795_000_000_000;
 
 /// The state at the start.
 pub fn build(baseline: Baseline) -> World {
@@ -80,6 +81,8 @@ fn add_node(world: &mut World, name: &str, number: u32, bridges: &[&str]) {
         memory: 64 * GIB,
         interfaces,
         config: BTreeMap::new(),
+        running_kernel: KERNEL.to_owned(),
+        ..Node::default()
     };
     world.nodes.insert(name.to_owned(), node);
     if world.entry_node.is_empty() {

@@ -199,7 +199,7 @@ impl Sim {
                 FaultKind::Status(status, text) => Refusal::new(status, text),
                 FaultKind::NodeOffline => Refusal::new(595, "No route to host"),
                 FaultKind::Locked(lock) => {
-                    let what = if request.path.contains("/lxc/") { "CT" } else { "VM" };
+                    let what = if request.path.contains("/qemu/") { "VM" } else { "CT" };
                     Refusal::died(format!("{what} is locked ({lock})"))
                 }
                 FaultKind::LockTimeout => Refusal::died(format!(
@@ -247,7 +247,7 @@ impl Inside {
 
 /// The guest in a path.
 fn vmid_of(path: &str) -> Option<u32> {
-    path.split('/').skip_while(|s| *s != "qemu" && *s != "lxc").nth(1)?.parse().ok()
+    path.split('/').skip_while(|s| !matches!(*s, "qemu" | "lxc" | "pct")).nth(1)?.parse().ok()
 }
 
 /// The API of a simulated cluster, in process.
@@ -360,6 +360,40 @@ mod tests {
         sim.finish_tasks();
         assert_eq!(sim.with_world(|w| w.tasks[0].exit_status.clone()), "no space");
         assert_eq!(sim.requests(), sim.request_log().len() as u64);
+    }
+
+    #[test]
+    fn faults_meet_what_goes_by_the_host_link_too() {
+        use crate::host::operation::Operation;
+        let sim = Sim::new(Baseline::Homelab);
+        let write = |enable| Operation::Maintenance { enable }.call("pve2").unwrap();
+        let read = Operation::Tools.query("pve2").unwrap();
+        assert!(run(sim.api().get(&read)).unwrap().as_str().unwrap().starts_with("name=pve2\n"));
+        let before = sim.snapshot_json();
+        sim.inject(Fault::on("PUT", "/link/pve2/", FaultKind::Unsent));
+        assert!(matches!(run(sim.api().send(&write(true))), Err(PveError::Unsent { .. })));
+        sim.inject(Fault::on("PUT", "/maintenance", FaultKind::DropBefore));
+        assert!(matches!(run(sim.api().send(&write(true))), Err(PveError::Lost { .. })));
+        let same = |a: &Value, b: &Value| a["tables"] == b["tables"] && a["guests"] == b["guests"];
+        assert!(same(&before, &sim.snapshot_json()), "it took no effect");
+        sim.inject(Fault::on("PUT", "/maintenance", FaultKind::DropAfter));
+        assert!(matches!(run(sim.api().send(&write(true))), Err(PveError::Lost { .. })));
+        assert_ne!(before, sim.snapshot_json());
+        for (kind, meaning) in [
+            (FaultKind::NodeOffline, Meaning::NodeOffline),
+            (FaultKind::Status(500, "exit status 100: dpkg was interrupted".to_owned()), Meaning::Other),
+            (FaultKind::Status(501, "no host link to node pve2 is configured".to_owned()), Meaning::Unsupported),
+        ] {
+            sim.inject(Fault::on("GET", "/link/", kind));
+            assert_eq!(run(sim.api().get(&read)).unwrap_err().refusal(), Some(meaning));
+        }
+        let now = sim.clock().now_ms();
+        sim.inject(Fault::at(0, FaultKind::Slow(5000)));
+        run(sim.api().get(&read)).unwrap();
+        assert!(sim.clock().now_ms() >= now + 5000);
+        sim.with_world(|w| w.nodes.get_mut("pve2").unwrap().online = false);
+        assert_eq!(run(sim.api().get(&read)).unwrap_err().refusal(), Some(Meaning::NodeOffline));
+        assert_eq!(vmid_of("/link/pve1/pct/200/jobs"), Some(200));
     }
 
     #[test]

@@ -19,6 +19,8 @@ pub mod task;
 pub mod verify;
 pub mod volume;
 
+pub mod inside;
+
 pub mod clock;
 pub mod faults;
 pub mod names;

@@ -19,6 +19,12 @@ pub fn answer(world: &mut World, request: &WireRequest, task_fault: Option<(Stri
     // What goes through the host link is no part of PVE's API: nobody gets there over the wire.
     let outside = Operation::is_link(&request.path) && !matches!(request.auth, Auth::Trusted(_));
     let found = if outside { None } else { find(&request.method, &request.path) };
+    if Operation::is_link(&request.path) && !outside && found.is_none() {
+        return match api::link::answer(world, request) {
+            Ok(data) => WireAnswer { status: 200, reason: "OK".to_owned(), body: Some(json!({ "data": data })) },
+            Err(refusal) => refusal.into_answer(),
+        };
+    }
     let public = matches!(found, Some((Route { check: Check::World, .. }, _)));
     let user = match authenticate(world, request) {
         Ok(user) => user,

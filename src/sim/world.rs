@@ -1,5 +1,6 @@
 //! The state of the simulated cluster: plain data that can be saved and tampered with. No behaviour beyond look-ups.
 
+use crate::sim::inside::disk::{Disk, Trouble};
 use crate::sim::task::Task;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -66,6 +67,9 @@ pub struct World {
     /// What the server shows, once it was served: a node keeps its certificate, so that a pinned fingerprint holds.
     #[serde(default)]
     pub certificate: Option<Certificate>,
+    /// What goes wrong with the next installations, by VMID or node.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub troubles: BTreeMap<String, VecDeque<Trouble>>,
 }
 
 /// A message of the cluster's log.
@@ -105,6 +109,12 @@ pub struct Node {
     pub interfaces: BTreeMap<String, BTreeMap<String, Value>>,
     /// The node's own options (`/nodes/{node}/config`).
     pub config: BTreeMap<String, String>,
+    /// What is on its disk.
+    #[serde(default, skip_serializing_if = "Disk::is_untouched")]
+    pub disk: Disk,
+    /// The kernel that runs; empty in worlds that were saved before it was known.
+    #[serde(default)]
+    pub running_kernel: String,
 }
 
 /// A storage definition with the room behind it.
@@ -218,6 +228,9 @@ pub struct Guest {
     /// Files and the last command results that the agent knows; addresses under `addresses/net0` that the guest took by itself,
     /// and under `interfaces` cards of its own making, such as a bridge for its containers.
     pub agent: BTreeMap<String, Value>,
+    /// What is on its disk.
+    #[serde(default, skip_serializing_if = "Disk::is_untouched")]
+    pub disk: Disk,
 }
 
 /// A snapshot.
@@ -230,6 +243,9 @@ pub struct Snapshot {
     /// The keys of the volumes that have no such snapshot: its task was killed before it came to them.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub missing: BTreeSet<String>,
+    /// What was on the disk then.
+    #[serde(default, skip_serializing_if = "Disk::is_untouched")]
+    pub disk: Disk,
 }
 
 /// A pool.

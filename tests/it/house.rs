@@ -68,6 +68,19 @@ fn check_fence(file: &str, text: &str) -> Vec<String> {
             findings.push(format!("{file}: only `host` and {STARTERS:?} start a process, but it names `{path}`"));
         }
     }
+    // Whoever may start processes on nodes speaks no HTTP, and opens no connection of its own.
+    if room(file) == Some("host") {
+        for root in ["std", "tokio"] {
+            if paths(root, text).iter().any(|path| first(path) == "net") {
+                findings.push(format!("{file}: `host` opens no connection, but names `{root}::net`"));
+            }
+        }
+        for client in ["reqwest", "hyper", "hyper_util", "axum", "tokio_rustls", "rustls"] {
+            if names(client, text) {
+                findings.push(format!("{file}: `host` makes no HTTP call, but names `{client}`"));
+            }
+        }
+    }
     if !matches!(room(file), Some("pve" | "config" | "cli") | None)
         && paths("crate", text).iter().any(|path| path == "pve::http" || path.starts_with("pve::http::"))
     {
@@ -75,6 +88,17 @@ fn check_fence(file: &str, text: &str) -> Vec<String> {
             .push(format!("{file}: only the configuration and the command line name `pve::http`; take a `&dyn Api`"));
     }
     findings
+}
+
+/// Whether code names a crate: `use CRATE`, `CRATE::…`, `extern crate CRATE`.
+fn names(root: &str, text: &str) -> bool {
+    let whole = |line: &str, head: &str| {
+        line.strip_prefix(head)
+            .and_then(|rest| rest.strip_prefix(root))
+            .is_some_and(|rest| rest.starts_with([';', ' ']))
+    };
+    !paths(root, text).is_empty()
+        || text.lines().any(|line| whole(line.trim(), "use ") || whole(line.trim(), "extern crate "))
 }
 
 fn check_name(file: &str) -> Vec<String> {
@@ -259,6 +283,20 @@ fn mutant_fence() {
             assert!(!check_fence(file, bad).is_empty(), "{file}: {bad}");
         }
         assert!(check_fence("src/daemon/source/git/program.rs", bad).is_empty(), "{bad}");
+    }
+    for bad in [
+        "use std::net::TcpStream;",
+        "use std::{fs, net};",
+        "tokio::net::TcpStream::connect(at)",
+        "use reqwest::Client;",
+        "use reqwest as web;",
+        "extern crate hyper;",
+        "use crate::pve::http::client::HttpApi;",
+    ] {
+        assert_eq!(check_fence("src/host/ssh.rs", bad).len(), 1, "{bad}");
+    }
+    for good in ["use crate::pve::request::Call;", "// no reqwest::Client here", "use crate::host::hyperbole::x;"] {
+        assert_eq!(check_fence("src/host/ssh.rs", good), Vec::<String>::new(), "{good}");
     }
     assert!(check_fence("src/cli/run.rs", "use std::process::ExitCode; fn f() { std::process::exit(1) }").is_empty());
     assert!(check_fence("src/cli/mod.rs", "use std::process::ExitCode; use crate::pve::http::Client;").is_empty());

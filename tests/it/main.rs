@@ -3,6 +3,7 @@
 
 mod house;
 
+mod windows;
 mod world;
 
 mod corpus;
@@ -72,6 +73,8 @@ mod policies;
 mod site;
 
 mod flapping;
+mod inside;
 mod keep;
 mod kills;
+mod link;
 mod process;

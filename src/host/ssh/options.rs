@@ -74,7 +74,8 @@ impl Jump {
         };
         let port =
             port.map(|port| port.parse().ok().filter(|n| *n != 0)).map_or(Some(None), |n: Option<u16>| n.map(Some))?;
-        Some(Jump { user, host: Token::argument(host)?, port })
+        let host = Token::argument(host).filter(|host| !host.as_str().contains(['@', '/', '=', ',']))?;
+        Some(Jump { user, host, port })
     }
 }
 
@@ -113,6 +114,12 @@ impl Settings {
             user: place.user.unwrap_or_else(|| self.user.clone()),
             port: place.port.or(self.port),
         }
+    }
+
+    /// The host in between, as if it were a node.
+    pub(super) fn between(&self, target: &Target) -> Option<Target> {
+        let Jump { user, host, port } = self.jump.clone()?;
+        Some(Target { node: host.clone(), host, user: user.unwrap_or_else(|| target.user.clone()), port })
     }
 
     /// What every call is told.
@@ -158,13 +165,15 @@ impl Settings {
     }
 
     /// The way through the host in between. ssh's own `-J` would not take our options there, and could ask somebody about a
-    /// host key. A shell reads this; every word but the last two characters of `%h` and `%p` is plain.
-    pub(super) fn through(&self) -> Option<String> {
+    /// host key. A shell reads this, so every word but `%h` and `%p` is plain. What it has to say goes into a log of its own: with
+    /// a connection that is kept, its standard error goes nowhere (`ssh_proxy_connect` in OpenSSH's `sshconnect.c`).
+    pub(super) fn through(&self, log: &Spot) -> Option<String> {
         let Jump { user, host, port } = self.jump.as_ref()?;
         let seconds = self.connect_timeout.as_secs().max(1);
         let mut words = vec![format!(
             "ssh -T -o BatchMode=yes -o StrictHostKeyChecking=yes -o UpdateHostKeys=no -o ConnectTimeout={seconds} \
-             -o ControlMaster=no -o ControlPath=none"
+             -o ControlMaster=no -o ControlPath=none -o LogLevel=INFO -E {}",
+            log.0
         )];
         if let Some(Spot(file)) = &self.known_hosts {
             words.push(format!("-o UserKnownHostsFile={file} -o GlobalKnownHostsFile=/dev/null"));
@@ -221,7 +230,8 @@ mod tests {
             assert!(told.contains(word), "{word} is missing in {told}");
         }
         assert!(!told.contains("UserKnownHostsFile") && !told.contains("-i ") && !told.contains("HostKeyAlias"));
-        assert_eq!(plain.through(), None);
+        let log = Spot::new(Path::new("/run/x.log")).expect("a plain name");
+        assert_eq!(plain.through(&log), None);
         let place = Place { host: Some(Token::own("pve1.lan")), port: Some(23), user: Some(Token::own("admin")) };
         let full = Settings {
             port: Some(22),
@@ -238,7 +248,7 @@ mod tests {
         for word in ["UserKnownHostsFile=/k/hosts", "HostKeyAlias=pve1", "IdentitiesOnly=yes -i /k/id -p 23 -l admin"] {
             assert!(told.contains(word), "{word} is missing in {told}");
         }
-        let through = full.through().expect("there is a host in between");
+        let through = full.through(&log).expect("there is a host in between");
         assert!(through.ends_with("-i /k/id -l me -p 2222 -W '[%h]:%p' -- bastion"), "{through}");
         assert!(through.contains("StrictHostKeyChecking=yes") && through.contains("UserKnownHostsFile=/k/hosts"));
         for bad in ["/a b", "/%d/key", "/${HOME}/x", "/a\"b", "-x", "/a'b"] {

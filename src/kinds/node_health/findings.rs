@@ -158,7 +158,8 @@ fn disk(disk: &Disk, say: &mut Say<'_>) {
         let remedy = "watch whether it grows (pvectl_node_disk_reallocated_sectors); replace it if it does";
         say(Severity::Warning, &about, format!("{named}{count} sectors were replaced by spare ones"), remedy.into());
     }
-    if let Some(severity) = celsius.and_then(|c| grade(c, if device.starts_with("/dev/nvme") { HOT_NVME } else { HOT })) {
+    if let Some(severity) = celsius.and_then(|c| grade(c, if device.starts_with("/dev/nvme") { HOT_NVME } else { HOT }))
+    {
         let evidence = format!("{named}{} °C", celsius.unwrap_or_default());
         say(severity, &about, evidence, "let more air to it: fans, dust, a gap to the next disk".into());
     }

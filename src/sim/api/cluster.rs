@@ -89,7 +89,7 @@ const fn joined() -> [Route; count()] {
 pub const ROUTES: &[Route] = &joined();
 
 /// What its tasks do.
-pub const EFFECTS: &[Effect] = &[sdn::EFFECTS[0], acme::EFFECTS[0], ha::EFFECTS[0], ha::EFFECTS[1]];
+pub const EFFECTS: &[Effect] = &[sdn::EFFECTS[0], acme::EFFECTS[0], ha::EFFECTS[0], ha::EFFECTS[1], ha::EFFECTS[2]];
 
 /// The version that the recordings were made on.
 pub const VERSION: &str = "9.1.7";

@@ -24,6 +24,7 @@ pub mod access;
 pub mod bulk;
 pub mod cluster;
 pub mod folders;
+pub mod link;
 pub mod link_ct;
 pub mod link_health;
 pub mod link_journal;
@@ -37,7 +38,7 @@ pub mod snapshot;
 pub mod storage;
 
 #[cfg(test)]
-mod testing;
+pub(in crate::sim) mod testing;
 
 use crate::sim::ctx::Ctx;
 use crate::sim::request::{Args, Check, Refusal, Route};
@@ -84,6 +85,7 @@ pub fn effects() -> impl Iterator<Item = &'static Effect> {
         cluster::EFFECTS,
         bulk::EFFECTS,
         snapshot::EFFECTS,
+        crate::sim::inside::EFFECTS,
     ]
     .into_iter()
     .flatten()

@@ -110,6 +110,8 @@ pub const ROUTES: &[Route] = &[
 /// What its tasks do.
 pub const EFFECTS: &[Effect] = &[
     Effect { name: "node.power", run: about::power },
+    Effect { name: "node.boot", run: about::booted },
+    Effect { name: "node.apt.update", run: apt::refreshed },
     Effect { name: "node.service", run: services::commanded },
     Effect { name: "node.network", run: network::apply },
     Effect { name: "node.vzdump", run: vzdump::run },

@@ -201,8 +201,10 @@ fn taken(world: &mut World, told: &Value, log: &mut Vec<String>) -> End {
     }
     guest.config.remove("lock");
     guest.config.insert("parent".to_owned(), name.to_owned());
+    let disk = guest.disk.clone();
     if let Some(snapshot) = guest.snapshots.get_mut(name) {
         snapshot.config.remove("snapstate");
+        snapshot.disk = disk;
     }
     End::Ok
 }

@@ -6,7 +6,7 @@ use crate::sim::world::World;
 use serde_json::Value;
 
 /// A request of somebody; the data, or the whole body of a refusal.
-pub(super) fn ask(world: &mut World, who: &str, call: &str, params: &Value) -> Result<Value, Value> {
+pub(in crate::sim) fn ask(world: &mut World, who: &str, call: &str, params: &Value) -> Result<Value, Value> {
     let (method, path) = call.split_once(' ').expect("METHOD /path");
     let params = params.as_object().into_iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect();
     let auth = Auth::Trusted(who.to_owned());
@@ -20,18 +20,18 @@ pub(super) fn ask(world: &mut World, who: &str, call: &str, params: &Value) -> R
 }
 
 /// A request of root@pam.
-pub(super) fn root(world: &mut World, call: &str, params: &Value) -> Result<Value, Value> {
+pub(in crate::sim) fn root(world: &mut World, call: &str, params: &Value) -> Result<Value, Value> {
     ask(world, "root@pam", call, params)
 }
 
 /// The message of a refusal.
-pub(super) fn refused(result: Result<Value, Value>) -> String {
+pub(in crate::sim) fn refused(result: Result<Value, Value>) -> String {
     let body = result.expect_err("a refusal");
     body["message"].as_str().unwrap_or_default().trim_end().to_owned()
 }
 
 /// A request of root@pam that starts a task: how the task ends.
-pub(super) fn ended(world: &mut World, call: &str, params: &Value) -> String {
+pub(in crate::sim) fn ended(world: &mut World, call: &str, params: &Value) -> String {
     let upid = root(world, call, params).expect("a task");
     let task = |w: &World| w.tasks.iter().find(|t| upid == t.upid.as_str()).cloned().expect("the task");
     let due = task(world).due_ms;

@@ -19,6 +19,8 @@ use std::collections::BTreeSet;
 pub const TAKEN_BY: &str = "taken with pvectl";
 /// The same line where a policy had it taken, before the policy's name.
 const TAKEN_FOR: &str = "taken with pvectl for SnapshotPolicy/";
+/// The same where it is the way back from a window's updates.
+const TAKEN_FOR_WINDOW: &str = "taken with pvectl for PatchWindow/";
 /// PVE's bound of a snapshot's name.
 const NAME_MAX: usize = 40;
 
@@ -96,6 +98,8 @@ pub struct Row {
     pub ours: bool,
     /// The set and the name of the SnapshotPolicy that it was taken for.
     pub policy: Option<(String, String)>,
+    /// The set and the name of the PatchWindow that it was taken for.
+    pub window: Option<(String, String)>,
     /// It is not whole: being taken or deleted, or left so.
     pub state: Option<SnapState>,
 }
@@ -105,9 +109,14 @@ pub fn policy_line(set: &str, name: &str) -> String {
     format!("{TAKEN_FOR}{name} of {set}")
 }
 
-/// The policy of such a line.
-fn policy_of(line: &str) -> Option<(String, String)> {
-    let (name, set) = line.strip_prefix(TAKEN_FOR)?.split_once(" of ")?;
+/// The last line of the description of a snapshot that is taken for a window.
+pub fn window_line(set: &str, name: &str) -> String {
+    format!("{TAKEN_FOR_WINDOW}{name} of {set}")
+}
+
+/// The set and the name in such a line.
+fn taken_for(line: &str, what: &str) -> Option<(String, String)> {
+    let (name, set) = line.strip_prefix(what)?.split_once(" of ")?;
     let word = |text: &str| !text.is_empty() && !text.contains(char::is_whitespace);
     (word(name) && word(set)).then(|| (set.to_owned(), name.to_owned()))
 }
@@ -146,8 +155,9 @@ pub fn rows(list: &Value) -> Vec<Row> {
             let words = text(&r["description"]).unwrap_or_default();
             let words = words.trim_end();
             let (above, last) = words.rsplit_once('\n').unwrap_or(("", words));
-            let policy = policy_of(last);
-            let ours = policy.is_some() || last == TAKEN_BY;
+            let policy = taken_for(last, TAKEN_FOR);
+            let window = taken_for(last, TAKEN_FOR_WINDOW);
+            let ours = policy.is_some() || window.is_some() || last == TAKEN_BY;
             Some(Row {
                 name: text(&r["name"])?,
                 description: if ours { above } else { words }.trim_end().to_owned(),
@@ -156,6 +166,7 @@ pub fn rows(list: &Value) -> Vec<Row> {
                 parent: text(&r["parent"]),
                 ours,
                 policy,
+                window,
                 state: text(&r["snapstate"]).filter(|s| !s.is_empty()).map(|s| SnapState::parse(&s)),
             })
         })

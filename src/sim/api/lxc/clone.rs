@@ -82,8 +82,10 @@ pub fn cloned(world: &mut World, told: &Value, lines: &mut Vec<String>) -> End {
     let newid = told["newid"].as_u64().and_then(|v| u32::try_from(v).ok()).unwrap_or(0);
     match copy(world, told, newid, lines) {
         Ok(config) => {
+            let vmid = told["vmid"].as_u64().and_then(|v| u32::try_from(v).ok()).unwrap_or(0);
+            let disk = world.guests.get(&vmid).map(|source| source.disk.clone()).unwrap_or_default();
             if let Some(guest) = world.guests.get_mut(&newid) {
-                guest.config = config;
+                (guest.config, guest.disk) = (config, disk);
                 guest.boot_seconds = Some(5);
             }
             End::Ok

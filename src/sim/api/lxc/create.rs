@@ -273,6 +273,7 @@ fn build(
     if let Some(guest) = world.guests.get_mut(&vmid) {
         guest.config = base;
         guest.config.retain(|key, text| key != "description" || !text.is_empty());
+        guest.disk = source.backup_of.as_ref().map(|g| g.disk.clone()).unwrap_or_default();
         guest.snapshots.clear();
         guest.pending.clear();
         guest.boot_seconds = Some(5);

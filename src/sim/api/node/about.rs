@@ -1,11 +1,13 @@
 //! What a node says about itself, and its power.
 
+use crate::sim::api::cluster::ha;
 use crate::sim::api::cluster::resources::node_row;
 use crate::sim::api::cluster::{REPO_ID, VERSION};
 use crate::sim::ctx::{Ctx, NewTask};
+use crate::sim::inside::packages::KERNEL;
 use crate::sim::request::{Args, Refusal};
 use crate::sim::task::End;
-use crate::sim::world::{Power, World};
+use crate::sim::world::{GuestType, Power, World};
 use serde_json::{Value, json};
 
 /// `GET /nodes`: every user sees all names, figures only with Sys.Audit.
@@ -81,8 +83,9 @@ pub fn status(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
     let number = |key: &str| row[key].as_u64().unwrap_or(0);
     let (memory, used, cpus) = (number("maxmem"), number("mem"), number("maxcpu"));
     let (disk, disk_used) = (number("maxdisk"), number("disk"));
-    let kernel = "6.17.2-1-pve";
-    let built = "#1 SMP PREEMPT_DYNAMIC PMX 6.17.2-1 (2025-10-21T11:55Z)";
+    let known = ctx.world.nodes.get(args.text("node")).map(|n| n.running_kernel.clone());
+    let kernel = known.filter(|kernel| !kernel.is_empty()).unwrap_or_else(|| KERNEL.to_owned());
+    let built = format!("#1 SMP PREEMPT_DYNAMIC PMX {} (2025-10-21T11:55Z)", kernel.trim_end_matches("-pve"));
     Ok(json!({
         "uptime": row["uptime"], "wait": 0, "idle": 0, "cpu": row["cpu"], "loadavg": ["0.10", "0.12", "0.09"],
         "kversion": format!("Linux {kernel} {built}"),
@@ -102,26 +105,50 @@ pub fn status(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
 /// `POST /nodes/{node}/status`: the node goes down, and after a reboot comes back.
 pub fn command(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
     let told = json!({ "node": args.text("node"), "command": args.text("command") });
-    ctx.start(NewTask::new(args.text("node"), "srvrestart", "power").takes_ms(60_000).then("node.power", told));
+    ctx.start(NewTask::new(args.text("node"), "srvrestart", "power").takes_ms(DOWN_MS).then("node.power", told));
     Ok(Value::Null)
 }
 
-/// The end of a reboot or shutdown.
-pub fn power(world: &mut World, told: &Value, lines: &mut Vec<String>) -> End {
+/// How long a node takes to stop its guests and itself.
+const DOWN_MS: u64 = 20_000;
+
+/// How long it takes from then to answer again.
+const BOOT_MS: u64 = 100_000;
+
+/// A node is down, with all that was on it; after a reboot it comes back later.
+pub fn power(world: &mut World, told: &Value, _: &mut Vec<String>) -> End {
     let name = told["node"].as_str().unwrap_or_default();
-    let reboot = told["command"] == "reboot";
-    let now = world.clock_ms;
-    let mut again = Vec::new();
-    for (vmid, guest) in world.guests.iter_mut().filter(|(_, g)| g.node == name) {
+    for guest in world.guests.values_mut().filter(|g| g.node == name) {
         (guest.power, guest.pid) = (Power::Stopped, 0);
-        if reboot && guest.config.get("onboot").is_some_and(|o| o == "1") {
-            again.push(*vmid);
-        }
     }
     if let Some(node) = world.nodes.get_mut(name) {
-        node.online = reboot;
-        node.boot_ms = now;
+        node.online = false;
     }
+    if told["command"] == "reboot" {
+        let mut ctx = Ctx { world, user: "root@pam".to_owned(), task_fault: None, extra: json!({}) };
+        ctx.start(NewTask::new(name, "boot", "").takes_ms(BOOT_MS).unseen().then("node.boot", json!({ "node": name })));
+    }
+    End::Ok
+}
+
+/// A node is up again, with the newest kernel, and starts what boots with it.
+pub fn booted(world: &mut World, told: &Value, lines: &mut Vec<String>) -> End {
+    let name = told["node"].as_str().unwrap_or_default();
+    let now = world.clock_ms;
+    if let Some(node) = world.nodes.get_mut(name) {
+        (node.online, node.boot_ms) = (true, now);
+        if let Some(kernel) = &node.disk.kernel {
+            node.running_kernel.clone_from(kernel);
+        }
+    }
+    let again: Vec<u32> = world.guests.iter().filter(|(_, g)| g.node == name).map(|(vmid, _)| *vmid).collect();
+    let boots = |vmid: &u32| {
+        let guest = &world.guests[vmid];
+        let kind = if guest.guest_type == GuestType::Lxc { "ct" } else { "vm" };
+        let started = ha::state(world, &format!("{kind}:{vmid}")).is_some_and(|s| s == "started" || s == "enabled");
+        started || guest.config.get("onboot").is_some_and(|o| o == "1")
+    };
+    let again: Vec<u32> = again.into_iter().filter(boots).collect();
     for vmid in again {
         if let Err(text) = crate::sim::api::bulk::turn_on(world, vmid) {
             lines.push(format!("Starting {vmid} failed: {text}"));

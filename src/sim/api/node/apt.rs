@@ -5,7 +5,9 @@
 
 use crate::sim::api::cluster::VERSION;
 use crate::sim::ctx::{Ctx, NewTask, digest_of};
+use crate::sim::inside::packages::Update;
 use crate::sim::request::{Args, Refusal};
+use crate::sim::task::End;
 use crate::sim::world::World;
 use serde_json::{Map, Value, json};
 
@@ -31,7 +33,8 @@ const STANDARD: &[(&str, &str, &str)] = &[
 
 fn installed(world: &World, node: &str, name: &str, usual: &str) -> String {
     let own = world.tables.get("nodes/packages").and_then(|t| t.get(node)).and_then(|p| p[name].as_str());
-    own.unwrap_or(usual).to_owned()
+    let upgraded = world.nodes.get(node).and_then(|n| n.disk.packages.get(name)).map(String::as_str);
+    own.or(upgraded).unwrap_or(usual).to_owned()
 }
 
 /// Whether a package that PVE does not list is there: it is, unless the node's table says `null`.
@@ -58,7 +61,24 @@ pub fn index(_: &mut Ctx<'_>, _: &Args) -> Result<Value, Refusal> {
 }
 
 fn updates_of(world: &World, node: &str) -> Value {
-    world.tables.get("nodes/apt").and_then(|t| t.get(node)).cloned().unwrap_or_else(|| json!([]))
+    if let Some(own) = world.tables.get("nodes/apt").and_then(|t| t.get(node)) {
+        return own.clone();
+    }
+    let row = |update: Update| {
+        let Update { name, from, to, security, .. } = update;
+        let origin = if security && !name.contains("proxmox") && !name.contains("pve") { "Debian" } else { "Proxmox" };
+        let title = PACKAGES.iter().find(|(n, ..)| *n == name).map_or(name.as_str(), |(_, title, ..)| title);
+        let mut row = json!({
+            "Package": name, "Title": title, "Description": title, "Arch": "amd64", "Section": "admin",
+            "Priority": "optional", "Origin": origin, "Version": to,
+        });
+        // What is newly needed has no version yet.
+        if from != "-" {
+            row["OldVersion"] = from.into();
+        }
+        row
+    };
+    world.node_updates(node).into_iter().map(row).collect::<Vec<_>>().into()
 }
 
 /// `GET /nodes/{node}/apt/update`.
@@ -68,8 +88,18 @@ pub fn updates(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
 
 /// `POST /nodes/{node}/apt/update`.
 pub fn refresh(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
-    let task = NewTask::new(args.text("node"), "aptupdate", "").takes_ms(3000);
+    let told = json!({ "node": args.text("node") });
+    let task = NewTask::new(args.text("node"), "aptupdate", "").takes_ms(3000).then("node.apt.update", told);
     Ok(ctx.start(task.says("starting apt-get update")))
+}
+
+/// The index is as new as the repositories are.
+pub fn refreshed(world: &mut World, told: &Value, _: &mut Vec<String>) -> End {
+    let now_ms = world.clock_ms;
+    if let Some(node) = world.nodes.get_mut(told["node"].as_str().unwrap_or_default()) {
+        node.disk.index_ms = Some(now_ms);
+    }
+    End::Ok
 }
 
 /// `GET /nodes/{node}/apt/versions`.

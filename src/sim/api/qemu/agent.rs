@@ -1,10 +1,13 @@
 //! The guest agent: a machine with a bootable disk and `agent` switched on answers some seconds after its start.
 
+use crate::host::job::System;
 use crate::host::journal;
+use crate::host::program::{self, Request};
 use crate::sim::api::link_journal;
 use crate::sim::ctx::Ctx;
+use crate::sim::inside::{Place, jobs};
 use crate::sim::request::{Args, Refusal};
-use crate::sim::world::{Guest, GuestType, Power};
+use crate::sim::world::{Guest, GuestType, Power, World};
 use serde_json::{Value, json};
 
 fn ready<'c>(ctx: &'c mut Ctx<'_>, args: &Args) -> Result<&'c mut Guest, Refusal> {
@@ -145,11 +148,17 @@ pub(super) fn trim(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
 /// `POST …/agent/exec`: remembers the command; it ends well at once, unless it is `false` or what is kept under `exit/` and
 /// the command says how it ends.
 pub(super) fn exec(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
-    let command = args.strings("command").join(" ");
+    let words = args.strings("command");
+    let command = words.join(" ");
     let pid = ctx.world.new_pid();
     ready(ctx, args)?;
-    let journal = journal::heard(&args.strings("command"), args.text("input-data"));
+    let journal = journal::heard(&words, args.text("input-data"));
     let said = journal.map(|ask| link_journal::says(ctx.world, args.vmid(), &ask));
+    if let Some((system, request)) = program::heard(&words, args.text("input-data")) {
+        let result = our_program(ctx.world, args.vmid(), system, &request)?;
+        ready(ctx, args)?.agent.insert(format!("pid/{pid}"), result);
+        return Ok(json!({"pid": pid}));
+    }
     let guest = ready(ctx, args)?;
     let fails = i64::from(command == "false" || command.ends_with("/false"));
     let code = guest.agent.get(&format!("exit/{command}")).and_then(Value::as_i64).unwrap_or(fails);
@@ -158,19 +167,47 @@ pub(super) fn exec(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
     Ok(json!({"pid": pid}))
 }
 
-/// `GET …/agent/exec-status`.
+/// What a program of ours brings; a system of another kind has not what runs it.
+fn our_program(world: &mut World, vmid: u32, system: System, request: &Request) -> Result<Value, Refusal> {
+    let place = Place::Guest(vmid);
+    let shell = if world.runs_windows(&place) { System::Windows } else { System::Linux };
+    if shell != system {
+        let program = if system == System::Windows { "powershell.exe" } else { "/bin/sh" };
+        return Err(Refusal::died(format!(
+            "Agent error: Guest agent command failed, error was 'Failed to execute child process “{program}” \
+             (No such file or directory)'"
+        )));
+    }
+    let said = match request {
+        Request::Look { window } => {
+            let state = jobs::state(world, &place, window.as_str()).unwrap_or_default();
+            format!("boot={}\n{state}", world.boot_mark(&place))
+        }
+        Request::Begin(job) => jobs::begin(world, &place, job),
+    };
+    Ok(json!({"exited": 1, "exitcode": 0, "out-data": said}))
+}
+
+/// `GET …/agent/exec-status`. A child of an agent that was replaced is unknown to the new one.
 pub(super) fn exec_status(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
     let pid = args.text("pid").to_owned();
     let guest = ready(ctx, args)?;
     let Some(result) = guest.agent.get(&format!("pid/{pid}")) else {
         return Err(Refusal::died(format!("Agent error: PID {pid} does not exist")));
     };
+    if result.is_null() {
+        return Err(Refusal::died("Agent error: Invalid parameter 'pid'"));
+    }
     Ok(json!({"exited": 1, "exitcode": result["exitcode"], "out-data": result["out-data"]}))
 }
 
 /// `GET …/agent/file-read`.
 pub(super) fn file_read(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
     let file = args.text("file").to_owned();
+    ready(ctx, args)?;
+    if let Some(content) = jobs::file(ctx.world, &Place::Guest(args.vmid()), &file) {
+        return Ok(json!({"bytes-read": content.len(), "content": content}));
+    }
     let guest = ready(ctx, args)?;
     match guest.agent.get(&format!("file{file}")) {
         Some(content) => Ok(json!({"content": content})),

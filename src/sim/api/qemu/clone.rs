@@ -143,8 +143,10 @@ fn cloned(world: &mut World, what: &Value, node: &str, newid: u32, log: &mut Vec
         }
         config.insert(key, print_drive(parts));
     }
+    let (_, vmid) = told(what);
+    let disk = world.guests.get(&vmid).map(|source| source.disk.clone()).unwrap_or_default();
     let guest = world.guests.get_mut(&newid).ok_or("the new guest is gone")?;
-    (guest.config, guest.node) = (config, target.to_owned());
+    (guest.config, guest.node, guest.disk) = (config, target.to_owned(), disk);
     if let Some(pool) = what["pool"].as_str().and_then(|p| world.pools.get_mut(p)) {
         pool.guests.insert(newid);
     }

@@ -276,7 +276,8 @@ fn restored(world: &mut World, what: &Value, log: &mut Vec<String>) -> Result<bo
     }
     config.retain(|key, value| key != "description" || !value.is_empty());
     rescan(world, &node, vmid, &mut config);
-    let guest = Guest { guest_type: GuestType::Qemu, node: node.clone(), config, ..Guest::default() };
+    let disk = saved.disk.clone();
+    let guest = Guest { guest_type: GuestType::Qemu, node: node.clone(), config, disk, ..Guest::default() };
     world.guests.insert(vmid, guest);
     Ok(template)
 }

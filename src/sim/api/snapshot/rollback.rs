@@ -80,6 +80,7 @@ pub(super) fn rolled_back(world: &mut World, told: &Value, _: &mut Vec<String>) 
         config.insert("vmgenid".to_owned(), id);
     }
     guest.config = config;
+    guest.disk = snapshot.disk;
     guest.pending.clear();
     let start = snapshot.with_memory || told["start"] == true;
     if guest_type == GuestType::Qemu {
