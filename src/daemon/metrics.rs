@@ -4,6 +4,7 @@
 
 pub mod count;
 pub mod machine;
+mod nodes;
 pub mod table;
 
 use crate::daemon::record::{Healer, State};
@@ -129,6 +130,7 @@ pub struct Metrics {
     proposals: Gauges,
     notifications: Counters,
     history_lost: Counter,
+    nodes: nodes::NodeGauges,
 }
 
 impl Default for Metrics {
@@ -171,6 +173,7 @@ impl Metrics {
             proposals: Family::default(),
             notifications: Family::default(),
             history_lost: Counter::default(),
+            nodes: nodes::NodeGauges::default(),
         };
         let mut registry = Registry::default();
         metrics.register(&mut registry);
@@ -216,7 +219,7 @@ impl Metrics {
                 "pvectl_history_lost_total" => registry.register(bare, help, self.history_lost.clone()),
                 "pvectl_build_info" => registry.register(bare, help, Info::new(version.clone())),
                 // The machine's own are collected when they are asked for.
-                _ => {}
+                _ => self.nodes.register(registry, bare, help),
             }
         }
     }
@@ -318,6 +321,11 @@ impl Metrics {
     pub fn notified(&self, sink: &str, result: Told, times: u64) {
         let labels = vec![self.value("sink", sink), ("result", result.as_str().to_owned())];
         self.notifications.get_or_create(&labels).inc_by(times);
+    }
+
+    /// A cluster's nodes were looked at.
+    pub fn node_health(&self, cluster: &str, looked: &crate::daemon::health::Looked, now_ms: u64) {
+        self.nodes.set(self.value("cluster", cluster), looked, now_ms);
     }
 
     /// Records that the history could not keep.
