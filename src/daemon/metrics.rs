@@ -5,6 +5,7 @@
 pub mod count;
 pub mod machine;
 pub mod table;
+mod windows;
 
 use crate::daemon::record::{Healer, State};
 use machine::Machine;
@@ -129,6 +130,7 @@ pub struct Metrics {
     proposals: Gauges,
     notifications: Counters,
     history_lost: Counter,
+    windows: windows::Windows,
 }
 
 impl Default for Metrics {
@@ -171,6 +173,7 @@ impl Metrics {
             proposals: Family::default(),
             notifications: Family::default(),
             history_lost: Counter::default(),
+            windows: windows::Windows::default(),
         };
         let mut registry = Registry::default();
         metrics.register(&mut registry);
@@ -216,7 +219,7 @@ impl Metrics {
                 "pvectl_history_lost_total" => registry.register(bare, help, self.history_lost.clone()),
                 "pvectl_build_info" => registry.register(bare, help, Info::new(version.clone())),
                 // The machine's own are collected when they are asked for.
-                _ => {}
+                _ => self.windows.register(name, help, registry),
             }
         }
     }
@@ -320,6 +323,11 @@ impl Metrics {
         self.notifications.get_or_create(&labels).inc_by(times);
     }
 
+    /// A target of a patch window failed.
+    pub fn target_failed(&self, source: &str, window: &str) {
+        self.windows.failed(self.value("source", source), window);
+    }
+
     /// Records that the history could not keep.
     pub fn history_lost(&self, records: u64) {
         self.history_lost.inc_by(records);
@@ -381,6 +389,7 @@ impl Metrics {
             let labels = vec![source, ("policy", policy.to_owned()), ("vmid", vmid.to_owned())];
             self.snapshot_newest.get_or_create(&labels).set(newest);
         }
+        self.windows.read(state, |source| self.value("source", source));
         for drift in state.drift.iter().filter(|d| d.healed_ms.is_none()) {
             let labels = vec![self.value("source", &drift.source), self.value("kind", &drift.kind)];
             self.drifted.get_or_create(&labels).inc();

@@ -8,6 +8,7 @@ use pvectl::daemon::record::{DriftRecord, EventRecord, RunRecord, State};
 use pvectl::daemon::shared::Wish;
 use pvectl::daemon::store::book::{Book, Bounds, Record};
 use pvectl::daemon::store::query;
+use pvectl::daemon::windows::PatchRecord;
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::sync::Arc;
@@ -163,6 +164,9 @@ impl History for Kept {
     }
     fn runs(&self, _: &Past) -> Result<Vec<RunRecord>, String> {
         panic!("a bug of the history")
+    }
+    fn patches(&self, _: &Past) -> Result<Vec<PatchRecord>, String> {
+        Err("database is locked".into())
     }
 }
 

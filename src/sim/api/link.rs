@@ -159,7 +159,11 @@ mod tests {
     fn a_container_is_assessed_patched_and_well() {
         let world = &mut build(Baseline::Homelab);
         assert_eq!(begin(world, Deed::Assess { attempt: 1, refresh: true }), Ok("begun\n".into()));
-        assert_eq!(begin(world, Deed::Assess { attempt: 1, refresh: true }), Ok("there already\n".into()), "none runs twice");
+        assert_eq!(
+            begin(world, Deed::Assess { attempt: 1, refresh: true }),
+            Ok("there already\n".into()),
+            "none runs twice"
+        );
         assert_eq!(job(world, "assess").phase, Phase::Running);
         pass(world, 30);
         let found = job(world, "assess");
