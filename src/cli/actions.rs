@@ -78,6 +78,8 @@ pub fn ordered(verb: &Verb) -> Option<Order<'_>> {
         | Verb::Api(_)
         | Verb::Auth(_)
         | Verb::Sim(_)
+        | Verb::Node(_)
+        | Verb::Logs(_)
         | Verb::Wait(_)
         | Verb::Backup(_)
         | Verb::Network(_)

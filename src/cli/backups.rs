@@ -78,7 +78,7 @@ fn wire(error: PveError) -> Failure {
 }
 
 /// What is to be read to know guests by their names.
-async fn guests(cluster: &Cluster<'_>, names: &[String]) -> Result<Observation, Failure> {
+pub async fn guests(cluster: &Cluster<'_>, names: &[String]) -> Result<Observation, Failure> {
     let index = index(cluster.api, cluster.clock, &BTreeSet::new()).await.map_err(wire)?;
     let mut reads = BTreeSet::new();
     for name in names {
@@ -89,7 +89,7 @@ async fn guests(cluster: &Cluster<'_>, names: &[String]) -> Result<Observation, 
 }
 
 /// The guest of a name, whatever it is: `web`, `101`, `vm/web`.
-fn guest(text: &str, seen: &Observation) -> Result<Target, Failure> {
+pub fn guest(text: &str, seen: &Observation) -> Result<Target, Failure> {
     let (word, name) = text.split_once('/').map_or((None, text), |(word, name)| (Some(word.to_lowercase()), name));
     let meant = |(kind, words): &&(&str, &[&str])| {
         word.as_ref().is_none_or(|word| words.contains(&word.as_str()) || kind.eq_ignore_ascii_case(word))

@@ -1,13 +1,14 @@
 //! From arguments to an exit code: sets up colour and logs, calls the verb, prints what went wrong.
 
 use crate::cli::args::network::NetworkVerb;
+use crate::cli::args::node::NodeVerb;
 use crate::cli::args::{Cli, Color, Global, LogFormat, Verb};
 use crate::cli::session::Unusable;
 use crate::cli::{
     actions, adopt, apply, auth, check, daemon, delete, diff, exit, host, import, keep, manifests, raw, show, simulate,
     wait,
 };
-use crate::cli::{backups, network, patch};
+use crate::cli::{backups, logs, network, node_health, patch};
 use crate::pve::error::PveError;
 use clap::Parser;
 use std::future::Future;
@@ -155,6 +156,10 @@ fn dispatch(cli: &Cli) -> Ended {
         Verb::Api(args) => raw::api(global, args),
         Verb::Auth(args) => auth::auth(global, args),
         Verb::Sim(args) => simulate::sim(global, args),
+        Verb::Node(args) => match &args.verb {
+            NodeVerb::Health(args) => node_health::health(global, args),
+        },
+        Verb::Logs(args) => logs::verb::logs(global, args),
         Verb::Wait(args) => wait::wait(global, args),
         Verb::Start(_)
         | Verb::Stop(_)
@@ -191,13 +196,20 @@ static OUTPUT_LOST: AtomicBool = AtomicBool::new(false);
 
 /// Writes to stdout; a closed pipe (`| head`) is no failure, a full disk is.
 pub fn print(text: &str) {
+    offer(text);
+}
+
+/// The same; whether anybody reads it still.
+pub fn offer(text: &str) -> bool {
     let mut out = anstream::stdout();
-    if let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush())
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    if let Err(error) = &written
         && error.kind() != std::io::ErrorKind::BrokenPipe
         && !OUTPUT_LOST.swap(true, Ordering::Relaxed)
     {
         let _ = writeln!(anstream::stderr(), "error: standard output cannot be written: {error}");
     }
+    written.is_ok()
 }
 
 /// Whether stdout takes colour.

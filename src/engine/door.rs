@@ -89,9 +89,9 @@ fn refused(request: String, status: u16, reason: String) -> PveError {
 fn answer(request: String, output: Output) -> Result<Value, PveError> {
     let Output { code, out, err, truncated } = output;
     if code != 0 {
-        let lines = || err.lines().chain(out.lines()).map(str::trim).filter(|line| !line.is_empty());
-        let said = err.lines().map(str::trim).rfind(|line| !line.is_empty()).or_else(|| lines().last());
-        return Err(refused(request, 500, format!("exit status {code}: {}", said.unwrap_or("it said nothing"))));
+        let last = |text: &str| text.lines().map(str::trim).rfind(|line| !line.is_empty()).map(str::to_owned);
+        let said = last(&err).or_else(|| last(&out)).unwrap_or_else(|| "it said nothing".to_owned());
+        return Err(refused(request, 500, format!("exit status {code}: {said}")));
     }
     // What was cut off must not be read as if it were all.
     if truncated && !out.is_empty() {

@@ -83,7 +83,7 @@ pub(super) async fn run(
         status.map_err(Trouble::Unknown)
     };
     let status = tokio::time::timeout(bounds.time_max, all).await.map_err(|_| Trouble::TooLong)??;
-    group.is_over();
+    group.forget();
     let truncated = out.truncated || err.truncated;
     Ok(Ended { status, out: out.text(), err: err.text(), truncated })
 }
@@ -175,7 +175,7 @@ impl Group {
 
     /// It has ended by itself: what it left behind on purpose may go on.
     #[cfg_attr(not(unix), expect(unused_mut, reason = "there is nothing to forget"))]
-    fn is_over(mut self) {
+    fn forget(mut self) {
         #[cfg(unix)]
         {
             self.leader = None;

@@ -4,7 +4,7 @@
 //! Words are [`Token`]s: a command line of them is the same to `execve` and to the shell of OpenSSH's server. What is not
 //! plain goes by standard input, in the list of a constant program.
 
-use crate::base::id::VmId;
+use crate::base::id::{GuestType, VmId};
 use crate::host::fed::{SHELL, fill, list};
 use crate::host::health;
 use crate::host::job::{Job, System};
@@ -17,6 +17,7 @@ use crate::host::tools;
 use std::time::Duration;
 
 const CREATE: &str = include_str!("program/create.sh");
+const UNLOCK: &str = include_str!("program/unlock.sh");
 const TOOLS: &str = include_str!("program/tools.sh");
 
 /// A look at what stands on a disk.
@@ -30,6 +31,9 @@ const STATE_BYTES_MAX: usize = 2 << 20;
 /// What a program says that was begun.
 const SAID_BYTES_MAX: usize = 256 << 10;
 
+/// Reads words and input back; whether they are exactly the operation's is not said.
+type Reader = fn(&[&str], &str) -> Option<Operation>;
+
 impl Operation {
     /// What is run on the node for this. `None` for what no command line and no list can hold: a value with a NUL in it.
     pub fn command(&self, node: &Token) -> Option<Command> {
@@ -39,6 +43,7 @@ impl Operation {
             Operation::NodeJobs { window } => Some(node_jobs(window)),
             Operation::NodeJob { job } => node_job(job),
             Operation::Maintenance { enable } => Some(maintenance(*enable, node)),
+            Operation::Unlock { guest, vmid, lock } => Some(unlock(*guest, *vmid, lock)),
             Operation::ContainerCreate { vmid, template, options } => container_create(*vmid, template, options),
             Operation::ContainerJournal { vmid, ask } => container_journal(*vmid, ask),
             Operation::Mounts => Some(mounts::look()),
@@ -52,10 +57,11 @@ impl Operation {
 
     /// The operation whose command on this node is exactly these words and this input; `None` where there is none.
     pub fn of_command(words: &[&str], input: &str, node: &Token) -> Option<Operation> {
-        let readers: [fn(&[&str], &str) -> Option<Operation>; 8] = [
+        let readers: [Reader; 9] = [
             read_container_jobs,
             read_node_jobs,
             read_maintenance,
+            read_unlock,
             read_container_create,
             read_container_journal,
             read_mounts,
@@ -125,6 +131,20 @@ fn read_maintenance(words: &[&str], _: &str) -> Option<Operation> {
         }
         _ => None,
     }
+}
+
+// ---- locks ------------------------------------------------------------------------------------------------------------
+
+fn unlock(guest: GuestType, vmid: VmId, lock: &Token) -> Command {
+    let kind = Token::own(if guest == GuestType::Qemu { "qemu" } else { "lxc" });
+    begin(shell(&[Token::own("unlock"), kind, digits(vmid), lock.clone()]), UNLOCK.to_owned())
+}
+
+fn read_unlock(words: &[&str], input: &str) -> Option<Operation> {
+    let [.., "unlock", kind @ ("qemu" | "lxc"), vmid, lock] = words else { return None };
+    let guest = if *kind == "qemu" { GuestType::Qemu } else { GuestType::Lxc };
+    let lock = Token::argument(*lock)?;
+    (input == UNLOCK).then_some(Operation::Unlock { guest, vmid: number(vmid)?, lock })
 }
 
 // ---- creation of containers -------------------------------------------------------------------------------------------

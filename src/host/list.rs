@@ -22,7 +22,7 @@ const fn entry(name: &'static str, writes: bool, does: &'static str, why: &'stat
 }
 
 /// All operations.
-pub const ENTRIES: [Entry; 13] = [
+pub const ENTRIES: [Entry; 14] = [
     entry(
         "ContainerJobs",
         false,
@@ -114,6 +114,13 @@ pub const ENTRIES: [Entry; 13] = [
         "the API does not say where a way of ours ends",
         "/bin/sh -s -- TOOL …",
     ),
+    entry(
+        "Unlock",
+        true,
+        "takes away the lock that a task left on a guest when it died, if no task works on it",
+        "the API takes no lock away, and lets only root@pam pass by one",
+        "/bin/sh -s -- unlock qemu|lxc VMID LOCK",
+    ),
 ];
 
 impl Operation {
@@ -133,6 +140,7 @@ impl Operation {
             Operation::Unmount { .. } => 10,
             Operation::Health => 11,
             Operation::Tools => 12,
+            Operation::Unlock { .. } => 13,
         };
         &ENTRIES[at]
     }

@@ -1,7 +1,7 @@
 //! The closed list of what is done on a node, and why PVE's API cannot do it. An operation travels through plans and
 //! simulators as a request whose path begins with `/link/`; here it becomes the command that a transport runs.
 
-use crate::base::id::VmId;
+use crate::base::id::{GuestType, VmId};
 use crate::host::job::Job;
 use crate::host::journal::Ask;
 use crate::host::mounts::Wish;
@@ -52,6 +52,16 @@ pub enum Operation {
         template: String,
         /// Options as `pct create` has them, without dashes. They go by standard input, a NUL after each.
         options: Vec<(Token, String)>,
+    },
+    /// Takes away the lock that a task left on a guest when it died, if no task works on it. The API lets nobody but root@pam pass
+    /// by a lock (`skiplock`), and takes none away.
+    Unlock {
+        /// VM or CT.
+        guest: GuestType,
+        /// Which.
+        vmid: VmId,
+        /// The lock that is meant: another one stays.
+        lock: Token,
     },
     /// Reads the journal of a container that runs. PVE's API reads that of nodes only.
     ContainerJournal {
@@ -118,6 +128,7 @@ impl Operation {
             Operation::ContainerJob { .. }
             | Operation::NodeJob { .. }
             | Operation::Maintenance { .. }
+            | Operation::Unlock { .. }
             | Operation::ContainerCreate { .. }
             | Operation::Mount { .. }
             | Operation::Unmount { .. } => return None,
@@ -138,6 +149,9 @@ impl Operation {
             Operation::NodeJob { job } => begin(path("/jobs".into()), job),
             Operation::Maintenance { enable } => {
                 Some(Call::new(Method::Put, path("/maintenance".into())).with("enable", u8::from(*enable)))
+            }
+            Operation::Unlock { guest, vmid, lock } => {
+                Some(Call::new(Method::Delete, path(format!("/{guest}/{vmid}/lock"))).with("lock", lock))
             }
             Operation::ContainerCreate { vmid, template, options } => {
                 let call = Call::new(Method::Post, path("/pct".into())).with("vmid", vmid).with("ostemplate", template);
@@ -204,6 +218,11 @@ impl Operation {
                     options: options.collect::<Option<_>>()?,
                 }
             }
+            ("DELETE", [kind @ ("qemu" | "lxc"), vmid, "lock"]) => Operation::Unlock {
+                guest: if *kind == "qemu" { GuestType::Qemu } else { GuestType::Lxc },
+                vmid: number(vmid)?,
+                lock: token("lock")?,
+            },
             ("GET", ["jobs"]) => Operation::NodeJobs { window: token("window")? },
             ("POST", ["jobs"]) => Operation::NodeJob { job: job()? },
             ("PUT", ["maintenance"]) => Operation::Maintenance { enable: param("enable")? == "1" },
@@ -248,6 +267,7 @@ mod tests {
             Operation::NodeJobs { window: token("sunday") },
             Operation::NodeJob { job },
             Operation::Maintenance { enable: true },
+            Operation::Unlock { guest: GuestType::Lxc, vmid, lock: token("rollback") },
             Operation::ContainerCreate {
                 vmid,
                 template: "local:vztmpl/debian-12.tar.zst".into(),

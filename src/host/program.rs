@@ -18,7 +18,7 @@ const WORDS: &str = "@WORDS@";
 
 const OUTER: &str = include_str!("program/outer.sh");
 const LINUX: &[&str] = &[
-    include_str!("program/common.sh"),
+    include_str!("program/job.sh"),
     include_str!("program/linux.sh"),
     include_str!("program/apt.sh"),
     include_str!("program/dnf.sh"),
@@ -28,7 +28,7 @@ const LINUX: &[&str] = &[
     include_str!("program/last.sh"),
 ];
 const NODE: &[&str] = &[
-    include_str!("program/common.sh"),
+    include_str!("program/job.sh"),
     include_str!("program/linux.sh"),
     include_str!("program/apt.sh"),
     include_str!("program/node.sh"),

@@ -12,6 +12,7 @@ pub mod guest_template;
 pub mod host_mount;
 pub mod list;
 pub mod network_profile;
+pub mod node_health;
 pub mod objects;
 pub mod patch_window;
 pub mod pool;

@@ -997,6 +997,21 @@ spec:
         ],
     },
     Life {
+        name: "a patch window that moves",
+        states: &[
+            r"
+{apiVersion: pvectl/v1alpha1, kind: VirtualMachine, metadata: {name: kept, labels: {app: web}}, spec: {vmid: 120, node: pve2, description: kept}}
+---
+{apiVersion: pvectl/v1alpha1, kind: PatchWindow, metadata: {name: sunday}, spec: {schedule: 'Sun 02:00', duration: 3h, timeZone: Europe/Berlin, targets: {selector: {vmids: [120]}}}}
+",
+            r"
+{apiVersion: pvectl/v1alpha1, kind: VirtualMachine, metadata: {name: kept, labels: {app: web}}, spec: {vmid: 120, node: pve2, description: kept}}
+---
+{apiVersion: pvectl/v1alpha1, kind: PatchWindow, metadata: {name: sunday}, spec: {cron: '0 3 * * 0', duration: 4h, cutoff: 45m, freeze: ['2026-12-20..2027-01-06'], waves: [{selector: {labels: {app: web}}, soak: 1h}, {selector: {}}], maxErrors: 2, targets: {nodes: [pve1, pve2], selector: {labels: {app: web}}}, order: GuestsFirst, updates: {class: Security, exclude: ['linux-image-*'], soakDays: 3}, maxConcurrent: 2, before: {snapshot: true, keep: 3d}, reboot: IfRequired, drain: {migrate: Online, nodeMaintenance: true}, healthCheck: {tcp: ['22'], command: [systemctl, is-system-running, --wait], timeout: 5m}, onFailure: Rollback, configFiles: Replace, stopped: Start}}
+",
+        ],
+    },
+    Life {
         name: "a backup policy whose guests come and leave",
         states: &[
             r"

@@ -9,6 +9,7 @@ mod world;
 mod corpus;
 
 mod laws;
+mod node_health;
 mod objects;
 
 mod backups;
@@ -64,6 +65,7 @@ mod sdn;
 mod browser;
 mod daemon_verbs;
 mod http;
+mod logs;
 mod metrics;
 mod pages;
 mod played;
@@ -71,6 +73,7 @@ mod policies;
 mod site;
 
 mod flapping;
+mod inside;
 mod keep;
 mod kills;
 mod link;

@@ -1,8 +1,7 @@
 # Alpine.
 apk_refresh() {
-	before=$(wc -c <"$job/log")
 	patiently apk update || return $?
-	! tail -c +"$((before + 1))" "$job/log" | grep -Eq '^(ERROR|WARNING: (updating|opening|fetching))' || return 1
+	! said | grep -Eq '^(ERROR|WARNING: (updating|opening|fetching))' || return 1
 }
 
 apk_installed() {
@@ -15,12 +14,13 @@ apk_installed() {
 
 # Alpine does not say which updates are for security.
 apk_pending() {
-	apk version -l '<' </dev/null 2>>"$job/log" | awk '$2 == "<" && match($1, /-[0-9][^-]*-r[0-9]+$/) {
-		print substr($1, 1, RSTART - 1), substr($1, RSTART + 1), $3, "other" }'
+	apk version -l '<' </dev/null >"$job/updates" 2>>"$job/log" || return $?
+	awk '$2 == "<" && match($1, /-[0-9][^-]*-r[0-9]+$/) {
+		print substr($1, 1, RSTART - 1), substr($1, RSTART + 1), $3, "other" }' "$job/updates"
 }
 
 # What the administrator pinned in the list of wished packages.
-apk_held() { awk '{ n = split($0, part, "="); if (n == 2 && part[1] !~ /[<>~]$/) print part[1] }' "$ROOT/etc/apk/world"; }
+apk_held() { awk '{ n = split($0, part, "="); if (n == 2 && part[1] !~ /[<>~]$/) print part[1] }' "$ROOT/etc/apk/world" 2>/dev/null; }
 
 # Pins that we made go, and what stood there before comes back; what somebody else wrote since stays.
 apk_unpin() {

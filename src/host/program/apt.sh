@@ -24,9 +24,8 @@ apt_get() {
 
 # Where one source is not reached, apt-get update still ends with 0, unless it is told that any error is one.
 apt_refresh() {
-	before=$(wc -c <"$job/log")
 	patiently apt-get -q -o APT::Update::Error-Mode=any update || return $?
-	! tail -c +"$((before + 1))" "$job/log" | grep -Eq '^(E:|Err:|W: Failed to fetch)' || return 100
+	! said | grep -Eq '^(E:|Err:|W: Failed to fetch)' || return 100
 }
 
 apt_pending() {
@@ -82,16 +81,19 @@ apt_install() {
 	apt-mark showauto </dev/null 2>/dev/null | sort >"$job/auto.now"
 	awk 'FILENAME == ARGV[1] { now[$1] = 1; next } FILENAME == ARGV[2] { here[$1] = 1; next } !($1 in now) && ($1 in here)' \
 		"$job/auto.now" "$job/before" "$job/auto" >"$job/auto.lost"
-	[ ! -s "$job/auto.now" ] || [ ! -s "$job/auto.lost" ] || run xargs apt-mark auto <"$job/auto.lost"
+	[ ! -s "$job/auto.now" ] || [ ! -s "$job/auto.lost" ] || xargs apt-mark auto <"$job/auto.lost" >>"$job/log" 2>&1
 	return "$code"
 }
 
-# The changelog of the package down to the version that was there.
+# The changelog of the package down to the version that was there; nothing where that one is not in it. A rebuild (`+b1`) has no
+# entry of its own.
 apt_cves() {
 	name_=${1%%:*}
 	for log in "$ROOT/usr/share/doc/$name_/changelog.Debian.gz" "$ROOT/usr/share/doc/$name_/changelog.gz"; do
 		[ -f "$log" ] || continue
-		gzip -dc "$log" | head -n 3000 | awk -v from="($2)" '/^[a-z0-9]/ { if ($2 == from) exit; if (++n > 20) exit } { print }'
+		gzip -dc "$log" | head -n 3000 | awk -v from="(${2%+b[0-9]*})" '
+			/^[a-z0-9]/ && $2 == from { printf "%s", text; exit }
+			{ text = text $0 "\n" }'
 		return 0
 	done
 }

@@ -56,13 +56,12 @@ dnf_install() {
 	patiently "$DNF" -y upgrade "$@"
 }
 
-# The newest entries down to the version that was there.
+# The newest entries down to the version that was there; nothing where that one is not among them.
 dnf_cves() {
 	bare=${2#*:}
-	rpm -q --changelog "$1" </dev/null | head -n 400 | awk -v from="$bare" -v short="${bare%.*}" '/^\* / {
-		if (index($0, from) || index($0, short)) exit
-		if (++n > 10) exit
-	} { print }'
+	rpm -q --changelog "$1" </dev/null | head -n 1000 | awk -v from="$bare" -v short="${bare%.*}" '
+		/^\* / && (index($0, from) || index($0, short)) { printf "%s", text; exit }
+		{ text = text $0 "\n" }'
 }
 
 # 1 is yes; an error is 1 too, so that its words decide.

@@ -10,7 +10,11 @@ system() {
 	for tool in apt-get dnf5 dnf yum zypper apk pacman; do
 		has "$tool" || continue
 		case $tool in
-		apt-get) manager=apt ;;
+		# Other systems may have apt-get too, but no packages of dpkg.
+		apt-get)
+			[ -s "$ROOT/var/lib/dpkg/status" ] || continue
+			manager=apt
+			;;
 		dnf5 | dnf | yum) manager=dnf DNF=$tool ;;
 		*) manager=$tool ;;
 		esac
@@ -151,6 +155,7 @@ outcome() {
 remains() {
 	[ -s "$job/before" ] || return 0
 	manager=$(cat "$job/manager")
+	[ "$manager" != apk ] || apk_unpin
 	changes
 	look_again
 }

@@ -1,5 +1,5 @@
 # SUSE.
-zypper_refresh() { patiently zypper --non-interactive --no-gpg-checks refresh; }
+zypper_refresh() { patiently zypper --non-interactive refresh; }
 
 zypper_installed() { DNF=zypper dnf_installed; }
 
@@ -34,7 +34,7 @@ zypper_held() {
 
 zypper_repair() { :; }
 
-# 102: done, a reboot is needed; 103: the package manager itself was updated, run it again; 106: a repository was left out.
+# 102: done, a reboot is needed; 103: the package manager itself was updated, run it again; 106: done, a repository was left out.
 zypper_install() {
 	[ "$1" = keep ] || say 'rpm packages decide by themselves which configuration files they replace'
 	set --
@@ -51,7 +51,7 @@ zypper_install() {
 		patiently zypper --non-interactive install --auto-agree-with-licenses --no-confirm "$@"
 		code=$?
 		case $code in
-		0 | 102) return 0 ;;
+		0 | 102 | 106) return 0 ;;
 		103) ;;
 		*) return "$code" ;;
 		esac

@@ -1,6 +1,7 @@
 //! What a window wants done on each of its guests, as deltas.
 
 use crate::base::id::{GuestType, VmId};
+use crate::host::operation::Operation;
 use crate::host::token::Token;
 use crate::kinds::guest::hand::half_made::{is_left, is_of_snapshots, unlocked_first};
 use crate::kinds::patch_window::choose::Choice;
@@ -13,7 +14,7 @@ use crate::resource::kind::PlanContext;
 use crate::resource::merge::Cause;
 use crate::resource::privilege::{require, require_any};
 use crate::resource::reference::{Identity, ResourceRef};
-use crate::resource::step::{Action, Change, Delta, Impact, Note};
+use crate::resource::step::{Action, Change, Delta, Impact, Note, Step};
 use std::collections::BTreeMap;
 
 /// What is under way is looked at again so soon, in seconds.
@@ -104,8 +105,20 @@ fn act_on(
     delta.next = Some(cx.seen.at.saturating_add(LOOK_AGAIN));
     if is_left(row.lock.as_deref(), runs) {
         let lock = row.lock.as_deref().unwrap_or_default();
-        let left = format!("a task that is gone left the lock `{lock}`; {}", unlocked_first(row));
-        delta.notes.push(Note::Toothless(left));
+        // Whether a task runs after all is looked at once more on the node.
+        let word = Token::argument(lock).filter(|_| cx.links.reach(&row.node));
+        let call = word.and_then(|lock| Operation::Unlock { guest: row.guest, vmid: row.vmid, lock }.call(&row.node));
+        match call {
+            Some(call) => {
+                delta.changes.push(change("lock", Some(lock.to_owned()), Some("none".to_owned()), Impact::None));
+                let title = format!("take away the lock `{lock}` of a task that is gone");
+                delta.steps.push(Step::new(title, call, Impact::None));
+            }
+            None => {
+                let left = format!("a task that is gone left the lock `{lock}`; {}", unlocked_first(row));
+                delta.notes.push(Note::Toothless(left));
+            }
+        }
         return;
     }
     if let Some(lock) = row.lock.as_ref().or(cx.seen.index.working.get(&row.vmid)) {

@@ -30,7 +30,7 @@ use crate::host::token::Token;
 use crate::kinds::patch_window::guest::Guest;
 use crate::kinds::patch_window::node::seen::Node;
 use crate::kinds::patch_window::spec::{OnFailure, PatchWindowSpec, Stopped};
-use crate::kinds::patch_window::waves::{Quorum, Turns, turns, wave_of};
+use crate::kinds::patch_window::waves::{Meant, Quorum, Turns, turns, wave_of};
 use crate::kinds::patch_window::window::Window;
 use crate::kinds::selector::Selector;
 use crate::pve::request::Query;
@@ -195,7 +195,8 @@ impl<'a> Around<'a> {
         });
         let away = index.nodes.values().filter(|node| !node.online).map(|node| node.name.clone());
         let quorum = Quorum { nodes: index.nodes.len(), away: away.collect(), quorate: index.quorate.unwrap_or(true) };
-        turns(spec, window, (guests.collect(), nodes.collect()), &quorum, self.seen.at)
+        let meant = Meant { guests: guests.collect(), nodes: nodes.collect() };
+        turns(spec, window, meant, &quorum, self.seen.at)
     }
 }
 

@@ -170,11 +170,20 @@ fn gate(
     }
 }
 
-/// Everybody's turn. Guests and nodes are in no order; each with its wave.
+/// Who is meant, in no order; each with its wave.
+#[derive(Clone, Debug, Default)]
+pub struct Meant<'a> {
+    /// Guests.
+    pub guests: Vec<(usize, Guest<'a>)>,
+    /// Nodes.
+    pub nodes: Vec<(usize, Node<'a>)>,
+}
+
+/// Everybody's turn.
 pub fn turns<'a>(
     spec: &PatchWindowSpec,
     window: &Window,
-    (guests, nodes): (Vec<(usize, Guest<'a>)>, Vec<(usize, Node<'a>)>),
+    Meant { guests, nodes }: Meant<'a>,
     quorum: &Quorum,
     now: i64,
 ) -> Turns<'a> {

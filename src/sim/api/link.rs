@@ -1,6 +1,7 @@
 //! The host link: operations on nodes that PVE's API does not have. They come in process only; on the wire these paths are
 //! as unknown as in PVE.
 
+use crate::base;
 use crate::host::job::Job;
 use crate::host::operation::Operation;
 use crate::host::tools::{Found, TOOLS};
@@ -55,6 +56,7 @@ fn run(world: &mut World, node: &str, operation: &Operation) -> Result<String, R
             };
             Ok(found.write())
         }
+        Operation::Unlock { guest, vmid, lock } => unlock(world, *guest, vmid.get(), lock.as_str()),
         // These have routes of their own, or the simulated node has no such program.
         Operation::ContainerCreate { .. }
         | Operation::ContainerJournal { .. }
@@ -62,9 +64,24 @@ fn run(world: &mut World, node: &str, operation: &Operation) -> Result<String, R
         | Operation::Folder { .. }
         | Operation::Mount { .. }
         | Operation::Unmount { .. }
-        | Operation::Folder { .. }
-        | Operation::Tools
         | Operation::Health => Err(Refusal::new(501, "this simulated node has no such program")),
+    }
+}
+
+/// `qm unlock`, `pct unlock`, where the lock is the one that is meant and no task works on the guest.
+fn unlock(world: &mut World, guest: base::id::GuestType, vmid: u32, lock: &str) -> Result<String, Refusal> {
+    let kind = if guest == base::id::GuestType::Qemu { GuestType::Qemu } else { GuestType::Lxc };
+    let busy = world.tasks.iter().any(|task| task.end_ms.is_none() && task.id == vmid.to_string());
+    let found = world.guests.get_mut(&vmid).filter(|g| g.guest_type == kind);
+    let Some(found) = found else { return Err(failed(2, &format!("Configuration file of {vmid} does not exist"))) };
+    match found.config.get("lock").map(String::as_str) {
+        None => Ok("it is not locked\n".to_owned()),
+        Some(now) if now != lock => Err(failed(3, &format!("its lock is `{now}` now, not `{lock}`: left alone"))),
+        Some(_) if busy => Err(failed(3, "a task works on it: left alone")),
+        Some(_) => {
+            found.config.remove("lock");
+            Ok(String::new())
+        }
     }
 }
 

@@ -45,8 +45,9 @@ pub(super) fn exits(code: u8, said: impl std::fmt::Display) -> Refusal {
 
 /// The operation of a request, as the transports read it.
 pub(super) fn operation(method: &str, args: &Args, path: &str) -> Result<Operation, Refusal> {
-    let params: Vec<(String, String)> =
-        args.values.iter().filter(|(key, _)| *key != "node").map(|(k, v)| (k.clone(), v.clone())).collect();
+    // What stands in the path is no parameter of it.
+    let given = args.values.iter().filter(|(key, _)| *key != "node" && (*key != "vmid" || path == "pct"));
+    let params: Vec<(String, String)> = given.map(|(k, v)| (k.clone(), v.clone())).collect();
     let path = format!("/link/{}/{path}", args.text("node"));
     let read = Operation::read(method, &path, &params).map(|(_, operation)| operation);
     read.ok_or_else(|| Refusal::new(501, format!("{method} {path} is no operation of the host link")))

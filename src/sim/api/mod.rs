@@ -26,6 +26,8 @@ pub mod cluster;
 pub mod folders;
 pub mod link;
 pub mod link_ct;
+pub mod link_health;
+pub mod link_journal;
 pub mod link_mounts;
 pub mod lxc;
 pub mod node;
@@ -64,6 +66,8 @@ pub fn routes() -> impl Iterator<Item = &'static Route> {
         bulk::ROUTES,
         link_mounts::ROUTES,
         link_ct::ROUTES,
+        link_journal::ROUTES,
+        link_health::ROUTES,
     ]
     .into_iter()
     .flatten()

@@ -174,7 +174,11 @@ fn install(
                         disk.kernel = Some(format!("{to}-pve"));
                         format!("kernel {to}-pve is installed, an older one runs")
                     }
-                    _ => name.clone(),
+                    Distribution::Debian
+                    | Distribution::Alpine
+                    | Distribution::Fedora
+                    | Distribution::Suse
+                    | Distribution::Arch => name.clone(),
                 };
                 disk.reboot = Some((why, system.boot_ms));
             }

@@ -1,3 +1,5 @@
+//! Jobs in machines and on nodes, maintenance, and a world that was saved in the middle.
+
 use super::{Place, Trouble, jobs};
 use crate::base::id::VmId;
 use crate::host::job::{ConfigFiles, Deed, Job, Package, System};
@@ -174,6 +176,11 @@ fn maintenance_takes_managed_guests_away_and_brings_them_back() {
     assert_eq!(world.guests[&8100].node, "pve2", "it is asked for, and not done yet");
     pass(world, 30);
     assert_ne!(world.guests[&8100].node, "pve2");
+    let rows = root(world, "GET /cluster/ha/status/current", &json!({})).expect("a list");
+    let lrm = rows.as_array().and_then(|rows| rows.iter().find(|r| r["id"] == "lrm:pve2")).expect("a row");
+    assert!(lrm["status"].as_str().is_some_and(|s| s.starts_with("pve2 (maintenance mode, ")), "{lrm}");
+    let manager = root(world, "GET /cluster/ha/status/manager_status", &json!({})).expect("an object");
+    assert_eq!(manager["manager_status"]["node_status"]["pve2"], "maintenance");
     assert_eq!(world.guests[&8100].power, Power::Running);
     root(world, "PUT /link/pve2/maintenance", &json!({ "enable": "0" })).expect("written down");
     pass(world, 30);

@@ -358,6 +358,7 @@ fn current(ctx: &mut Ctx<'_>, _: &Args) -> Result<Value, Refusal> {
             "status": "standby (CRM watchdog standby)",
         }),
     ];
+    rows.extend(maintenance::local_managers(ctx.world));
     for (sid, object) in objects::all(ctx, RESOURCES) {
         let number = sid.split(':').nth(1).and_then(|n| n.parse::<u32>().ok());
         let on = number.and_then(|n| ctx.world.guests.get(&n)).map(|g| g.node.clone()).unwrap_or_default();
@@ -372,7 +373,8 @@ fn current(ctx: &mut Ctx<'_>, _: &Args) -> Result<Value, Refusal> {
 
 fn manager(ctx: &mut Ctx<'_>, _: &Args) -> Result<Value, Refusal> {
     let quorate = if ctx.world.quorate { "1" } else { "0" };
+    let nodes = maintenance::node_status(ctx.world);
     Ok(json!({
-        "quorum": { "node": ctx.world.entry_node, "quorate": quorate }, "manager_status": { "node_status": {} },
+        "quorum": { "node": ctx.world.entry_node, "quorate": quorate }, "manager_status": { "node_status": nodes },
     }))
 }

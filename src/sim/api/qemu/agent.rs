@@ -1,7 +1,9 @@
 //! The guest agent: a machine with a bootable disk and `agent` switched on answers some seconds after its start.
 
 use crate::host::job::System;
+use crate::host::journal;
 use crate::host::program::{self, Request};
+use crate::sim::api::link_journal;
 use crate::sim::ctx::Ctx;
 use crate::sim::inside::{Place, jobs};
 use crate::sim::request::{Args, Refusal};
@@ -155,10 +157,12 @@ pub(super) fn exec(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
         ready(ctx, args)?.agent.insert(format!("pid/{pid}"), result);
         return Ok(json!({"pid": pid}));
     }
+    let journal = journal::heard(&words, args.text("input-data"));
+    let said = journal.map(|ask| link_journal::says(ctx.world, args.vmid(), &ask));
     let guest = ready(ctx, args)?;
     let fails = i64::from(command == "false" || command.ends_with("/false"));
     let code = guest.agent.get(&format!("exit/{command}")).and_then(Value::as_i64).unwrap_or(fails);
-    let result = json!({"exited": 1, "exitcode": code, "out-data": "", "command": command});
+    let result = json!({"exited": 1, "exitcode": code, "out-data": said.unwrap_or_default(), "command": command});
     guest.agent.insert(format!("pid/{pid}"), result);
     Ok(json!({"pid": pid}))
 }

@@ -65,3 +65,41 @@ pub(super) fn round(world: &mut World, _: &Value, _: &mut Vec<String>) -> End {
     }
     End::Ok
 }
+
+/// The rows of the local resource managers in a cluster's HA status (`PVE::API2::HA::Status`).
+pub(super) fn local_managers(world: &World) -> Vec<Value> {
+    let busy = |name: &str| {
+        let number = |sid: &String| sid.split_once(':').and_then(|(_, n)| n.parse::<u32>().ok());
+        let managed = world.tables.get(RESOURCES).into_iter().flat_map(|t| t.keys());
+        managed.filter_map(number).any(|vmid| world.guests.get(&vmid).is_some_and(|g| g.node == name))
+    };
+    let nodes = world.nodes.keys().filter(|_| world.cluster.is_some());
+    nodes
+        .map(|name| {
+            let state = match (is_on(world, name), busy(name)) {
+                (true, _) => "maintenance mode",
+                (false, true) => "active",
+                (false, false) => "idle",
+            };
+            let now = world.now();
+            json!({
+                "id": format!("lrm:{name}"), "type": "lrm", "node": name, "timestamp": now,
+                "status": format!("{name} ({state}, {now})"),
+            })
+        })
+        .collect()
+}
+
+/// What the manager makes of each node.
+pub(super) fn node_status(world: &World) -> Value {
+    let state = |name: &str, online: bool| match (online, is_on(world, name)) {
+        (false, _) => "unknown",
+        (true, true) => "maintenance",
+        (true, false) => "online",
+    };
+    let nodes = world.nodes.iter().filter(|_| world.cluster.is_some());
+    nodes
+        .map(|(name, node)| (name.clone(), Value::from(state(name, node.online))))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
+}

@@ -16,15 +16,17 @@ has() { command -v "$1" >/dev/null 2>&1; }
 now() { date +%s; }
 say() { printf '%s\n' "$*" >>"$job/log"; }
 
-# The start of a process by the clock of the kernel: with its id it is that process and no later one.
+# The start of a process by the clock of the kernel: with its id it is that process and no later one. A zombie is none: where
+# process 1 is no init, nobody takes it away.
 born() {
 	stat=$(cat "/proc/$1/stat" 2>/dev/null) || return 1
 	set -- ${stat##*) }
+	[ "$1" != Z ] || return 1
 	printf '%s' "${20}"
 }
 
 in_container() {
-	tr '\0' '\n' <"$ROOT/proc/1/environ" 2>/dev/null | grep -q '^container=' || [ -s "$ROOT/run/systemd/container" ]
+	cat "$ROOT/proc/1/environ" 2>/dev/null | tr '\0' '\n' | grep -q '^container=' || [ -s "$ROOT/run/systemd/container" ]
 }
 
 # A container has the kernel of its node, so that its boots differ in the start of process 1.
@@ -75,9 +77,8 @@ publish() {
 fact() { printf '%s\n' "$*" | plain >>"$job/facts"; }
 
 alive() {
-	[ -f "$job/pid" ] || return 1
-	read -r pid start <"$job/pid"
-	[ -n "$pid" ] && [ "$(born "$pid")" = "$start" ]
+	set -- $(cat "$job/pid" 2>/dev/null)
+	[ $# -eq 2 ] && [ "$(born "$1")" = "$2" ]
 }
 
 running() { grep -q '^state=running$' "$job/section" 2>/dev/null; }
@@ -105,16 +106,19 @@ run() {
 	"$@" </dev/null >>"$job/log" 2>&1
 }
 
+# What the last try said.
+said() { tail -c +"$((byte + 1))" "$job/log"; }
+
 # The same, again while another one holds the lock of the package manager.
 patiently() {
 	until_=$(($(now) + LOCK_SECONDS_MAX))
 	while :; do
-		before=$(wc -c <"$job/log")
+		byte=$(wc -c <"$job/log")
 		run "$@"
 		code=$?
 		[ "$code" -ne 0 ] || return 0
 		[ "$(now)" -lt "$until_" ] || return "$code"
-		tail -c +"$((before + 1))" "$job/log" | grep -Eqi "$LOCKED" || return "$code"
+		said | grep -Eqi "$LOCKED" || return "$code"
 		sleep 5
 	done
 }
