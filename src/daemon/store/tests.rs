@@ -517,7 +517,7 @@ fn patch(target: &str, opened_ms: u64, result: &str) -> PatchRecord {
 
 #[test]
 fn what_targets_of_windows_got_is_kept_and_known_better_later() {
-    let folder = TempDir::new().expect("a folder");
+    let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("h.db");
     let mut open = book(&path);
     let (old, failed) = (patch("101", 1_000, "Updated"), patch("101", 9_000, "Failed"));
@@ -539,7 +539,7 @@ fn what_targets_of_windows_got_is_kept_and_known_better_later() {
 
 #[test]
 fn a_file_of_the_version_before_gets_the_new_tables() {
-    let folder = TempDir::new().expect("a folder");
+    let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("h.db");
     drop(book(&path));
     let old = Connection::open(&path).expect("opens");
