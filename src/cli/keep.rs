@@ -13,7 +13,7 @@ use crate::daemon::cache::Cache;
 use crate::daemon::config::{self, DaemonConfig, HttpConfig, LISTEN, Listen, SourceConfig, WatchConfig};
 use crate::daemon::ears::{Ears, Own};
 use crate::daemon::health::watch as watch_health;
-use crate::daemon::history::History;
+use crate::daemon::history::{History, Past};
 use crate::daemon::http::gate::Gate;
 use crate::daemon::http::hook::Hook;
 use crate::daemon::http::listen::{Tls, serve};
@@ -31,6 +31,7 @@ use crate::daemon::store::book::Bounds;
 use crate::daemon::store::keeper::Keeper;
 use crate::daemon::suspend::Suspensions;
 use crate::daemon::systemd::{Pulse, tell};
+use crate::daemon::windows::news::remember;
 use crate::daemon::work::{Outside, Place};
 use crate::kinds::list;
 use crate::lockout::way::Way;
@@ -49,6 +50,8 @@ use tokio::sync::{Notify, watch};
 const CLOSING: Duration = Duration::from_secs(5);
 /// How fast the simulator goes when nobody stays to watch.
 const HURRY: f64 = 50.0;
+/// Results of patch windows that are read back when the daemon begins.
+const PATCHES_REMEMBERED: usize = 2_000;
 /// How long our own address is believed: to ask for it may take a question to DNS.
 const WAYS: Duration = Duration::from_secs(60);
 
@@ -231,6 +234,18 @@ fn ears(
     Ok((Ears { keeper, notices, reports, own: own.clone(), metrics, ..Ears::default() }, open_drift))
 }
 
+/// With what targets of patch windows got in earlier lives, so that it is not told as news. Where nothing can be read, nothing
+/// is known.
+fn remembering(mut state: State, history: Option<&dyn History>) -> State {
+    let past = Past { limit: PATCHES_REMEMBERED, ..Past::default() };
+    let read = history.map(|history| history.patches(&past));
+    if let Some(Ok(patches)) = read {
+        remember(&mut state.patches, patches);
+        state.remembers = true;
+    }
+    state
+}
+
 /// What is served over HTTP, and where; `None`: nothing.
 async fn site(
     config: &HttpConfig,
@@ -273,6 +288,7 @@ async fn life(global: &Global, args: &Run, config: DaemonConfig, state: State) -
     let (ears, open_drift) = ears(&config, &own, &metrics, clock)?;
     let open_drift = if carried.is_empty() { open_drift } else { carried };
     let history = ears.keeper.as_ref().map(|keeper| Arc::new(keeper.history()) as Arc<dyn History>);
+    let state = remembering(state, history.as_deref());
     let ears = Arc::new(Pulse::new(ears));
     let suspended = Suspensions::open(config.state_folder.clone()).map_err(|why| {
         Failure::new(exit::USAGE, why).hint("mend it or delete it; what it suspends is then no longer")

@@ -10,6 +10,7 @@ use crate::daemon::report::findings::Compared;
 use crate::daemon::report::writer::Writer;
 use crate::daemon::store::book::Record;
 use crate::daemon::store::keeper::Keeper;
+use crate::daemon::windows::PatchRecord;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -121,6 +122,10 @@ impl Ear for Ears {
 
     fn run(&self, run: &RunRecord) {
         self.keep(|| Record::Run(run.clone()));
+    }
+
+    fn patch(&self, patch: &PatchRecord) {
+        self.keep(|| Record::Patch(patch.clone()));
     }
 
     fn turned(&self, state: &State) {

@@ -3,6 +3,7 @@
 
 use crate::daemon::record::{DriftRecord, EventRecord, RunRecord};
 use crate::daemon::store::query;
+use crate::daemon::windows::PatchRecord;
 
 /// Records of one answer at most, where nothing else is said.
 pub const LIMIT: usize = 200;
@@ -34,6 +35,8 @@ pub trait History: Send + Sync {
     fn events(&self, past: &Past) -> Result<Vec<EventRecord>, String>;
     /// Runs that ended.
     fn runs(&self, past: &Past) -> Result<Vec<RunRecord>, String>;
+    /// What targets of patch windows got; `name` is the window.
+    fn patches(&self, past: &Past) -> Result<Vec<PatchRecord>, String>;
 }
 
 /// The SQLite file, each time through a connection of its own that cannot write.
@@ -46,6 +49,9 @@ impl History for query::History {
     }
     fn runs(&self, past: &Past) -> Result<Vec<RunRecord>, String> {
         query::History::runs(self, past).map_err(|e| e.in_full())
+    }
+    fn patches(&self, past: &Past) -> Result<Vec<PatchRecord>, String> {
+        query::History::patches(self, past).map_err(|e| e.in_full())
     }
 }
 
@@ -84,6 +90,13 @@ impl Past {
         self.is_of(&run.source)
             && (all || run.objects.iter().chain(run.failed.keys()).any(|object| self.is_about(object)))
             && self.reaches(run.began_ms, run.ended_ms)
+    }
+
+    /// Whether what a target got is meant: `name` is the window.
+    pub fn takes_patch(&self, patch: &PatchRecord) -> bool {
+        self.is_of(&patch.source)
+            && self.name.as_ref().is_none_or(|window| window.eq_ignore_ascii_case(&patch.window))
+            && self.reaches(patch.opened_ms, Some(patch.ended_ms.unwrap_or(patch.opened_ms)))
     }
 
     fn is_of(&self, source: &str) -> bool {

@@ -1,6 +1,7 @@
 //! What the daemon tells of numbers and moments, without knowing who counts, keeps or passes them on.
 
 use crate::daemon::record::{DriftRecord, EventRecord, Healer, RunRecord, State};
+use crate::daemon::windows::PatchRecord;
 use crate::pve::error::PveError;
 
 /// Somebody who counts.
@@ -19,6 +20,8 @@ pub trait Meter: Send + Sync {
     fn memory(&self, sort: &'static str, entries: usize);
     /// Drift was seen, or set right.
     fn drift(&self, source: &str, healed: Option<Healer>);
+    /// A target of a patch window failed, or went back to its snapshot.
+    fn patch_failed(&self, source: &str, window: &str);
 }
 
 /// Nobody counts.
@@ -32,6 +35,7 @@ impl Meter for NoMeter {
     fn queue(&self, _depth: usize, _added: u64, _retried: u64) {}
     fn memory(&self, _sort: &'static str, _entries: usize) {}
     fn drift(&self, _source: &str, _healed: Option<Healer>) {}
+    fn patch_failed(&self, _source: &str, _window: &str) {}
 }
 
 /// Somebody who is told what happens: the history, whoever is notified, the supervisor. None of these may block.
@@ -42,6 +46,8 @@ pub trait Ear: Send + Sync {
     fn drift(&self, spell: &DriftRecord);
     /// A run ended.
     fn run(&self, run: &RunRecord);
+    /// What a target of a patch window got is known, or known better.
+    fn patch(&self, patch: &PatchRecord);
     /// The loop has turned; everything is as this says.
     fn turned(&self, state: &State);
 }
@@ -53,5 +59,6 @@ impl Ear for NoEar {
     fn event(&self, _event: &EventRecord, _drift: Option<&DriftRecord>) {}
     fn drift(&self, _spell: &DriftRecord) {}
     fn run(&self, _run: &RunRecord) {}
+    fn patch(&self, _patch: &PatchRecord) {}
     fn turned(&self, _state: &State) {}
 }

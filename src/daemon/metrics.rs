@@ -6,6 +6,7 @@ pub mod count;
 pub mod machine;
 mod nodes;
 pub mod table;
+mod windows;
 
 use crate::daemon::record::{Healer, State};
 use machine::Machine;
@@ -131,6 +132,7 @@ pub struct Metrics {
     notifications: Counters,
     history_lost: Counter,
     nodes: nodes::NodeGauges,
+    windows: windows::Windows,
 }
 
 impl Default for Metrics {
@@ -174,6 +176,7 @@ impl Metrics {
             notifications: Family::default(),
             history_lost: Counter::default(),
             nodes: nodes::NodeGauges::default(),
+            windows: windows::Windows::default(),
         };
         let mut registry = Registry::default();
         metrics.register(&mut registry);
@@ -219,7 +222,10 @@ impl Metrics {
                 "pvectl_history_lost_total" => registry.register(bare, help, self.history_lost.clone()),
                 "pvectl_build_info" => registry.register(bare, help, Info::new(version.clone())),
                 // The machine's own are collected when they are asked for.
-                _ => self.nodes.register(registry, bare, help),
+                _ => {
+                    self.nodes.register(registry, bare, help);
+                    self.windows.register(name, help, registry);
+                }
             }
         }
     }
@@ -328,6 +334,11 @@ impl Metrics {
         self.nodes.set(self.value("cluster", cluster), looked, now_ms);
     }
 
+    /// A target of a patch window failed.
+    pub fn target_failed(&self, source: &str, window: &str) {
+        self.windows.failed(self.value("source", source), window);
+    }
+
     /// Records that the history could not keep.
     pub fn history_lost(&self, records: u64) {
         self.history_lost.inc_by(records);
@@ -389,6 +400,7 @@ impl Metrics {
             let labels = vec![source, ("policy", policy.to_owned()), ("vmid", vmid.to_owned())];
             self.snapshot_newest.get_or_create(&labels).set(newest);
         }
+        self.windows.read(state, |source| self.value("source", source));
         for drift in state.drift.iter().filter(|d| d.healed_ms.is_none()) {
             let labels = vec![self.value("source", &drift.source), self.value("kind", &drift.kind)];
             self.drifted.get_or_create(&labels).inc();

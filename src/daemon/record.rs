@@ -1,6 +1,8 @@
 //! What the daemon tells of itself, as values: the store keeps them, HTTP serves them, reports and messages render them.
 //! These shapes are a promise to whoever reads the API or the store. Times are milliseconds since the epoch.
 
+use crate::daemon::windows::WindowRecord;
+use crate::daemon::windows::news::Known;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -365,6 +367,12 @@ pub struct State {
     pub events: VecDeque<EventRecord>,
     /// The last runs that ended, the newest first.
     pub runs: VecDeque<RunRecord>,
+    /// Patch windows, by source and name.
+    pub windows: BTreeMap<(String, String), WindowRecord>,
+    /// What targets of windows got, by id.
+    pub patches: Known,
+    /// What they got outlives the daemon.
+    pub remembers: bool,
     /// Why the daemon is not ready yet, or no longer; `None`: it is.
     pub unready: Option<String>,
     /// The loop's last turn: an old one means that it hangs.

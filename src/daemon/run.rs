@@ -31,6 +31,8 @@ mod taken;
 
 mod seen;
 
+mod windows;
+
 mod ran;
 
 mod asked;
@@ -430,7 +432,14 @@ impl Daemon {
             // For manifests that moved somebody waits; else it is watching, and keeps to its budget.
             let urgent = Arc::new(AtomicBool::new(thread.moved));
             let haste = Haste::Soon(Arc::clone(&urgent));
-            self.work.push(work::look((line, self.moments), reading, place, Arc::clone(&self.clock), settings, haste));
+            self.work.push(work::look(
+                (line, self.moments),
+                (&thread.config.name, reading),
+                place,
+                Arc::clone(&self.clock),
+                settings,
+                haste,
+            ));
             let thread = &mut self.threads[line];
             (thread.looking, thread.look_ms, thread.urgent) = (true, None, urgent);
         }
@@ -537,11 +546,11 @@ impl Daemon {
                 }
             }
             Moment::Looked(looked) => {
-                let Looked { line, began_ms, after, reading, plan } = *looked;
+                let Looked { line, began_ms, after, reading, glance } = *looked;
                 let thread = &mut self.threads[line];
                 thread.looking = false;
                 (thread.look_took_ms, thread.last_look_ms) = (now.saturating_sub(began_ms), now);
-                self.looked(line, after, &reading, plan, now);
+                self.looked(line, after, &reading, glance, now);
             }
             Moment::Ran(ran) => self.ran(*ran, now),
         }

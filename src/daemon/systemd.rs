@@ -2,6 +2,7 @@
 
 use crate::daemon::meter::Ear;
 use crate::daemon::record::{DriftRecord, EventRecord, RunRecord, State};
+use crate::daemon::windows::PatchRecord;
 use sd_notify::NotifyState;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -52,6 +53,10 @@ impl<E: Ear> Ear for Pulse<E> {
 
     fn run(&self, run: &RunRecord) {
         self.ear.run(run);
+    }
+
+    fn patch(&self, patch: &PatchRecord) {
+        self.ear.patch(patch);
     }
 
     fn turned(&self, state: &State) {

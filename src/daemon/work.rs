@@ -12,10 +12,12 @@ use crate::daemon::queue::Batch;
 use crate::daemon::shared::Shared;
 use crate::daemon::signs;
 use crate::daemon::source::{Broken, Reading, Source};
-use crate::engine::reconcile::{Cluster, Halt, Report, preview, reconcile};
+use crate::daemon::windows::{Seen, windows};
+use crate::engine::observe::observe;
+use crate::engine::reconcile::{Cluster, Halt, Report, reconcile};
 use crate::kinds::list::KINDS;
 use crate::lockout::way::Way;
-use crate::plan::assemble::{Plan, Settings};
+use crate::plan::assemble::{Plan, Settings, plan};
 use crate::plan::gate::Consent;
 use crate::pve::error::PveError;
 use crate::pve::request::Query;
@@ -107,8 +109,16 @@ pub struct Looked {
     pub after: u64,
     /// With which manifests.
     pub reading: Arc<Reading>,
+    /// What was seen.
+    pub glance: Result<Glance, String>,
+}
+
+/// What a look saw.
+pub struct Glance {
     /// The plan of everything.
-    pub plan: Result<Plan, String>,
+    pub plan: Plan,
+    /// How patch windows stand.
+    pub windows: Vec<Seen>,
 }
 
 /// A run that has ended.
@@ -234,7 +244,7 @@ pub fn scan(place: usize, cache: Arc<Cache>, clock: Arc<dyn Clock>, per_second: 
 /// Compares everything that a source declares: which line it is, and after how many moments of the loop it begins.
 pub fn look(
     (line, after): (usize, u64),
-    reading: Arc<Reading>,
+    (source, reading): (&str, Arc<Reading>),
     place: &Place,
     clock: Arc<dyn Clock>,
     settings: Settings,
@@ -242,18 +252,20 @@ pub fn look(
 ) -> Work {
     let (cache, names, files) = (Arc::clone(&place.cache), Arc::clone(&place.names), Arc::clone(&place.files));
     let began_ms = clock.now_ms();
-    let of = Arc::clone(&reading);
+    let (of, source) = (Arc::clone(&reading), source.to_owned());
     let task = tokio::spawn(async move {
         let api = Look { cache, haste };
         let cluster = Cluster { api: &api, clock: &*clock, kinds: &KINDS, names: &*names, files: &*files };
-        preview(&cluster, &of.desired, &settings).await
+        let seen = observe(&cluster, &of.desired, &settings).await?;
+        let plan = plan(&of.desired, &seen, cluster.kinds, &settings);
+        Ok::<Glance, PveError>(Glance { plan, windows: windows(&of.desired, &seen, &source) })
     });
     Box::pin(async move {
-        let plan = match task.await {
-            Ok(plan) => plan.map_err(|error| error.to_string()),
+        let glance = match task.await {
+            Ok(glance) => glance.map_err(|error| error.to_string()),
             Err(bug) => Err(format!("a bug of pvectl: {bug}")),
         };
-        Moment::Looked(Box::new(Looked { line, began_ms, after, reading, plan }))
+        Moment::Looked(Box::new(Looked { line, began_ms, after, reading, glance }))
     })
 }
 

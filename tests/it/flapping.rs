@@ -45,6 +45,7 @@ impl Meter for Most {
         *most = entries.max(*most);
     }
     fn drift(&self, _source: &str, _healed: Option<Healer>) {}
+    fn patch_failed(&self, _source: &str, _window: &str) {}
 }
 
 /// The time as the history's thread sees it: that of the last event.

@@ -8,6 +8,7 @@ use pvectl::daemon::record::{DriftRecord, EventRecord, RunRecord, State};
 use pvectl::daemon::shared::Wish;
 use pvectl::daemon::store::book::{Book, Bounds, Record};
 use pvectl::daemon::store::query;
+use pvectl::daemon::windows::PatchRecord;
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::sync::Arc;
@@ -147,6 +148,25 @@ fn the_api_lists_and_filters() {
     assert_eq!(served.ask("DELETE /api/v1/sources", &[], "").status, 405);
 }
 
+#[test]
+fn windows_and_what_their_targets_got_are_served() {
+    let served = Served::of(state());
+    let found = served.json("/api/v1/windows?name=sunday");
+    assert_eq!(
+        (&found["items"][0]["open"], &found["items"][0]["targets"][0]["state"]),
+        (&json!(true), &json!("Failed"))
+    );
+    assert_eq!(served.json("/api/v1/windows?name=monday")["items"], json!([]));
+    let found = served.json("/api/v1/patches?window=sunday&target=101&result=failed");
+    assert_eq!(found["items"][0]["changed"][0]["to"], "3.0.16-1");
+    assert!(found["note"].as_str().is_some_and(|note| note.contains("no history")));
+    assert_eq!(served.json("/api/v1/patches?target=102")["items"], json!([]));
+    let broken = Served::with(state(), Wanted { history: Some(Arc::new(Kept(false))), ..Wanted::default() });
+    let found = broken.json("/api/v1/patches?since=24h");
+    assert_eq!(found["items"].as_array().map(Vec::len), Some(1), "what is in memory");
+    assert!(found["note"].as_str().is_some_and(|note| note.contains("database is locked")));
+}
+
 /// A history with one spell, or one that cannot be read.
 struct Kept(bool);
 
@@ -163,6 +183,9 @@ impl History for Kept {
     }
     fn runs(&self, _: &Past) -> Result<Vec<RunRecord>, String> {
         panic!("a bug of the history")
+    }
+    fn patches(&self, _: &Past) -> Result<Vec<PatchRecord>, String> {
+        Err("database is locked".into())
     }
 }
 

@@ -51,6 +51,7 @@ mod change;
 mod covered;
 mod daemon;
 mod packets;
+mod patch_verbs;
 mod sources;
 
 mod followed;

@@ -78,6 +78,7 @@ fn busy() -> (Metrics, State) {
     metrics.drift_healed("homelab", Healer::Hand);
     metrics.notified("chat", Told::Sent, 1);
     metrics.history_lost(2);
+    metrics.target_failed("homelab", "sunday");
     let mut state = site::state();
     let member = site::member("homelab");
     let policy =

@@ -7,7 +7,7 @@ use pvectl::daemon::record::{FieldRecord, State, Verdict};
 use pvectl::daemon::shared::Wish;
 
 /// Every page with a name for its golden.
-pub(crate) const PAGES: [(&str, &str); 11] = [
+pub(crate) const PAGES: [(&str, &str); 12] = [
     ("overview", "/"),
     ("objects", "/objects"),
     ("objects_chosen", "/objects?kind=VirtualMachine&state=Drifted&refresh=10"),
@@ -19,6 +19,7 @@ pub(crate) const PAGES: [(&str, &str); 11] = [
     ("proposal_done", "/proposals/11aa22"),
     ("runs", "/runs"),
     ("events", "/events"),
+    ("windows", "/windows"),
 ];
 
 /// The token that forms of a page carry.
@@ -47,7 +48,7 @@ fn pages_as_they_are() {
 #[test]
 fn a_daemon_that_knows_nothing_yet_has_pages_too() {
     let served = Served::of(State { unready: Some("nothing was read yet".into()), ..State::default() });
-    for path in ["/", "/objects", "/drift", "/proposals", "/runs", "/events"] {
+    for path in ["/", "/objects", "/drift", "/proposals", "/runs", "/events", "/windows"] {
         let page = served.get(path);
         assert_eq!(page.status, 200, "{path}");
         assert!(page.text.contains("Not ready: nothing was read yet"), "{path}");
@@ -119,6 +120,25 @@ fn hostile(text: &str) -> State {
         (source.subject, source.suspended, source.diagnostics) = (Some(own()), Some(own()), vec![own()]);
         for c in &mut source.conditions {
             (c.condition, c.status, c.reason, c.message) = (own(), own(), own(), own());
+        }
+    }
+    for window in all.windows.values_mut() {
+        (window.name, window.schedule, window.time_zone) = (own(), own(), own());
+        window.halted = Some(own());
+        for target in &mut window.targets {
+            (target.name, target.target, target.state, target.detail) = (own(), own(), own(), own());
+            target.reboot_required = Some(own());
+        }
+    }
+    for patch in all.patches.values_mut() {
+        (patch.name, patch.target, patch.window) = (own(), own(), own());
+        (patch.why, patch.system, patch.reboot_required) = (Some(own()), Some(own()), Some(own()));
+        (patch.result, patch.cves) = (Some(own()), vec![own()]);
+        for changed in &mut patch.changed {
+            (changed.name, changed.from, changed.to) = (own(), own(), own());
+        }
+        for left in &mut patch.left {
+            (left.name, left.why) = (own(), Some(own()));
         }
     }
     for object in all.objects.values_mut() {

@@ -14,6 +14,9 @@ use pvectl::daemon::record::{
     RunRecord, SourceRecord, State, TaskRecord, Verdict,
 };
 use pvectl::daemon::shared::{Shared, Wish};
+use pvectl::daemon::windows::{
+    ChangedRecord, LeftRecord, OpeningRecord, PatchRecord, PendingRecord, TargetRecord, WindowRecord,
+};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -188,6 +191,77 @@ pub(crate) fn proposal(id: &str, verdict: Verdict) -> ProposalRecord {
     }
 }
 
+/// A patch window that is open.
+pub(crate) fn window() -> WindowRecord {
+    let opening = |at: u64| OpeningRecord { opens_ms: at, cutoff_ms: at + 180 * MINUTE, closes_ms: at + 240 * MINUTE };
+    let target = |target: &str, name: &str, wave, state: &str, detail: &str| TargetRecord {
+        target: target.into(),
+        name: name.into(),
+        wave,
+        state: state.into(),
+        detail: detail.into(),
+        pending: None,
+        reboot_required: None,
+        last_success_ms: None,
+    };
+    let pending = PendingRecord { security: Some(1), other: 2, seen_ms: NOW - 3 * MINUTE };
+    let nodes = PendingRecord { security: None, other: 7, seen_ms: NOW };
+    WindowRecord {
+        source: "homelab".into(),
+        name: "sunday".into(),
+        schedule: "Sun 02:00".into(),
+        time_zone: "Europe/Berlin".into(),
+        open: true,
+        opening: Some(opening(NOW - 30 * MINUTE)),
+        next: vec![opening(NOW + 10_000 * MINUTE)],
+        halted: Some("the window is halted, for web (101) failed".into()),
+        targets: vec![
+            TargetRecord {
+                pending: Some(pending),
+                reboot_required: Some("libc6".into()),
+                ..target("101", "web", 1, "Failed", "tcp:22: nobody listens")
+            },
+            TargetRecord {
+                last_success_ms: Some(NOW - 20_000 * MINUTE),
+                ..target("200", "pg", 2, "Waiting", "wave 1 is not done yet")
+            },
+            TargetRecord { pending: Some(nodes), ..target("node/pve1", "pve1", 2, "Idle", "") },
+        ],
+        seen_ms: NOW,
+    }
+}
+
+/// What its first target got.
+pub(crate) fn patch() -> PatchRecord {
+    PatchRecord {
+        id: "homelab/sunday/101@1".into(),
+        source: "homelab".into(),
+        window: "sunday".into(),
+        target: "101".into(),
+        name: "web".into(),
+        opened_ms: NOW - 30 * MINUTE,
+        began_ms: Some(NOW - 29 * MINUTE),
+        ended_ms: Some(NOW - 25 * MINUTE),
+        result: Some("Failed".into()),
+        why: Some("tcp:22: nobody listens".into()),
+        system: Some("debian 12".into()),
+        manager: Some("apt".into()),
+        changed: vec![ChangedRecord {
+            name: "openssl".into(),
+            from: "3.0.15-1".into(),
+            to: "3.0.16-1".into(),
+            security: Some(true),
+        }],
+        left: vec![LeftRecord { name: "vim".into(), why: Some("excluded by `v*`".into()) }],
+        cves: vec!["CVE-2026-1".into()],
+        checks: Vec::new(),
+        log: vec!["Setting up openssl".into()],
+        rebooted: true,
+        reboot_required: None,
+        attempts: 1,
+    }
+}
+
 /// A state with one of everything.
 pub(crate) fn state() -> State {
     let mut state = State { turned_ms: NOW - 1_000, ..State::default() };
@@ -216,6 +290,8 @@ pub(crate) fn state() -> State {
         state.objects.insert((object.source.clone(), object.kind.clone(), object.name.clone()), object);
     }
     state.drift = vec![spell(false)];
+    state.windows.insert(("homelab".into(), "sunday".into()), window());
+    state.patches.insert(patch().id, patch());
     for proposal in [proposal("7f3a2c", Verdict::Waiting), proposal("11aa22", Verdict::Done)] {
         state.proposals.insert(proposal.id.clone(), proposal);
     }

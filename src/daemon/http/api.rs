@@ -50,7 +50,8 @@ fn items<T: Serialize>(items: Vec<T>) -> Answer {
     noted(Found { items, note: None })
 }
 
-fn noted<T: Serialize>(found: Found<T>) -> Answer {
+/// Records with their note.
+pub fn noted<T: Serialize>(found: Found<T>) -> Answer {
     let Found { items, note } = found;
     let mut value = json!({"items": items});
     if let Some(note) = note {
@@ -59,7 +60,8 @@ fn noted<T: Serialize>(found: Found<T>) -> Answer {
     Ok(Json(value))
 }
 
-fn read(query: &RawQuery, known: &[&str]) -> Result<Params, Refused> {
+/// The parameters of a request.
+pub fn read(query: &RawQuery, known: &[&str]) -> Result<Params, Refused> {
     Params::read(query.0.as_deref(), known).map_err(Refused::wrong)
 }
 
@@ -135,7 +137,7 @@ fn unread(why: &str) -> String {
 }
 
 /// What the history has, or else what is in memory with a note.
-fn or_memory<T>(read: Option<Result<Vec<T>, String>>, memory: impl FnOnce() -> Vec<T>) -> Found<T> {
+pub fn or_memory<T>(read: Option<Result<Vec<T>, String>>, memory: impl FnOnce() -> Vec<T>) -> Found<T> {
     match read {
         Some(Ok(items)) => Found { items, note: None },
         Some(Err(why)) => Found { items: memory(), note: Some(unread(&why)) },

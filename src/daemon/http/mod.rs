@@ -20,6 +20,8 @@ pub mod hook;
 
 pub mod page;
 
+pub mod windows;
+
 pub mod words;
 
 pub mod signed;

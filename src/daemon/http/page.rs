@@ -50,6 +50,7 @@ static PAGES: LazyLock<Environment<'static>> = LazyLock::new(|| {
         ("proposals", include_str!("pages/proposals.html")),
         ("proposal", include_str!("pages/proposal.html")),
         ("runs", include_str!("pages/runs.html")),
+        ("windows", include_str!("pages/windows.html")),
         ("events", include_str!("pages/events.html")),
         ("said", include_str!("pages/said.html")),
     ] {
@@ -59,34 +60,37 @@ static PAGES: LazyLock<Environment<'static>> = LazyLock::new(|| {
 });
 
 /// A page, or a page that says why there is none.
-type Page = Result<Response, Box<Response>>;
+pub type Page = Result<Response, Box<Response>>;
 
 /// Parameters that every page takes besides its own.
 const REFRESHING: &str = "refresh";
 
-struct Leaf<'a> {
+/// A page that is asked for.
+pub struct Leaf<'a> {
     site: &'a Site,
     /// The way to it.
     path: String,
     /// What is chosen.
-    params: Params,
+    pub params: Params,
     now_ms: u64,
 }
 
 impl<'a> Leaf<'a> {
-    fn open(site: &'a Site, path: &str, query: &RawQuery, known: &[&str]) -> Result<Leaf<'a>, Box<Response>> {
+    /// Reads what is asked for.
+    pub fn open(site: &'a Site, path: &str, query: &RawQuery, known: &[&str]) -> Result<Leaf<'a>, Box<Response>> {
         let known: Vec<&str> = known.iter().copied().chain([REFRESHING]).collect();
         let params =
             Params::read(query.0.as_deref(), &known).map_err(|why| Box::new(failed(site, &Refused::wrong(why))))?;
         Ok(Leaf { site, path: path.to_owned(), params, now_ms: site.clock.now_ms() })
     }
 
-    fn past(&self) -> Result<Past, Box<Response>> {
+    /// As the history takes it.
+    pub fn past(&self) -> Result<Past, Box<Response>> {
         self.params.past(self.now_ms).map_err(|why| Box::new(failed(self.site, &Refused::wrong(why))))
     }
 
     /// Renders a template over its own values and those of every page.
-    fn show(&self, template: &str, own: Value) -> Page {
+    pub fn show(&self, template: &str, own: Value) -> Page {
         let refresh = self.params.get(REFRESHING).is_some();
         let chosen: Vec<String> = self
             .params
@@ -155,7 +159,8 @@ fn failed(site: &Site, refused: &Refused) -> Response {
     say(site, *status, title, why, "/")
 }
 
-fn rows<T>(mut all: Vec<T>) -> (Vec<T>, usize) {
+/// As many as a page shows, and how many there are.
+pub fn rows<T>(mut all: Vec<T>) -> (Vec<T>, usize) {
     let count = all.len();
     all.truncate(ROWS_MAX);
     (all, count)
@@ -311,7 +316,7 @@ pub async fn events(Of(site): Of<Arc<Site>>, query: RawQuery) -> Result<Response
 }
 
 /// Opens the box that an error is kept in while a page is made.
-async fn open(page: impl Future<Output = Page>) -> Result<Response, Response> {
+pub async fn open(page: impl Future<Output = Page>) -> Result<Response, Response> {
     page.await.map_err(|refused| *refused)
 }
 

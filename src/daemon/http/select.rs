@@ -47,7 +47,8 @@ impl Params {
         self
     }
 
-    fn is(&self, name: &str, found: &str) -> bool {
+    /// Whether a parameter lets a value through.
+    pub fn is(&self, name: &str, found: &str) -> bool {
         self.get(name).is_none_or(|wanted| wanted.eq_ignore_ascii_case(found))
     }
 
@@ -99,6 +100,11 @@ pub const EVENTS: &[&str] = &["source", "kind", "name", "object", "level", "reas
 pub const TASKS: &[&str] = &["cluster", "node"];
 /// Proposals.
 pub const PROPOSALS: &[&str] = &["source", "verdict"];
+
+/// Patch windows.
+pub const WINDOWS: &[&str] = &["source", "name"];
+/// What targets of patch windows got.
+pub const PATCHES: &[&str] = &["source", "window", "target", "result", "since", "until", "limit"];
 
 /// Sources that are wanted.
 pub fn sources(state: &State, params: &Params) -> Vec<SourceRecord> {

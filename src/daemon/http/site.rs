@@ -4,7 +4,7 @@ use crate::base::clock::Clock;
 use crate::daemon::history::{History, Past};
 use crate::daemon::http::gate::{Gate, Refusal};
 use crate::daemon::http::hook::Hook;
-use crate::daemon::http::{api, health, hook, page, report, wish};
+use crate::daemon::http::{api, health, hook, page, report, windows, wish};
 use crate::daemon::metrics::Metrics;
 use crate::daemon::record::State;
 use crate::daemon::shared::Shared;
@@ -83,6 +83,8 @@ pub fn routes(site: Arc<Site>) -> Router {
         .route("/events", get(api::events))
         .route("/runs", get(api::runs))
         .route("/tasks", get(api::tasks))
+        .route("/windows", get(windows::windows))
+        .route("/patches", get(windows::patches))
         .route("/proposals", get(api::proposals))
         .route("/proposals/{id}", get(api::proposal))
         .route("/proposals/{id}/approve", post(wish::approve))
@@ -101,6 +103,7 @@ pub fn routes(site: Arc<Site>) -> Router {
         .route("/proposals", get(page::proposals))
         .route("/proposals/{id}", get(page::proposal))
         .route("/runs", get(page::runs))
+        .route("/windows", get(windows::page))
         .route("/events", get(page::events))
         .route("/style.css", get(page::style))
         .route("/proposals/{id}/{verb}", post(page::decide))

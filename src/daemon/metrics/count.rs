@@ -52,6 +52,10 @@ impl Meter for Metrics {
             Some(by) => self.drift_healed(source, by),
         }
     }
+
+    fn patch_failed(&self, source: &str, window: &str) {
+        self.target_failed(source, window);
+    }
 }
 
 /// The status of PVE's answer, if there was one.

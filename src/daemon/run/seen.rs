@@ -8,6 +8,7 @@ use crate::daemon::proposal;
 use crate::daemon::queue::{Key, Why};
 use crate::daemon::record::{Actor, DriftRecord, Healer, Level, Mode};
 use crate::daemon::source::Reading;
+use crate::daemon::work::Glance;
 use crate::plan::assemble::Plan;
 use crate::resource::reference::{Identity, ResourceRef};
 use crate::resource::step::Delta;
@@ -28,13 +29,13 @@ impl Daemon {
         line: usize,
         after: u64,
         reading: &Arc<Reading>,
-        plan: Result<Plan, String>,
+        glance: Result<Glance, String>,
         now: u64,
     ) {
         let thread = &mut self.threads[line];
         let name = thread.config.name.clone();
-        let plan = match plan {
-            Ok(plan) => plan,
+        let Glance { plan, windows } = match glance {
+            Ok(glance) => glance,
             Err(why) => {
                 thread.failures += 1;
                 let wait = (LOOK_AGAIN_MS << thread.failures.min(10)).min(LOOK_AGAIN_MAX_MS);
@@ -93,6 +94,7 @@ impl Daemon {
         let verdict = verdict.without(|object| why == Why::Seen && busy(self, object));
         self.decide(line, &plan, &verdict, why, now);
         self.count(&name, now);
+        self.windows(&name, windows);
         self.threads[line].ran.retain(|_, at| *at > after);
         if again {
             self.look_later(line, now);

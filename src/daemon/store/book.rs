@@ -2,8 +2,9 @@
 
 use crate::daemon::history::Past;
 use crate::daemon::record::{DriftRecord, EventRecord, RunRecord};
-use crate::daemon::store::query;
 use crate::daemon::store::schema::{StoreError, judge, migrate};
+use crate::daemon::store::{patches, query};
+use crate::daemon::windows::PatchRecord;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -43,6 +44,8 @@ pub enum Record {
     Event(EventRecord),
     /// A run, as it now is.
     Run(RunRecord),
+    /// What a target of a patch window got, as it is now known.
+    Patch(PatchRecord),
 }
 
 /// The open file.
@@ -94,6 +97,7 @@ impl Book {
                 Record::Drift(drift) => write_drift(&transaction, drift),
                 Record::Event(event) => write_event(&transaction, event),
                 Record::Run(run) => write_run(&transaction, run),
+                Record::Patch(patch) => patches::write(&transaction, patch),
             };
             written.map_err(failed())?;
         }
@@ -132,7 +136,12 @@ impl Book {
     pub fn prune(&mut self, before_ms: u64, rows_max: usize) -> Result<usize, StoreError> {
         let failed = || StoreError::sqlite("prune", &self.path);
         let mut gone = 0;
-        for (table, end) in [("drift", "healed_ms"), ("events", "at_ms"), ("runs", "coalesce(ended_ms, began_ms)")] {
+        for (table, end) in [
+            ("drift", "healed_ms"),
+            ("events", "at_ms"),
+            ("runs", "coalesce(ended_ms, began_ms)"),
+            ("patches", "opened_ms"),
+        ] {
             let old = format!(
                 "DELETE FROM {table} WHERE rowid IN (SELECT rowid FROM {table} WHERE {end} < ?1 LIMIT {PRUNE_ROWS})"
             );

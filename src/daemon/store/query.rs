@@ -3,7 +3,9 @@
 use crate::daemon::history::Past;
 use crate::daemon::record::{Actor, DriftRecord, EventRecord, FieldRecord, Healer, Level, RunRecord};
 use crate::daemon::store::book::number;
+use crate::daemon::store::patches;
 use crate::daemon::store::schema::{StoreError, judge};
+use crate::daemon::windows::PatchRecord;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OpenFlags, Row, params_from_iter};
 use std::path::{Path, PathBuf};
@@ -48,6 +50,11 @@ impl History {
         self.read(|conn| runs(conn, past))
     }
 
+    /// What targets of patch windows got, in openings at `since` or later; `name` is the window.
+    pub fn patches(&self, past: &Past) -> Result<Vec<PatchRecord>, StoreError> {
+        self.read(|conn| patches::read(conn, past))
+    }
+
     fn read<T>(&self, ask: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
         if !judge(&self.path)? {
             return Err(StoreError::Missing(self.path.clone()));
@@ -63,26 +70,26 @@ impl History {
 }
 
 /// A `WHERE` that grows with what is asked, so that SQLite can use its indexes.
-struct Where {
+pub(super) struct Where {
     claims: Vec<String>,
-    values: Vec<Value>,
+    pub(super) values: Vec<Value>,
 }
 
 impl Where {
-    fn new(past: &Past) -> Where {
+    pub(super) fn new(past: &Past) -> Where {
         let mut on = Where { claims: Vec::new(), values: Vec::new() };
         on.add("source = ?", past.source.clone());
         on
     }
 
-    fn add(&mut self, claim: &str, value: Option<impl Into<Value>>) {
+    pub(super) fn add(&mut self, claim: &str, value: Option<impl Into<Value>>) {
         if let Some(value) = value {
             self.claims.push(claim.to_owned());
             self.values.push(value.into());
         }
     }
 
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         if self.claims.is_empty() { String::new() } else { format!("WHERE {}", self.claims.join(" AND ")) }
     }
 }
@@ -232,7 +239,7 @@ fn run_row(row: &Row<'_>) -> rusqlite::Result<RunRecord> {
     })
 }
 
-fn time(value: i64) -> u64 {
+pub(super) fn time(value: i64) -> u64 {
     u64::try_from(value).unwrap_or(0)
 }
 

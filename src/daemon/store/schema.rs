@@ -17,7 +17,8 @@ const MAGIC: &[u8] = b"SQLite format 3\0";
 const HEADER: usize = 100;
 
 /// Each step makes the next version of the one before it. Steps that were released never change.
-const STEPS: [&str; 1] = ["
+const STEPS: [&str; 2] = [
+    "
 CREATE TABLE drift (
   id         TEXT PRIMARY KEY NOT NULL,
   source     TEXT NOT NULL,
@@ -79,7 +80,43 @@ CREATE TABLE run_objects (
 ) STRICT;
 CREATE INDEX run_objects_run ON run_objects (run_id, position);
 CREATE INDEX run_objects_object ON run_objects (kind, name);
-"];
+",
+    "
+CREATE TABLE patches (
+  id         TEXT PRIMARY KEY NOT NULL,
+  source     TEXT NOT NULL,
+  window     TEXT NOT NULL,
+  target     TEXT NOT NULL,
+  name       TEXT NOT NULL,
+  opened_ms  INTEGER NOT NULL,
+  began_ms   INTEGER,
+  ended_ms   INTEGER,
+  result     TEXT,
+  why        TEXT,
+  system     TEXT,
+  manager    TEXT,
+  rebooted   INTEGER NOT NULL CHECK (rebooted IN (0, 1)),
+  reboot_required TEXT,
+  attempts   INTEGER NOT NULL,
+  cves       TEXT NOT NULL,
+  checks     TEXT NOT NULL,
+  log        TEXT NOT NULL
+) STRICT;
+CREATE INDEX patches_opened ON patches (opened_ms);
+CREATE INDEX patches_target ON patches (window, target, opened_ms);
+CREATE TABLE patch_packages (
+  patch_id    TEXT NOT NULL REFERENCES patches (id) ON DELETE CASCADE,
+  position    INTEGER NOT NULL,
+  name        TEXT NOT NULL,
+  old_version TEXT,
+  new_version TEXT,
+  security    INTEGER CHECK (security IN (0, 1)),
+  left_why    TEXT,
+  PRIMARY KEY (patch_id, position)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX patch_packages_name ON patch_packages (name);
+",
+];
 
 /// Why there is no history.
 #[derive(Debug, thiserror::Error)]

@@ -7,6 +7,7 @@ use crate::daemon::store::book::{Book, Bounds, Record};
 use crate::daemon::store::keeper::{Keeper, News};
 use crate::daemon::store::query::History;
 use crate::daemon::store::schema::StoreError;
+use crate::daemon::windows::{ChangedRecord, CheckRecord, LeftRecord, PatchRecord};
 use futures::future::BoxFuture;
 use rusqlite::Connection;
 use std::collections::BTreeMap;
@@ -202,7 +203,7 @@ fn filters_pick_rows_and_the_newest_come_first() {
                 Record::Drift(d) if past.takes_drift(d) => drift.push(d.seen_ms / 100),
                 Record::Event(e) if past.takes_event(e) => events.push(e.at_ms / 100),
                 Record::Run(r) if past.takes_run(r) => runs.push(r.began_ms / 100),
-                Record::Drift(_) | Record::Event(_) | Record::Run(_) => {}
+                Record::Drift(_) | Record::Event(_) | Record::Run(_) | Record::Patch(_) => {}
             }
         }
         for rows in [&mut drift, &mut events, &mut runs] {
@@ -312,7 +313,7 @@ fn what_is_not_ours_is_left_as_it_is() {
     for (file, says) in [
         (&path, "is no SQLite file"),
         (&foreign, "of another program"),
-        (&newer, "version 99, and this pvectl knows 1"),
+        (&newer, "version 99, and this pvectl knows 2"),
     ] {
         let before = std::fs::read(file).expect("it is there");
         let life = begin(file, Bounds::default());
@@ -481,4 +482,69 @@ fn many_read_while_one_writes() {
     assert!(life.news().is_empty());
     let keeping = life.keeper.keeping();
     assert_eq!(keeping.kept + keeping.lost, 990);
+}
+
+fn patch(target: &str, opened_ms: u64, result: &str) -> PatchRecord {
+    PatchRecord {
+        id: format!("lab/sunday/{target}@{opened_ms}"),
+        source: "lab".into(),
+        window: "sunday".into(),
+        target: target.into(),
+        name: "web".into(),
+        opened_ms,
+        began_ms: Some(opened_ms + 1),
+        ended_ms: Some(opened_ms + 9),
+        result: Some(result.into()),
+        why: Some("it's so".into()),
+        system: Some("debian 12".into()),
+        manager: Some("apt".into()),
+        changed: vec![
+            ChangedRecord { name: "openssl".into(), from: "1".into(), to: "2".into(), security: Some(true) },
+            ChangedRecord { name: "libssl3".into(), from: "-".into(), to: "2".into(), security: None },
+        ],
+        left: vec![
+            LeftRecord { name: "vim".into(), why: Some("no security update".into()) },
+            LeftRecord { name: "nginx".into(), why: None },
+        ],
+        cves: vec!["CVE-2026-1".into()],
+        checks: vec![CheckRecord { what: "tcp:22".into(), ok: true, said: "listens".into() }],
+        log: vec!["Setting up openssl".into()],
+        rebooted: true,
+        reboot_required: Some("libc6".into()),
+        attempts: 2,
+    }
+}
+
+#[test]
+fn what_targets_of_windows_got_is_kept_and_known_better_later() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("h.db");
+    let mut open = book(&path);
+    let (old, failed) = (patch("101", 1_000, "Updated"), patch("101", 9_000, "Failed"));
+    let other = PatchRecord { window: "monday".into(), id: "x".into(), ..patch("102", 5_000, "UpToDate") };
+    open.keep(&[Record::Patch(old.clone()), Record::Patch(failed.clone()), Record::Patch(other.clone())])
+        .expect("it writes");
+    let back = PatchRecord { changed: Vec::new(), left: Vec::new(), ..patch("101", 9_000, "WentBack") };
+    open.keep(&[Record::Patch(back.clone())]).expect("it writes");
+    let history = History::new(&path);
+    let all = |past: Past| history.patches(&past).expect("it reads");
+    assert_eq!(all(Past::default()), [back.clone(), other, old.clone()], "the newest first");
+    let sunday = Past { name: Some("Sunday".into()), ..Past::default() };
+    assert_eq!(all(sunday.clone()), [back.clone(), old.clone()]);
+    assert_eq!(all(Past { since_ms: Some(2_000), ..sunday.clone() }), [back]);
+    assert_eq!(all(Past { until_ms: Some(2_000), ..sunday }), [old]);
+    assert_eq!(open.prune(2_000, 1_000).expect("it prunes"), 1);
+    assert_eq!(all(Past::default()).len(), 2);
+}
+
+#[test]
+fn a_file_of_the_version_before_gets_the_new_tables() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("h.db");
+    drop(book(&path));
+    let old = Connection::open(&path).expect("opens");
+    old.execute_batch("DROP TABLE patch_packages; DROP TABLE patches; PRAGMA user_version = 1").expect("as it was");
+    drop(old);
+    book(&path).keep(&[Record::Patch(patch("101", 1, "Updated"))]).expect("it writes");
+    assert_eq!(History::new(&path).patches(&Past::default()).expect("it reads").len(), 1);
 }
