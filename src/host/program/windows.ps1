@@ -5,6 +5,7 @@ $Words = '@WORDS@' -split ' '
 $List = @'
 @LIST@
 '@
+$Base = 'C:\ProgramData\pvectl'
 $Root = 'C:\ProgramData\pvectl\patch'
 $Program = @'
 param([string]$Step, [string]$Window, [string]$Name, [string]$First, [string]$Second)
@@ -22,6 +23,7 @@ function Plain([string]$Text) {
 }
 function Fact([string]$Text) { [IO.File]::AppendAllText((Join-Path $Job 'facts'), (Plain $Text) + "`n", $Utf8) }
 function Say([string]$Text) { [IO.File]::AppendAllText((Join-Path $Job 'log'), (Plain $Text) + "`n", $Utf8) }
+# Of one line PowerShell makes a text, not a list: whoever takes an item of it writes `@(Lines FILE)`.
 function Lines([string]$File) { if (Test-Path -LiteralPath $File) { @([IO.File]::ReadAllLines($File, $Utf8)) } else { @() } }
 
 function Put([string]$File, [string]$Text) {
@@ -33,19 +35,19 @@ function Put([string]$File, [string]$Text) {
 function Publish {
     $Parts = @(Get-ChildItem -LiteralPath $Dir -Directory | ForEach-Object { Join-Path $_.FullName 'section' } |
         Where-Object { Test-Path -LiteralPath $_ } |
-        Sort-Object { [int64](((Lines $_) -match '^started=')[0] -replace 'started=', '') })
+        Sort-Object { [int64](@(@(Lines $_) -match '^started=')[0] -replace 'started=', '') })
     Put (Join-Path $Dir 'state') (($Parts | ForEach-Object { [IO.File]::ReadAllText($_, $Utf8) }) -join '')
 }
 
 function Section([string]$State, [string]$Code, [string]$Ended) {
     $Out = @("[$Name]", "state=$State")
     if ($Code -ne '') { $Out += "exit=$Code" }
-    $Out += 'started=' + (Lines (Join-Path $Job 'started'))[0]
+    $Out += 'started=' + @(Lines (Join-Path $Job 'started'))[0]
     if ($Ended -ne '') { $Out += "ended=$Ended" }
     $Out += "beat=$(Now)"
-    $Out += 'boot=' + (Lines (Join-Path $Job 'boot'))[0]
-    $Out += Lines (Join-Path $Job 'facts')
-    $Out += Lines (Join-Path $Job 'log') | Select-Object -Last 40 | ForEach-Object { "log=$_" }
+    $Out += 'boot=' + @(Lines (Join-Path $Job 'boot'))[0]
+    $Out += @(Lines (Join-Path $Job 'facts'))
+    $Out += @(Lines (Join-Path $Job 'log') | Select-Object -Last 40 | ForEach-Object { "log=$_" })
     Put (Join-Path $Job 'section') (($Out -join "`n") + "`n")
     Publish
 }
@@ -208,7 +210,7 @@ function Work {
 function Heart {
     while (Get-Process -Id ([int]$First) -ErrorAction SilentlyContinue) {
         Start-Sleep -Seconds 10
-        if ((Lines (Join-Path $Job 'section')) -contains 'state=running') { Section 'running' '' '' }
+        if (@(Lines (Join-Path $Job 'section')) -contains 'state=running') { Section 'running' '' '' }
     }
 }
 
@@ -227,7 +229,7 @@ function Revive {
     $There = @(Lines (Join-Path $Job 'section'))
     if ($There.Count -gt 0 -and -not ($There -contains 'state=running')) { return }
     if (Alive) { return }
-    $Young = (Now) - [int64](Lines (Join-Path $Job 'started'))[0] -lt 30
+    $Young = (Now) - [int64]@(Lines (Join-Path $Job 'started'))[0] -lt 30
     if ($Young -and -not (Test-Path -LiteralPath (Join-Path $Job 'pid'))) { return }
     New-Item -ItemType Directory -Path (Join-Path $Job 'began') -ErrorAction SilentlyContinue | Out-Null
     Section 'died' '' "$(Now)"
@@ -267,9 +269,24 @@ $Worker = [ScriptBlock]::Create($Program)
 $Dir = Join-Path $Root $Window
 $Job = Join-Path $Dir $Name
 if ($Verb -eq 'read') { & $Worker 'look' $Window $Name; exit 0 }
+
+# Below ProgramData every user may make folders, and what stands here is run as SYSTEM: the folders are SYSTEM's and the
+# administrators' alone, and one that somebody else made is not taken.
+$Trusted = 'S-1-5-18', 'S-1-5-32-544'
+foreach ($Folder in $Base, $Root, $Dir) {
+    $Shut = New-Object System.Security.AccessControl.DirectorySecurity
+    $Shut.SetSecurityDescriptorSddlForm('O:BAG:SYD:P(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)')
+    [void][IO.Directory]::CreateDirectory($Folder, $Shut)
+    $Link = [IO.File]::GetAttributes($Folder) -band [IO.FileAttributes]::ReparsePoint
+    $Owner = [IO.Directory]::GetAccessControl($Folder).GetOwner([Security.Principal.SecurityIdentifier]).Value
+    if ($Link -or $Trusted -notcontains $Owner) {
+        [Console]::Error.WriteLine("$Folder was made by somebody else ($Owner): look into it, and remove it")
+        exit 73
+    }
+    [IO.Directory]::SetAccessControl($Folder, $Shut)
+}
 if ($Verb -eq 'revive') { & $Worker 'revive' $Window $Name; exit 0 }
 if ($Verb -notin 'assess', 'patch', 'health', 'note') { [Console]::Error.WriteLine("no such work: $Verb"); exit 64 }
-[void](New-Item -ItemType Directory -Path $Dir -Force)
 $Epoch = [int64]([DateTime]::UtcNow - [DateTime]'1970-01-01').TotalSeconds
 $BootMark = (Get-CimInstance Win32_OperatingSystem).LastBootUpTime.ToUniversalTime().ToString('yyyyMMddTHHmmssZ')
 $Fresh = $true

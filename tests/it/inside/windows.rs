@@ -46,3 +46,35 @@ fn it_starts_by_a_command_that_no_quoting_can_change() {
     assert_eq!(&words[..4], ["powershell.exe", "-NoProfile", "-NonInteractive", "-EncodedCommand"]);
     assert!(words[4].chars().all(|c| c.is_ascii_alphanumeric() || "+/=".contains(c)));
 }
+
+#[test]
+fn an_item_is_taken_of_a_list_and_never_of_a_text() {
+    // What a function returns of one line is a text, and its first item is a letter.
+    let text = text(&assess());
+    let mut found = 0;
+    for (at, _) in text.match_indices("(Lines ") {
+        let mut depth = 0;
+        let end = text[at..].find(|c: char| {
+            depth += i32::from(c == '(') - i32::from(c == ')');
+            depth == 0
+        });
+        let (before, after) = (&text[..at], &text[at + end.expect("it closes") + 1..]);
+        let line = before.rsplit('\n').next().unwrap_or_default();
+        found += usize::from(before.ends_with('@'));
+        assert!(before.ends_with('@') || !after.starts_with('[') && !after.starts_with(" -match"), "{line}(Lines");
+    }
+    assert!(found >= 6, "{found}");
+}
+
+#[test]
+fn what_runs_as_system_stands_where_nobody_else_writes() {
+    let text = text(&assess());
+    let (_, main) = text.rsplit_once("\n'@\n").expect("the worker's end");
+    let at = |what: &str| main.find(what).unwrap_or_else(|| panic!("no {what} in {main}"));
+    let made = at("[IO.Directory]::CreateDirectory($Folder, $Shut)");
+    assert!(at("D:P(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)") < made && made < at("$Trusted -notcontains $Owner"));
+    assert!(at("$Trusted -notcontains $Owner") < at("exit 73") && at("ReparsePoint") < at("exit 73"));
+    for later in ["New-Item ", "WriteAllText", "Register-ScheduledTask", "'revive' $Window"] {
+        assert!(at("exit 73") < at(later), "{later} before the folders are known to be ours");
+    }
+}
