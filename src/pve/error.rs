@@ -120,6 +120,13 @@ impl Refusal {
             _ if says(&["detected modified configuration", "checksum mismatch (file change by other user?)"]) => {
                 Refusal::Digest
             }
+            // `guest-file-open` of QEMU's agent. Why it fails is in the language of a Windows: what is no other reason is that
+            // there is no such file.
+            _ if says(&["Agent error: failed to open file '"])
+                && !says(&["ermission denied", "ccess is denied", "is being used by another process"]) =>
+            {
+                Refusal::Absent
+            }
             _ if says(&["is locked ("]) => Refusal::Locked,
             // `PVE::Network::SDN::lock_sdn_config`, and `POST /cluster/sdn/lock`.
             _ if says(&["invalid lock token provided"]) => Refusal::NetworksLocked,
@@ -291,6 +298,24 @@ mod tests {
                 "could not acquire lock for SDN config: configuration has pending changes at /usr/share/perl5/PVE/API2/Network/SDN.pm line 149.",
                 Refusal::NetworksPending,
             ),
+            (
+                500,
+                "Agent error: failed to open file '/var/lib/pvectl/patch/w/state' (mode: 'r'): No such file or directory",
+                Refusal::Absent,
+            ),
+            (
+                500,
+                r"Agent error: failed to open file 'C:\ProgramData\pvectl\patch\w\state': The system cannot find the path specified.",
+                Refusal::Absent,
+            ),
+            (
+                500,
+                r"Agent error: failed to open file 'C:\w\state': Das System kann den angegebenen Pfad nicht finden.",
+                Refusal::Absent,
+            ),
+            (500, r"Agent error: failed to open file 'C:\w\state': Access is denied.", Refusal::Other),
+            (500, "Agent error: failed to open file '/w/state' (mode: 'r'): Permission denied", Refusal::Other),
+            (500, "QEMU guest agent is not running", Refusal::Other),
             (500, "VM is locked (backup)", Refusal::Locked),
             (500, "can't lock file '/var/lock/qemu-server/lock-100.conf' - got timeout", Refusal::Busy),
             (500, "VM quit/powerdown failed - got timeout", Refusal::StillRunning),

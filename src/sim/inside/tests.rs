@@ -98,6 +98,12 @@ fn a_system_of_another_kind_does_not_know_the_program() {
     let why = refused(exec(world, System::Windows, Deed::Assess { attempt: 1, refresh: true }));
     assert!(why.contains("powershell.exe"), "{why}");
     world.edit_guest(101, "ostype", Some("win11"));
+    for file in [r"C:\ProgramData\pvectl\patch\sunday\state", "/proc/sys/kernel/random/boot_id"] {
+        let absent = refused(root(world, &format!("GET {AGENT}/file-read"), &json!({ "file": file })));
+        let words = format!("Agent error: failed to open file '{file}': The system cannot find the path specified.");
+        assert_eq!(absent, words);
+        assert_eq!(crate::pve::error::Refusal::classify(500, &absent), crate::pve::error::Refusal::Absent);
+    }
     exec(world, System::Windows, Deed::Assess { attempt: 1, refresh: true }).expect("begun");
     pass(world, 30);
     let text = read(world, r"C:\ProgramData\pvectl\patch\sunday\state").expect("there");

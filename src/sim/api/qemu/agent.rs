@@ -208,9 +208,12 @@ pub(super) fn file_read(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal
     if let Some(content) = jobs::file(ctx.world, &Place::Guest(args.vmid()), &file) {
         return Ok(json!({"bytes-read": content.len(), "content": content}));
     }
-    let guest = ready(ctx, args)?;
-    match guest.agent.get(&format!("file{file}")) {
+    let windows = ctx.world.runs_windows(&Place::Guest(args.vmid()));
+    match ready(ctx, args)?.agent.get(&format!("file{file}")) {
         Some(content) => Ok(json!({"content": content})),
+        None if windows => Err(Refusal::died(format!(
+            "Agent error: failed to open file '{file}': The system cannot find the path specified."
+        ))),
         None => Err(Refusal::died(format!(
             "Agent error: failed to open file '{file}' (mode: 'r'): No such file or directory"
         ))),
