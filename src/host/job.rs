@@ -53,7 +53,8 @@ pub enum ConfigFiles {
 /// What a job does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Deed {
-    /// Looks what could be updated. Changes nothing but the index of packages.
+    /// Looks what could be updated. Changes nothing but the index of packages, and what an earlier job left half done: that is
+    /// ended first.
     Assess {
         /// From one.
         attempt: u8,

@@ -1,8 +1,13 @@
 # Alpine.
+
+# only: assess
+
 apk_refresh() {
 	patiently apk update || return $?
 	! said | grep -Eq '^(ERROR|WARNING: (updating|opening|fetching))' || return 1
 }
+
+# for all
 
 apk_installed() {
 	apk info -v </dev/null 2>/dev/null | awk '{
@@ -12,12 +17,16 @@ apk_installed() {
 	}'
 }
 
+# only: assess
+
 # Alpine does not say which updates are for security.
 apk_pending() {
 	apk version -l '<' </dev/null >"$job/updates" 2>>"$job/log" || return $?
 	awk '$2 == "<" && match($1, /-[0-9][^-]*-r[0-9]+$/) {
 		print substr($1, 1, RSTART - 1), substr($1, RSTART + 1), $3, "other" }' "$job/updates"
 }
+
+# for all
 
 # What the administrator pinned in the list of wished packages.
 apk_held() { awk '{ n = split($0, part, "="); if (n == 2 && part[1] !~ /[<>~]$/) print part[1] }' "$ROOT/etc/apk/world" 2>/dev/null; }
@@ -33,9 +42,23 @@ apk_unpin() {
 	chmod 644 "$world.pvectl" && mv -f "$world.pvectl" "$world" && rm -f "$dir/world.before" "$dir/world.pins"
 }
 
+# only: assess
+
+apk_broken() { [ -f "$dir/world.before" ]; }
+
+# for all
+
 apk_repair() {
 	apk_unpin || return $?
 	patiently apk fix
+}
+
+# only: patch
+
+apk_offered() {
+	cut -d ' ' -f 1 "$job/wanted" | xargs apk policy >"$job/available" || return 1
+	awk '/^[^ ].* policy:$/ { name = $1 } /^  [^ ].*:$/ { sub(/:$/, "", $1); version = $1 }
+		/^    / && $0 !~ /lib\/apk\/db\/installed/ { print name, version }' "$job/available"
 }
 
 # A changed configuration file stays, the new one comes beside it as .apk-new.
@@ -52,6 +75,7 @@ apk_install() {
 		is=$(awk -v name="$package" '$1 == name { print $2 }' "$job/before")
 		[ -n "$is" ] && [ "$is" != "$version" ] || continue
 		[ "$(apk version -t "$is" "$version" </dev/null 2>/dev/null)" != '>' ] || continue
+		can "$package" "$version" || continue
 		set -- "$@" "$package=$version"
 		printf '%s\n' "$package=$version" >>"$dir/world.pins.new"
 	done <"$job/wanted"
@@ -66,6 +90,8 @@ apk_install() {
 	apk_unpin || return 73
 	return "$code"
 }
+
+# for all
 
 apk_cves() { :; }
 apk_reboot() { :; }

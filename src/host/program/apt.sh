@@ -11,6 +11,9 @@ apt_environment() {
 	fi
 }
 
+# Nothing is removed from a guest. A node may need it: its programs say otherwise.
+REMOVES=false
+
 # `confdef` keeps what was changed by hand; with `confnew` alone the new file comes, and the old one is kept as .dpkg-old.
 apt_get() {
 	config=$1
@@ -19,8 +22,11 @@ apt_get() {
 	replace) set -- -o Dpkg::Options::=--force-confnew "$@" ;;
 	*) set -- -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold "$@" ;;
 	esac
-	patiently apt-get -y -q -o DPkg::Lock::Timeout="$LOCK_SECONDS_MAX" -o APT::Get::AutomaticRemove=false "$@"
+	patiently apt-get -y -q -o DPkg::Lock::Timeout="$LOCK_SECONDS_MAX" \
+		-o APT::Get::AutomaticRemove=false -o APT::Get::Remove="$REMOVES" "$@"
 }
+
+# only: assess
 
 # Where one source is not reached, apt-get update still ends with 0, unless it is told that any error is one.
 apt_refresh() {
@@ -39,6 +45,8 @@ apt_pending() {
 	}' "$job/simulation"
 }
 
+# for all
+
 apt_held() { apt-mark showhold </dev/null; }
 
 apt_installed() {
@@ -47,11 +55,37 @@ apt_installed() {
 			print ($3 == native || $3 == "all") ? $2 : $2 ":" $3, $4 }'
 }
 
+# only: assess
+
+# Whether a killed dpkg left something unpacked and not configured, or packages without what they need.
+apt_broken() {
+	[ -z "$(dpkg --audit </dev/null 2>>"$job/log")" ] || return 0
+	! apt-get check -q -o Debug::NoLocking=true </dev/null >/dev/null 2>>"$job/log"
+}
+
+# for all
+
 # What was left half done is ended first, and what is needed for it is fetched.
 apt_repair() {
 	apt_environment keep
 	patiently dpkg --force-confdef --force-confold --configure -a || return $?
 	apt_get keep -f install
+}
+
+# only: patch
+
+# All at once; those that are named otherwise there are asked for once more, each by itself.
+apt_offered() {
+	has apt-cache || return 1
+	cut -d ' ' -f 1 "$job/wanted" | xargs apt-cache madison >"$job/available" || return 1
+	awk -F '|' '$3 !~ /Sources *$/ { gsub(/ /, "", $1); gsub(/ /, "", $2); print $1, $2 }' "$job/available" >"$job/known"
+	while read -r package version; do
+		if ! grep -Fxq -e "$package $version" "$job/known"; then
+			apt-cache madison "$package" </dev/null | awk -F '|' -v v="$version" \
+				'$3 !~ /Sources *$/ { gsub(/ /, "", $2); if ($2 == v) found = 1 } END { exit !found }' || continue
+		fi
+		printf '%s %s\n' "$package" "$version"
+	done <"$job/wanted"
 }
 
 apt_install() {
@@ -68,6 +102,7 @@ apt_install() {
 		# What is not there comes where a listed one needs it; what is as new already stays.
 		[ -n "$is" ] || continue
 		! dpkg --compare-versions "$is" ge "$version" </dev/null 2>/dev/null || continue
+		can "$package" "$version" || continue
 		set -- "$@" "$package=$version"
 	done <"$job/wanted"
 	if [ $# -eq 0 ]; then
@@ -84,6 +119,8 @@ apt_install() {
 	[ ! -s "$job/auto.now" ] || [ ! -s "$job/auto.lost" ] || xargs apt-mark auto <"$job/auto.lost" >>"$job/log" 2>&1
 	return "$code"
 }
+
+# for all
 
 # The changelog of the package down to the version that was there; nothing where that one is not in it. A rebuild (`+b1`) has no
 # entry of its own.

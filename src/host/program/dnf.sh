@@ -1,5 +1,10 @@
 # Fedora, RHEL and their like: dnf of either age, or yum.
+
+# only: assess
+
 dnf_refresh() { patiently "$DNF" -y makecache; }
+
+# for all
 
 # Version without the epoch 0, as the tools print it; of what may be there many times, the one that came last.
 dnf_installed() {
@@ -10,6 +15,8 @@ dnf_installed() {
 			is[name] = $4
 		} END { for (name in is) print name, is[name] }'
 }
+
+# only: assess
 
 # 100: updates wait, 0: none, anything else: an error.
 dnf_pending() {
@@ -32,6 +39,10 @@ dnf_pending() {
 		}' "$job/advisories" "$job/installed" "$job/updates"
 }
 
+dnf_broken() { return 1; }
+
+# for all
+
 dnf_held() {
 	"$DNF" -q versionlock list </dev/null 2>/dev/null | awk 'NF == 1 && !/^#/ { print $1 } /^Package name:/ { print $3 }'
 }
@@ -39,12 +50,29 @@ dnf_held() {
 # rpm needs nothing that was left half done to be ended.
 dnf_repair() { :; }
 
+# only: patch
+
+# Without the plugin (yum) it cannot be told.
+dnf_offered() {
+	native=$(uname -m)
+	sed 's/ .*//;s/\.i[3-6]86$//;s/\.'"$native"'$//' "$job/wanted" |
+		xargs "$DNF" -q repoquery --available </dev/null >"$job/available" || return 1
+	awk -v native="$native" 'FILENAME == ARGV[1] { can[$1] = 1; next }
+		{
+			name = $1; arch = native; version = $2
+			if (name ~ /\.i[3-6]86$/) { arch = substr(name, length(name) - 3); name = substr(name, 1, length(name) - 5) }
+			if (version !~ /:/) version = "0:" version
+			if (((name "-" version "." arch) in can) || ((name "-" version ".noarch") in can)) print $1, $2
+		}' "$job/available" "$job/wanted"
+}
+
 dnf_install() {
 	[ "$1" = keep ] || say 'rpm packages decide by themselves which configuration files they replace'
 	set --
 	while read -r package version; do
 		is=$(awk -v name="$package" '$1 == name { print $2 }' "$job/before")
 		[ -n "$is" ] && [ "$is" != "$version" ] || continue
+		can "$package" "$version" || continue
 		arch= native=$(uname -m)
 		case $package in *.i[3-6]86 | *."$native") arch=.${package##*.} package=${package%.*} ;; esac
 		set -- "$@" "$package-$version$arch"
@@ -53,8 +81,10 @@ dnf_install() {
 		say 'nothing of the list is to be installed'
 		return 0
 	fi
-	patiently "$DNF" -y upgrade "$@"
+	patiently "$DNF" -y --setopt=clean_requirements_on_remove=False upgrade "$@"
 }
+
+# for all
 
 # The newest entries down to the version that was there; nothing where that one is not among them.
 dnf_cves() {

@@ -1,5 +1,6 @@
 # The work in a Linux guest, container or VM: what waits, installing exactly what was named, and whether the guest is well.
-# Each package manager has functions of its name: refresh, pending, held, installed, repair, install, cves, reboot.
+# Each package manager has functions of its name: refresh, pending, held, installed, broken, repair,
+# offered, install, cves, reboot.
 VERBS='assess patch health'
 LOCKED='could not get lock|unable to (acquire|lock)|is locked by another process|lock(ed)? by pid|unable to lock database|another (app|process) is (currently )?holding|existing lock|waiting for (process|transaction)|system management is locked'
 
@@ -100,6 +101,20 @@ look_again() {
 	[ -z "$why" ] || fact "reboot=$why"
 }
 
+# only: assess
+
+# What an earlier installation left half done is ended, also where nothing waits.
+mend() {
+	"${manager}_broken" || return 0
+	say 'an earlier installation was left half done: it is ended first'
+	"${manager}_installed" 2>>"$job/log" | sort >"$job/before"
+	printf '%s\n' "$manager" >"$job/manager"
+	"${manager}_repair"
+	code=$?
+	changes
+	return "$code"
+}
+
 work_assess() {
 	system
 	failed_units | tee "$job/failed" | head -n 50 | sed 's/^/failed=/' | plain >>"$job/facts"
@@ -107,9 +122,10 @@ work_assess() {
 		say 'no package manager that we know is here'
 		return 0
 	fi
-	if [ "$1" = 1 ]; then
-		"${manager}_refresh" || return $?
-	fi
+	fetched=0
+	[ "$1" != 1 ] || "${manager}_refresh" || fetched=$?
+	mend || return $?
+	[ "$fetched" -eq 0 ] || return "$fetched"
 	"${manager}_pending" >"$job/pending" 2>>"$job/log" || return $?
 	touch "$dir/seen"
 	awk -v now="$(now)" 'FILENAME == ARGV[1] { seen[$1 " " $2] = $3; next }
@@ -120,9 +136,19 @@ work_assess() {
 	look_again
 }
 
+# only: patch
+
 # NAME VERSION of what shall be installed, from the list; a name is never an option.
 wanted() {
-	sed -n 's/^package //p' "$job/list" | grep -E '^[A-Za-z0-9][^ ]* [^ -][^ ]*$'
+	sed -n 's/^package //p' "$job/list" | grep -E '^[A-Za-z0-9][A-Za-z0-9._:/@+~^-]* [A-Za-z0-9][A-Za-z0-9._:/@=,+~^-]*$'
+}
+
+# Whether the repositories have what was listed. Where that cannot be told, it is tried.
+can() {
+	[ -e "$job/offered" ] || return 0
+	! grep -Fxq -e "$1 $2" "$job/offered" || return 0
+	say "left $1 $2: no longer offered"
+	return 1
 }
 
 work_patch() {
@@ -137,11 +163,15 @@ work_patch() {
 	"${manager}_repair"
 	code=$?
 	if [ "$code" -eq 0 ]; then
+		"${manager}_offered" >"$job/offered.new" 2>>"$job/log" && [ -s "$job/available" ] &&
+			mv -f "$job/offered.new" "$job/offered"
 		"${manager}_install" "$1"
 		code=$?
 	fi
 	outcome "$code"
 }
+
+# for all
 
 # What stands in the state after an installation, however it ended.
 outcome() {
@@ -159,6 +189,8 @@ remains() {
 	changes
 	look_again
 }
+
+# only: health
 
 # Runs a command for so many seconds at most; its end is its own, or 124.
 limited() {

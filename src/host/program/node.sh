@@ -1,6 +1,9 @@
 # The work on a Proxmox VE node, on top of a guest's: the whole upgrade, and the services of Proxmox VE.
 VERBS='upgrade health'
 
+# Proxmox VE's own upgrade takes away what its packages replace.
+REMOVES=true
+
 # The kernel that was pinned is the one that boots; else the newest.
 apt_reboot() {
 	pin=$(head -n 1 "$ROOT/etc/kernel/proxmox-boot-pin" 2>/dev/null)

@@ -1,7 +1,14 @@
 # SUSE.
+
+# only: assess
+
 zypper_refresh() { patiently zypper --non-interactive refresh; }
 
+# for all
+
 zypper_installed() { DNF=zypper dnf_installed; }
+
+# only: assess
 
 # NAME OLD NEW of the packages in a list in XML, wherever a line ends.
 zypper_xml() {
@@ -28,11 +35,27 @@ zypper_pending() {
 		{ print $1, ($1 in is) ? is[$1] : $2, $3, ($1 in advised) ? "security" : "other" }' "$job/advised" "$job/installed" -
 }
 
+zypper_broken() { return 1; }
+
+# for all
+
 zypper_held() {
 	zypper --non-interactive --quiet locks </dev/null | awk -F '|' 'NF > 2 && $1 ~ /[0-9]/ { gsub(/ /, "", $2); print $2 }'
 }
 
 zypper_repair() { :; }
+
+# only: patch
+
+# What is installed and in no repository any more stands among the system's packages.
+zypper_offered() {
+	zypper --non-interactive --quiet search --details --type package </dev/null >"$job/available" || return 1
+	awk -F '|' 'FILENAME == ARGV[1] {
+			if ($6 !~ /System Packages/) { gsub(/ /, "", $2); gsub(/ /, "", $4); can[$2 " " $4] = 1 }
+			next
+		}
+		$0 in can' "$job/available" "$job/wanted"
+}
 
 # 102: done, a reboot is needed; 103: the package manager itself was updated, run it again; 106: done, a repository was left out.
 zypper_install() {
@@ -41,6 +64,7 @@ zypper_install() {
 	while read -r package version; do
 		is=$(awk -v name="$package" '$1 == name { print $2 }' "$job/before")
 		[ -n "$is" ] && [ "$is" != "$version" ] || continue
+		can "$package" "$version" || continue
 		set -- "$@" "$package=$version"
 	done <"$job/wanted"
 	if [ $# -eq 0 ]; then
@@ -48,7 +72,8 @@ zypper_install() {
 		return 0
 	fi
 	for round in 1 2 3; do
-		patiently zypper --non-interactive install --auto-agree-with-licenses --no-confirm "$@"
+		patiently zypper --non-interactive install --auto-agree-with-licenses --no-confirm \
+			--no-recommends --no-force-resolution "$@"
 		code=$?
 		case $code in
 		0 | 102 | 106) return 0 ;;
@@ -58,6 +83,8 @@ zypper_install() {
 	done
 	return "$code"
 }
+
+# for all
 
 zypper_cves() { dnf_cves "$@"; }
 

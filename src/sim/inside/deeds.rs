@@ -96,6 +96,7 @@ fn assess(world: &mut World, place: &Place, system: &System, job: &Job, refresh:
     }
     let all = updates(world, place);
     let Some(disk) = world.disk(place) else { return };
+    configure(disk, state);
     for Update { name, from, to, security, .. } in all {
         let key = format!("{} {name} {to}", job.window);
         let since = *disk.seen.entry(key).or_insert(now);
@@ -104,7 +105,7 @@ fn assess(world: &mut World, place: &Place, system: &System, job: &Job, refresh:
     state.held = disk.held.iter().cloned().collect();
     state.failed_units = disk.failed_units.iter().cloned().collect();
     state.reboot = reboot(disk, system);
-    state.log = vec![format!("{} updates wait", state.pending.len())];
+    state.log.push(format!("{} updates wait", state.pending.len()));
 }
 
 fn reboot(disk: &Disk, system: &System) -> Option<String> {
@@ -132,12 +133,18 @@ fn patch(
         } else if candidates.iter().any(|u| u.name == name && u.to == version) {
             wanted.push((name, version));
         } else {
-            state.log.push(format!("E: Version '{version}' for '{name}' was not found"));
-            state.exit = Some(100);
-            return;
+            state.log.push(format!("left {name} {version}: no longer offered"));
         }
     }
     install(world, place, system, worker, wanted, state);
+}
+
+/// Ends what was left half done.
+fn configure(disk: &mut Disk, state: &mut JobState) {
+    if let Some(half) = disk.half_configured.take() {
+        state.log.push("+ dpkg --force-confdef --force-confold --configure -a".to_owned());
+        state.log.push(format!("Setting up {half} ..."));
+    }
 }
 
 /// Ends what was left half done, and installs.
@@ -151,10 +158,7 @@ fn install(
 ) {
     let candidates = updates(world, place);
     let Some(disk) = world.disk(place) else { return };
-    if let Some(half) = disk.half_configured.take() {
-        state.log.push("+ dpkg --force-confdef --force-confold --configure -a".to_owned());
-        state.log.push(format!("Setting up {half} ..."));
-    }
+    configure(disk, state);
     if let Some(Trouble::Exits(code)) = worker.trouble {
         state.exit = Some(code);
         state.log.push("E: Sub-process /usr/bin/dpkg returned an error code (1)".to_owned());

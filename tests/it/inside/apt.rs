@@ -17,10 +17,8 @@ pub(super) fn with_apt(guest: &Guest) {
         "curl 7.89 Debian:12/stable\nopenssl 3.0.17-1~deb12u2 Debian:12/oldstable, Debian-Security:12/stable-security\nlibnew 1.0 Debian:12/stable\n",
     );
     guest.tool("apt-get", include_str!("tools/apt-get.sh"));
-    guest.tool(
-        "dpkg",
-        "case $* in\n*--print-architecture*) echo amd64 ;;\n*--compare-versions*) [ \"$(printf '%s\\n%s\\n' \"$2\" \"$4\" | sort -V | tail -n 1)\" = \"$2\" ] ;;\nesac",
-    );
+    guest.tool("apt-cache", include_str!("tools/apt-cache.sh"));
+    guest.tool("dpkg", include_str!("tools/dpkg.sh"));
     guest.tool("dpkg-query", "awk '{ print \"ii \", $1, \"amd64\", $2 }' \"$T/db\"; echo 'rc  gone amd64 1.0'");
     guest.tool(
         "apt-mark",
@@ -55,8 +53,8 @@ fn debian_is_assessed_and_gets_exactly_what_was_named() {
                 .called("apt-get <-y> <-q> <-o> <DPkg::Lock::Timeout=8> <-o> <APT::Get::AutomaticRemove=false>")
                 .last()
                 .expect("called"),
-            "apt-get <-y> <-q> <-o> <DPkg::Lock::Timeout=8> <-o> <APT::Get::AutomaticRemove=false> <-o> <Dpkg::Options::=--force-confdef> \
-             <-o> <Dpkg::Options::=--force-confold> <--only-upgrade> <install> <openssl=3.0.17-1~deb12u2>",
+            "apt-get <-y> <-q> <-o> <DPkg::Lock::Timeout=8> <-o> <APT::Get::AutomaticRemove=false> \
+             <-o> <APT::Get::Remove=false> <-o> <Dpkg::Options::=--force-confdef> <-o> <Dpkg::Options::=--force-confold> <--only-upgrade> <install> <openssl=3.0.17-1~deb12u2>",
             "{name}: what is not there is not named"
         );
         let order: Vec<String> = guest
@@ -122,16 +120,69 @@ fn what_fails_says_so() {
     guest.write("offline", "");
     let found = guest.done("assess", &assess());
     assert_eq!((found.exit, found.pending.len()), (Some(100), 0), "a source that is not reached is an error");
-    let gone = guest.done("patch", &patch(1, &[("curl", "7.99")]));
-    assert_eq!((gone.exit, changed(&gone)), (Some(100), Vec::new()));
-    assert!(gone.log.iter().any(|line| line.contains("was not found")), "{gone:?}");
     guest.write("exit", "100");
-    let half = guest.done("patch2", &patch(2, &[("curl", "7.89")]));
+    let half = guest.done("patch", &patch(1, &[("curl", "7.89")]));
     assert_eq!(
         (half.exit, changed(&half)),
         (Some(100), vec![("curl", "7.88", "7.89")]),
         "it changed something nevertheless"
     );
+}
+
+#[test]
+fn a_version_that_is_gone_is_left_out_and_the_others_come() {
+    for (name, shell) in shells() {
+        let guest = debian(Some(&shell));
+        let done =
+            guest.done("patch", &patch(1, &[("curl", "7.99"), ("openssl", "3.0.17-1~deb12u2"), ("absent", "1")]));
+        let changes = vec![("openssl", "3.0.15-1~deb12u1", "3.0.17-1~deb12u2")];
+        assert_eq!((done.exit, changed(&done)), (Some(0), changes), "{name}: {}", guest.log("patch"));
+        let left: Vec<&String> = done.log.iter().filter(|line| line.starts_with("left ")).collect();
+        assert_eq!(left, ["left curl 7.99: no longer offered"], "{name}");
+        let none = guest.done("patch2", &patch(2, &[("curl", "7.99")]));
+        assert_eq!((none.exit, changed(&none)), (Some(0), Vec::new()), "{name}: {}", guest.log("patch2"));
+        assert!(none.log.iter().any(|line| line == "nothing of the list is to be installed"), "{name}: {none:?}");
+    }
+    let guest = debian(None);
+    guest.tool("apt-cache", "exit 100");
+    let tried = guest.done("patch", &patch(1, &[("curl", "7.99")]));
+    assert_eq!((tried.exit, changed(&tried)), (Some(100), Vec::new()), "what cannot be told is tried");
+    assert!(tried.log.iter().any(|line| line.contains("was not found")), "{tried:?}");
+}
+
+#[test]
+fn nothing_is_removed_from_a_guest() {
+    let guest = debian(None);
+    guest.write("removes", "nginx\n");
+    let done = guest.done("patch", &patch(1, &[("curl", "7.89")]));
+    assert_eq!((done.exit, changed(&done)), (Some(100), Vec::new()), "{}", guest.log("patch"));
+    assert!(done.log.iter().any(|line| line.contains("remove is disabled")), "{done:?}");
+    let repair = guest.called("apt-get").into_iter().find(|call| call.contains("<-f> <install>")).expect("called");
+    assert!(repair.contains("<APT::Get::Remove=false>"), "{repair}");
+}
+
+#[test]
+fn what_an_earlier_kill_left_is_mended_by_the_next_look() {
+    for (name, shell) in shells() {
+        let guest = debian(Some(&shell));
+        guest.write("repo", "");
+        assert_eq!(guest.done("assess", &assess()).exit, Some(0));
+        let touched = |guest: &Guest| guest.calls().iter().any(|c| c.contains("--configure") || c.contains("<-f>"));
+        assert!(!touched(&guest), "{name}: what is whole is only looked at: {:?}", guest.calls());
+        guest.write("half", "curl\n");
+        let found = guest.done("assess2", &Deed::Assess { attempt: 2, refresh: true });
+        assert_eq!((found.exit, changed(&found)), (Some(0), Vec::new()), "{name}: {}", guest.log("assess2"));
+        assert!(touched(&guest) && !guest.path("half").exists(), "{name}: {:?}", guest.calls());
+        guest.write("broken", "libc6 2.37\n");
+        let found = guest.done("assess3", &Deed::Assess { attempt: 3, refresh: false });
+        assert_eq!((found.exit, changed(&found)), (Some(0), vec![("libc6", "2.36", "2.37")]), "{name}");
+        assert_eq!(found.pending.len(), 0, "{name}: {found:?}");
+        guest.write("half", "curl\n");
+        guest.write("offline", "");
+        let found = guest.done("assess4", &Deed::Assess { attempt: 4, refresh: true });
+        assert_eq!(found.exit, Some(100), "{name}: the index is not fetched");
+        assert!(!guest.path("half").exists(), "{name}: but it is mended");
+    }
 }
 
 #[test]

@@ -5,6 +5,14 @@ case $1 in
 update) echo 'OK: 25000 distinct packages available'; [ ! -f "$T/offline" ] || { echo 'WARNING: updating and opening http://dl.example.org: temporary error'; exit 0; } ;;
 info) awk '{ print $1 "-" $2 }' "$T/db" ;;
 fix) ;;
+policy)
+    shift
+    for name; do
+        echo "$name policy:"
+        { awk -v n="$name" '$1 == n { print $2, "lib/apk/db/installed" }' "$T/db"
+            awk -v n="$name" '$1 == n { print $2, "https://dl.example.org/alpine/v3.22/main" }' "$T/repo"; } |
+            awk '{ print "  " $1 ":"; print "    " $2 }'
+    done ;;
 version)
     if [ "$2" = -t ]; then
         [ "$3" = "$4" ] && echo '=' && exit
