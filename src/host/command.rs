@@ -86,7 +86,7 @@ fn container_jobs(vmid: VmId, window: &Token) -> Command {
 
 fn container_job(vmid: VmId, job: &Job) -> Option<Command> {
     let words = in_container(vmid, shell(&job.args()));
-    Some(begin(words, program::begin(System::Linux, job)?))
+    Some(begin(words, program::whole(System::Linux, job)?))
 }
 
 fn node_jobs(window: &Token) -> Command {
@@ -94,7 +94,7 @@ fn node_jobs(window: &Token) -> Command {
 }
 
 fn node_job(job: &Job) -> Option<Command> {
-    Some(begin(shell(&job.args()), program::begin(System::Node, job)?))
+    Some(begin(shell(&job.args()), program::whole(System::Node, job)?))
 }
 
 fn read_container_jobs(words: &[&str], input: &str) -> Option<Operation> {

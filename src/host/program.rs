@@ -3,12 +3,20 @@
 
 use crate::host::job::{Job, System};
 use crate::host::token::Token;
+use crate::pve::request::segment;
 
-/// As much as the QEMU guest agent takes of input, in bytes (`input-data` of `agent/exec` in PVE's API).
-pub const INPUT_BYTES_MAX: usize = 64 * 1024;
+/// As much input as goes to a QEMU guest agent, in bytes as a form has them: pveproxy takes 64 KiB for all parameters of a
+/// request (newer ones take more), and the words of the command need some of it.
+pub const INPUT_BYTES_MAX: usize = 62 * 1024;
 
 /// The line of a program at which the list of a job is put in.
 const LIST: &str = "@LIST@";
+
+/// The line before functions that only some verbs need, with these verbs; the others are not sent them.
+const ONLY: &str = "# only: ";
+
+/// The line before functions that each verb needs.
+const ALL: &str = "# for all";
 
 /// The line of a shell program at which its parts are put in.
 const PROGRAM: &str = "@PROGRAM@";
@@ -67,11 +75,14 @@ pub fn words(system: System, args: &[Token]) -> Vec<String> {
     }
 }
 
-/// What goes by standard input to begin a job. `None` where its list cannot be written down, or would be more than the guest
-/// agent takes.
+/// What goes to a guest agent to begin a job. `None` where its list cannot be written down, or would be more than goes there.
 pub fn begin(system: System, job: &Job) -> Option<String> {
-    let text = fill(system, &job.args(), &job.list()?);
-    (text.len() <= INPUT_BYTES_MAX).then_some(text)
+    whole(system, job).filter(|text| segment(text).len() <= INPUT_BYTES_MAX)
+}
+
+/// The same where it goes by a host link, which takes more.
+pub fn whole(system: System, job: &Job) -> Option<String> {
+    Some(fill(system, &job.args(), &job.list()?))
 }
 
 /// What goes by standard input to read a window's state.
@@ -93,7 +104,7 @@ pub fn heard(words: &[&str], input: &str) -> Option<(System, Request)> {
 fn heard_as(system: System, given: &[&str], input: &str) -> Option<Request> {
     let start = words(system, &[]);
     let args = given.strip_prefix(start.iter().map(String::as_str).collect::<Vec<_>>().as_slice())?;
-    let text = template(system);
+    let text = template(system, args.first().copied().unwrap_or_default());
     let (head, tail) = text.split_once(&format!("{LIST}\n"))?;
     let (said, list) = match head.split_once(WORDS) {
         None => (args.to_vec(), input.strip_prefix(head)?.strip_suffix(tail)?),
@@ -109,7 +120,7 @@ fn heard_as(system: System, given: &[&str], input: &str) -> Option<Request> {
     // Nothing is taken for ours that we would not have written so.
     let again = match &request {
         Request::Look { window } => (words(system, &shell_args(system, look_args(window))), look(system, window)),
-        Request::Begin(job) => (words(system, &shell_args(system, job.args())), begin(system, job)?),
+        Request::Begin(job) => (words(system, &shell_args(system, job.args())), whole(system, job)?),
     };
     (again.0 == given && again.1 == input).then_some(request)
 }
@@ -122,11 +133,11 @@ fn shell_args(system: System, args: Vec<Token>) -> Vec<Token> {
     }
 }
 
-/// The constant text of a program, without what is only for its readers.
-fn template(system: System) -> String {
+/// The constant text of a program for a verb, without what is only for its readers.
+fn template(system: System, verb: &str) -> String {
     match system {
-        System::Linux => shell(LINUX),
-        System::Node => shell(NODE),
+        System::Linux => shell(LINUX, verb),
+        System::Node => shell(NODE, verb),
         System::Windows => compact(WINDOWS),
     }
 }
@@ -134,14 +145,29 @@ fn template(system: System) -> String {
 fn fill(system: System, args: &[Token], list: &[String]) -> String {
     let args: Vec<&str> = args.iter().map(Token::as_str).collect();
     let list: String = list.iter().flat_map(|line| [line.as_str(), "\n"]).collect();
-    let text = template(system);
+    let text = template(system, args.first().copied().unwrap_or_default());
     let Some((head, tail)) = text.split_once(&format!("{LIST}\n")) else { return text };
     format!("{}{list}{tail}", head.replace(WORDS, &args.join(" ")))
 }
 
-fn shell(parts: &[&str]) -> String {
-    let parts: String = parts.iter().map(|part| compact(part)).collect();
+fn shell(parts: &[&str], verb: &str) -> String {
+    let parts: String = parts.iter().map(|part| compact(&needed(part, verb))).collect();
     compact(OUTER).replace(&format!("{PROGRAM}\n"), &parts)
+}
+
+/// What a verb needs of a part.
+fn needed(part: &str, verb: &str) -> String {
+    let mut on = true;
+    let mut out = String::new();
+    for line in part.lines() {
+        match line.strip_prefix(ONLY) {
+            Some(verbs) => on = verbs.split(' ').any(|one| one == verb),
+            None if line == ALL => on = true,
+            None if on => out.extend([line, "\n"]),
+            None => {}
+        }
+    }
+    out
 }
 
 /// Base64, as PowerShell takes a command that no quoting can change.
@@ -216,19 +242,51 @@ mod tests {
     #[test]
     fn hundreds_of_packages_fit_and_too_many_are_refused() {
         for system in [System::Linux, System::Node, System::Windows] {
-            assert!(begin(system, &patch(600)).is_some(), "{system:?}");
-            assert_eq!(begin(system, &patch(5000)), None, "{system:?}");
+            assert!(begin(system, &patch(420)).is_some(), "{system:?}");
+            assert_eq!(begin(system, &patch(2000)), None, "{system:?}");
+            let all = patch(2000);
+            let (words, input) = (words(system, &shell_args(system, all.args())), whole(system, &all).expect("plain"));
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            assert_eq!(heard(&words, &input), Some((system, Request::Begin(all))), "by a link there is more room");
+        }
+    }
+
+    /// The programs share 64 KiB with the lists, as a form writes them.
+    #[test]
+    fn programs_stay_small() {
+        for (system, verb, bytes_max) in [
+            (System::Linux, "assess", 35_000),
+            (System::Linux, "patch", 39_000),
+            (System::Linux, "health", 30_000),
+            (System::Linux, "read", 26_000),
+            (System::Node, "upgrade", 22_000),
+            (System::Windows, "patch", 22_000),
+        ] {
+            let bytes = segment(&template(system, verb)).len();
+            assert!(bytes <= bytes_max, "{system:?} {verb}: {bytes} bytes");
         }
     }
 
     #[test]
+    fn a_verb_is_sent_what_it_needs() {
+        let text = |verb| template(System::Linux, verb);
+        assert!(text("patch").contains("apt_install() {") && !text("patch").contains("work_health() {"));
+        assert!(text("health").contains("work_health() {") && !text("health").contains("apt_install() {"));
+        assert!(text("assess").contains("work_assess() {") && text("revive").contains("remains() {"));
+        assert!(!text("read").contains("work_assess"), "{}", text("read"));
+    }
+
+    #[test]
     fn a_program_has_its_marks_once_and_plain_characters() {
-        for system in [System::Linux, System::Node, System::Windows] {
-            let text = template(system);
-            assert_eq!(text.matches(&format!("{LIST}\n")).count(), 1, "{system:?}");
-            assert_eq!(text.matches(PROGRAM).count(), 0, "{system:?}");
+        for (system, verb) in [System::Linux, System::Node, System::Windows]
+            .into_iter()
+            .flat_map(|system| ["read", "assess", "patch", "upgrade", "health", "note"].map(|verb| (system, verb)))
+        {
+            let text = template(system, verb);
+            assert_eq!(text.matches(&format!("{LIST}\n")).count(), 1, "{system:?} {verb}");
+            assert_eq!(text.matches(PROGRAM).count(), 0, "{system:?} {verb}");
             assert_eq!(text.matches(WORDS).count(), usize::from(system == System::Windows));
-            assert!(text.chars().all(|c| c == '\n' || c == '\t' || (' '..='~').contains(&c)), "{system:?}");
+            assert!(text.chars().all(|c| c == '\n' || c == '\t' || (' '..='~').contains(&c)), "{system:?} {verb}");
         }
     }
 }
