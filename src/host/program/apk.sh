@@ -56,7 +56,7 @@ apk_repair() {
 # only: patch
 
 apk_offered() {
-	cut -d ' ' -f 1 "$job/wanted" | xargs apk policy >"$job/available" || return 1
+	cut -d ' ' -f 1 "$job/wanted" | xargs apk policy >"$job/available"
 	awk '/^[^ ].* policy:$/ { name = $1 } /^  [^ ].*:$/ { sub(/:$/, "", $1); version = $1 }
 		/^    / && $0 !~ /lib\/apk\/db\/installed/ { print name, version }' "$job/available"
 }

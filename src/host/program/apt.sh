@@ -77,7 +77,8 @@ apt_repair() {
 # All at once; those that are named otherwise there are asked for once more, each by itself.
 apt_offered() {
 	has apt-cache || return 1
-	cut -d ' ' -f 1 "$job/wanted" | xargs apt-cache madison >"$job/available" || return 1
+	cut -d ' ' -f 1 "$job/wanted" | xargs apt-cache madison >"$job/available"
+	[ -s "$job/available" ] || return 1
 	awk -F '|' '$3 !~ /Sources *$/ { gsub(/ /, "", $1); gsub(/ /, "", $2); print $1, $2 }' "$job/available" >"$job/known"
 	while read -r package version; do
 		if ! grep -Fxq -e "$package $version" "$job/known"; then

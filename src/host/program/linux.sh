@@ -163,7 +163,7 @@ work_patch() {
 	"${manager}_repair"
 	code=$?
 	if [ "$code" -eq 0 ]; then
-		"${manager}_offered" >"$job/offered.new" 2>>"$job/log" && [ -s "$job/available" ] &&
+		[ -s "$job/wanted" ] && "${manager}_offered" >"$job/offered.new" 2>>"$job/log" && [ -s "$job/available" ] &&
 			mv -f "$job/offered.new" "$job/offered"
 		"${manager}_install" "$1"
 		code=$?
