@@ -1,6 +1,7 @@
 //! What may be typed. Doc comments are the help text. Owns shapes only: no file is opened and no environment is read but
 //! through clap.
 
+pub mod auth;
 pub mod backups;
 pub mod check;
 pub mod daemon;
@@ -147,7 +148,7 @@ pub enum Verb {
     Api(Api),
     /// What a token must be allowed: the commands that make it so, and what one lacks
     #[command(subcommand)]
-    Auth(Auth),
+    Auth(auth::Auth),
     /// A Proxmox VE in a box
     #[command(subcommand)]
     Sim(sim::Sim),
@@ -519,46 +520,6 @@ impl FromStr for KeyValue {
             Some(_) | None => Err("expected key=value".to_owned()),
         }
     }
-}
-
-/// `auth`.
-#[derive(Debug, Subcommand)]
-pub enum Auth {
-    /// Print the commands that make a role, a user and a token of least privilege; with --run, do it
-    Setup(AuthSetup),
-    /// Say which privileges the configured credentials lack; exit 1 if any
-    Check(AuthCheck),
-}
-
-/// `auth setup`.
-#[derive(Debug, Args)]
-pub struct AuthSetup {
-    /// Manifests: only what their kinds take; all kinds when left out.
-    #[command(flatten)]
-    pub sources: Sources,
-    /// The user, with its realm
-    #[arg(long, default_value = "pvectl@pve", value_name = "USER@REALM")]
-    pub user: String,
-    /// The name of the user's token
-    #[arg(long, default_value = "ci", value_name = "NAME")]
-    pub token: String,
-    /// The role. PVE keeps names that begin with PVE, in any case, to itself
-    #[arg(long, default_value = "Reconciler", value_name = "NAME")]
-    pub role: String,
-    /// Do it through the API, with the configured credentials of an administrator
-    #[arg(long)]
-    pub run: bool,
-    /// Do not ask
-    #[arg(short, long)]
-    pub yes: bool,
-}
-
-/// `auth check`.
-#[derive(Debug, Args)]
-pub struct AuthCheck {
-    /// Manifests: only what their kinds take; all kinds when left out.
-    #[command(flatten)]
-    pub sources: Sources,
 }
 
 /// `logs`.

@@ -1,7 +1,8 @@
 //! `auth setup` and `auth check`: the least that a token must be allowed, as commands, or done; and what it lacks.
 
 use crate::base::secret::Secret;
-use crate::cli::args::{self, Auth, AuthSetup, Global, Sources};
+use crate::cli::args::auth::{Auth, AuthSetup};
+use crate::cli::args::{Global, Sources};
 use crate::cli::job::{AtTerminal, Person};
 use crate::cli::run::{Ended, Failure, block_on, print};
 use crate::cli::session::Session;
@@ -161,7 +162,7 @@ fn wanted(sources: &Sources) -> Result<BTreeSet<&'static str>, Failure> {
 }
 
 /// `auth`.
-pub fn auth(global: &Global, args: &args::Auth) -> Ended {
+pub fn auth(global: &Global, args: &Auth) -> Ended {
     match args {
         Auth::Setup(args) => setup(global, args),
         Auth::Check(args) => check(global, &args.sources),

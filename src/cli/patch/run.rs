@@ -107,7 +107,7 @@ async fn open(
         let of = only_window(&scene)?;
         let ended = |one: &Standing| matches!(one.stand, Stand::Ended(_));
         let starts = of.turns.opening.is_some_and(|opening| opening.starts(now));
-        if starts && of.turns.halted.is_none() && !standings(&of.turns, now).iter().all(ended) {
+        if starts && of.turns.halted.is_none() && !standings(&of.turns, &of.spec.updates, now).iter().all(ended) {
             if !global.quiet {
                 let _ = writeln!(anstream::stderr(), "Goes on with what was opened by hand {}.", of.local(slot));
             }
@@ -154,7 +154,7 @@ impl Drive<'_> {
         loop {
             let scene = survey(self.session, self.tree, self.only).await?;
             let (of, now) = (only_window(&scene)?, scene.now());
-            let stands = standings(&of.turns, now);
+            let stands = standings(&of.turns, &of.spec.updates, now);
             if !agreed {
                 self.agree(&scene, &of, now)?;
                 agreed = true;
