@@ -12,6 +12,7 @@ use crate::config::error::ConfigError;
 use crate::daemon::cache::Cache;
 use crate::daemon::config::{self, DaemonConfig, HttpConfig, LISTEN, Listen, SourceConfig, WatchConfig};
 use crate::daemon::ears::{Ears, Own};
+use crate::daemon::health::watch as watch_health;
 use crate::daemon::history::{History, Past};
 use crate::daemon::http::gate::Gate;
 use crate::daemon::http::hook::Hook;
@@ -305,6 +306,12 @@ async fn life(global: &Global, args: &Run, config: DaemonConfig, state: State) -
         let over = Arc::clone(&over);
         tokio::spawn(serve(listener, tls, site, async move { over.notified().await }))
     });
+    let healths = places.iter().zip(&sessions).filter(|_| !args.once).map(|(place, session)| {
+        let (api, ..) = session.parts();
+        let (links, metrics) = (session.links.clone(), Arc::clone(&metrics));
+        tokio::spawn(watch_health(place.name.clone(), api, Arc::new(clock), links, metrics))
+    });
+    let healths: Vec<_> = healths.collect();
     let lines = config.sources.iter().zip(of).map(|(source, place)| Line {
         config: source.clone(),
         place,
@@ -336,6 +343,7 @@ async fn life(global: &Global, args: &Run, config: DaemonConfig, state: State) -
     }
     ears.ear.close(CLOSING, &clock).await;
     listening.abort();
+    healths.iter().for_each(tokio::task::JoinHandle::abort);
     for session in sessions {
         session.save()?;
     }

@@ -6,29 +6,18 @@ use crate::cli::exit;
 use crate::cli::output::{self, Form, Format, table, yaml};
 use crate::cli::run::{Ended, Failure, block_on, print};
 use crate::cli::session::Session;
+use crate::daemon::health::{Looked, look};
 use crate::daemon::http::words::span;
-use crate::engine::observe::{index, read_all};
-use crate::engine::reconcile::Cluster;
 use crate::host::health::{Measure, Sensor, Smart};
-use crate::kinds::node_health::findings::{Finding, Severity, of_cluster, of_node};
-use crate::kinds::node_health::{Ceph, Disk, NodeHealth, Pool, ceph, ceph_query, queries, queries_then, read};
-use crate::resource::observation::Observation;
+use crate::kinds::node_health::findings::{Finding, Severity};
+use crate::kinds::node_health::{Ceph, Disk, NodeHealth, Pool};
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
 use std::io::Write;
-
-/// What was seen.
-struct Looked {
-    nodes: Vec<NodeHealth>,
-    ceph: Option<Result<Ceph, String>>,
-    quorate: Option<bool>,
-    findings: Vec<Finding>,
-}
 
 /// `node health [NODE]`.
 pub fn health(global: &Global, args: &Args) -> Ended {
     let session = Session::open(global, None)?;
-    let looked = block_on(look(&session, &session.cluster(), args.node.as_deref()))??;
+    let looked = block_on(seen(&session, args.node.as_deref()))??;
     session.close()?;
     match &args.format.output {
         Some(Format::Name) => looked.nodes.iter().for_each(|node| print(&format!("node/{}\n", node.node))),
@@ -46,38 +35,15 @@ pub fn health(global: &Global, args: &Args) -> Ended {
     Ok(if bad { exit::FINDINGS } else { exit::DONE })
 }
 
-async fn look(session: &Session, cluster: &Cluster<'_>, only: Option<&str>) -> Result<Looked, Failure> {
-    let wire = |e| Failure::wire(exit::FAILED, &e);
-    let index = index(cluster.api, cluster.clock, &BTreeSet::new()).await.map_err(wire)?;
-    let names: Vec<String> = index.nodes.keys().filter(|name| only.is_none_or(|only| only == *name)).cloned().collect();
-    if let (Some(only), true) = (only, names.is_empty()) {
-        let known = index.nodes.keys().cloned().collect::<Vec<_>>().join(", ");
-        let failure = Failure::new(exit::REFUSED, format!("there is no node `{only}`"));
-        return Err(failure.hint(format!("nodes: {known}")));
+async fn seen(session: &Session, only: Option<&str>) -> Result<Looked, Failure> {
+    let cluster = session.cluster();
+    let looked = look(cluster.api, cluster.clock, &session.links, only).await;
+    let looked = looked.map_err(|e| Failure::wire(exit::FAILED, &e))?;
+    match only.filter(|_| looked.nodes.is_empty()) {
+        Some(only) => Err(Failure::new(exit::REFUSED, format!("there is no node `{only}`"))
+            .hint(format!("nodes: {}", looked.known.join(", ")))),
+        None => Ok(looked),
     }
-    let online = |name: &&String| index.nodes.get(*name).is_some_and(|row| row.online);
-    let here: Vec<&String> = names.iter().filter(online).collect();
-    let mut first: BTreeSet<_> = here.iter().flat_map(|node| queries(node, session.links.reach(node))).collect();
-    first.insert(ceph_query());
-    let mut seen = read_all(cluster.api, cluster.clock, index.clone(), first).await.map_err(wire)?;
-    let then: BTreeSet<_> = here.iter().flat_map(|node| queries_then(node, &seen)).collect();
-    let more = read_all(cluster.api, cluster.clock, index.clone(), then.clone()).await.map_err(wire)?;
-    for query in then {
-        if let Some(answer) = more.answer(&query) {
-            seen.add(query, answer.clone());
-        }
-    }
-    let now = i64::try_from(cluster.clock.now_ms() / 1000).unwrap_or(i64::MAX);
-    Ok(judged(&names, &seen, now))
-}
-
-fn judged(names: &[String], seen: &Observation, now: i64) -> Looked {
-    let nodes: Vec<NodeHealth> = names.iter().map(|node| read(node, seen)).collect();
-    let (ceph, quorate) = (ceph(seen), seen.index.quorate);
-    let mut findings = of_cluster(quorate, ceph.as_ref());
-    findings.extend(nodes.iter().flat_map(|node| of_node(node, now)));
-    findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
-    Looked { nodes, ceph, quorate, findings }
 }
 
 fn of((used, total): (u64, u64)) -> String {
@@ -176,7 +142,7 @@ fn pool_row(node: &str, pool: &Pool) -> Vec<String> {
 }
 
 fn value(looked: &Looked) -> Value {
-    let Looked { nodes, ceph, quorate, findings } = looked;
+    let Looked { nodes, known: _, ceph, quorate, findings } = looked;
     let ceph = match ceph {
         None => Value::Null,
         Some(Err(why)) => json!({"unread": why}),

@@ -4,6 +4,7 @@
 
 pub mod count;
 pub mod machine;
+mod nodes;
 pub mod table;
 mod windows;
 
@@ -130,6 +131,7 @@ pub struct Metrics {
     proposals: Gauges,
     notifications: Counters,
     history_lost: Counter,
+    nodes: nodes::NodeGauges,
     windows: windows::Windows,
 }
 
@@ -173,6 +175,7 @@ impl Metrics {
             proposals: Family::default(),
             notifications: Family::default(),
             history_lost: Counter::default(),
+            nodes: nodes::NodeGauges::default(),
             windows: windows::Windows::default(),
         };
         let mut registry = Registry::default();
@@ -219,7 +222,10 @@ impl Metrics {
                 "pvectl_history_lost_total" => registry.register(bare, help, self.history_lost.clone()),
                 "pvectl_build_info" => registry.register(bare, help, Info::new(version.clone())),
                 // The machine's own are collected when they are asked for.
-                _ => self.windows.register(name, help, registry),
+                _ => {
+                    self.nodes.register(registry, bare, help);
+                    self.windows.register(name, help, registry);
+                }
             }
         }
     }
@@ -321,6 +327,11 @@ impl Metrics {
     pub fn notified(&self, sink: &str, result: Told, times: u64) {
         let labels = vec![self.value("sink", sink), ("result", result.as_str().to_owned())];
         self.notifications.get_or_create(&labels).inc_by(times);
+    }
+
+    /// A cluster's nodes were looked at.
+    pub fn node_health(&self, cluster: &str, looked: &crate::daemon::health::Looked, now_ms: u64) {
+        self.nodes.set(self.value("cluster", cluster), looked, now_ms);
     }
 
     /// A target of a patch window failed.

@@ -13,6 +13,7 @@ pub mod source;
 
 pub mod standing;
 
+pub mod health;
 pub mod history;
 
 pub mod metrics;

@@ -9,6 +9,7 @@ use crate::world::{ALL, Lab, desired, nothing, prune, run};
 use futures::future::BoxFuture;
 use pvectl::cli::auth::Account;
 use pvectl::engine::reconcile::{Cluster, reconcile};
+use pvectl::host::operation::Operation;
 use pvectl::kinds::list::KINDS;
 use pvectl::lockout::way::Way;
 use pvectl::plan::assemble::Settings;
@@ -500,6 +501,8 @@ fn recorded() -> Vec<Sent> {
     assert!(report.converged(), "{}", crate::world::open(&report));
     survey(&lab, &notes);
     networks(&notes);
+    crate::logs::every_request(|lab| Recorder { api: lab.sim.api(), notes: &notes });
+    crate::node_health::every_request(|lab| Recorder { api: lab.sim.api(), notes: &notes });
     // What HA looks after is stopped by its manager.
     lab.sim.with_world(|w| {
         let resource = serde_json::json!({"sid": "vm:8100", "type": "vm", "state": "started"});
@@ -761,6 +764,7 @@ const EXPECTED: &[&str] = &[
     "GET /access/groups",
     "GET /access/roles",
     "GET /access/users",
+    "GET /cluster/ceph/status",
     "GET /cluster/backup",
     "GET /cluster/firewall/aliases",
     "GET /cluster/firewall/groups",
@@ -831,6 +835,11 @@ const EXPECTED: &[&str] = &[
     "GET /cluster/status",
     "GET /cluster/tasks",
     "GET /nodes/{node}/aplinfo",
+    "GET /nodes/{node}/disks/list",
+    "GET /nodes/{node}/disks/smart",
+    "GET /nodes/{node}/disks/zfs",
+    "GET /nodes/{node}/disks/zfs/{name}",
+    "GET /nodes/{node}/journal",
     "GET /nodes/{node}/disks/lvmthin",
     "GET /nodes/{node}/lxc",
     "GET /nodes/{node}/lxc/{vmid}/config",
@@ -854,6 +863,7 @@ const EXPECTED: &[&str] = &[
     "GET /nodes/{node}/qemu/{vmid}/snapshot/{snapname}/config",
     "GET /nodes/{node}/qemu/{vmid}/status/current",
     "GET /nodes/{node}/storage/{storage}/content",
+    "GET /nodes/{node}/status",
     "GET /nodes/{node}/tasks",
     "GET /nodes/{node}/vzdump/defaults",
     "GET /nodes/{node}/vzdump/extractconfig",
@@ -939,11 +949,17 @@ const CONSTRUCTORS: &[(&str, usize)] = &[
     ("lockout/answers.rs", 1),
     ("lockout/reads.rs", 6),
     ("cli/auth.rs", 6),
+    ("cli/host.rs", 1),
+    ("cli/logs/inside.rs", 1),
+    ("cli/logs/node.rs", 1),
+    ("cli/logs/tasks.rs", 2),
     ("cli/profiles.rs", 9),
     ("cli/raw.rs", 2),
     ("daemon/signs.rs", 1),
     ("daemon/work.rs", 1),
+    ("engine/door.rs", 1),
     ("engine/follow.rs", 3),
+    ("host/operation.rs", 13),
     ("kinds/guest/file.rs", 3),
     ("kinds/guest/firewall.rs", 5),
     ("cli/scene.rs", 1),
@@ -962,6 +978,12 @@ const CONSTRUCTORS: &[(&str, usize)] = &[
     ("kinds/guest/restore.rs", 2),
     ("kinds/guest/rules/inside.rs", 3),
     ("kinds/guest/update.rs", 8),
+    ("kinds/host_mount/storage.rs", 1),
+    ("kinds/node_health.rs", 6),
+    ("kinds/patch_window/guest.rs", 1),
+    ("kinds/patch_window/node/deltas.rs", 5),
+    ("kinds/patch_window/node/seen.rs", 7),
+    ("kinds/patch_window/steps.rs", 6),
     ("kinds/pool.rs", 3),
     ("kinds/snapshot_policy/member.rs", 2),
     ("kinds/snapshot_policy/room.rs", 2),
@@ -980,6 +1002,13 @@ fn every_request_is_one_that_proxmox_ve_takes_and_none_is_left_untried() {
     let mut rare: BTreeSet<(&str, &str)> = RARE.iter().copied().collect();
     let mut wrong = Vec::new();
     for sent in &all {
+        // What goes through the host link is no part of PVE's API: it is one of the closed list, or nothing.
+        if Operation::is_link(&sent.path) {
+            if Operation::read(&sent.method, &sent.path, &sent.params).is_none() {
+                wrong.push(format!("{} {}: no operation of the host link", sent.method, sent.path));
+            }
+            continue;
+        }
         match doc.check(sent) {
             Ok(template) => {
                 let pair = format!("{} {template}", sent.method);

@@ -41,6 +41,28 @@ fn work(lab: &Lab) {
     lab.sim.finish_tasks();
 }
 
+/// Everything that `logs` asks, through a door of somebody's own.
+pub(crate) fn every_request<A: Api>(door: impl Fn(&Lab) -> A) {
+    let lab = running();
+    (0..60).for_each(|_| work(&lab));
+    let (api, clock, names) = (door(&lab), lab.sim.clock(), lab.sim.names());
+    let cluster = Cluster { api: &api, clock: &clock, kinds: &KINDS, names: &names, files: &lab.files };
+    let now = i64::try_from(lab.world().now()).expect("a time");
+    for since in [None, Some(now - 86_400)] {
+        let wish = wish(Some(3000), since);
+        let mut taps: Vec<Box<dyn Tap>> = vec![
+            Box::new(NodeJournal::new("pve2", wish)),
+            Box::new(TaskLogs::new(8100, vec!["pve2".into()], wish)),
+            Box::new(GuestJournal::new(row(&lab, 8100), wish)),
+            Box::new(GuestJournal::new(row(&lab, 8200), wish)),
+        ];
+        for tap in &mut taps {
+            run(drain(tap.as_mut(), &cluster, None, &|_| true)).expect("it is read");
+        }
+    }
+    run(drain(&mut NodeJournal::new("pve2", wish(Some(2500), None)), &cluster, None, &|_| true)).expect("it is read");
+}
+
 // ---- a node ----------------------------------------------------------------------------------------------------------
 
 #[test]

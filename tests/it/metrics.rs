@@ -1,19 +1,70 @@
 //! The metrics: the exposition format, the bounds of labels, and that documentation, dashboard and alerts name what is there.
 
 use crate::site;
+use pvectl::daemon::health::Looked;
 use pvectl::daemon::meter::Meter;
 use pvectl::daemon::metrics::table::{Described, METRICS};
 use pvectl::daemon::metrics::{Metrics, RunResult, Told, VALUES_MAX};
 use pvectl::daemon::record::{DriftRecord, Healer, SourceRecord, State, Verdict};
+use pvectl::host::health::{Measure, Sensor, Smart};
+use pvectl::kinds::node_health::findings::of_node;
+use pvectl::kinds::node_health::{Disk, NodeHealth, Pool};
 use pvectl::pve::error::PveError;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
+/// A node with one of everything.
+fn looked() -> Looked {
+    let smart = Smart {
+        device: "/dev/sda".into(),
+        passed: Some(false),
+        celsius: Some(61),
+        worn_percent: Some(85),
+        reallocated: Some(1),
+        pending: Some(2),
+        uncorrectable: Some(3),
+        ..Smart::default()
+    };
+    let pool = Pool { name: "tank".into(), state: "DEGRADED".into(), filled: (1, 4), ..Pool::default() };
+    let sensor =
+        Sensor { chip: "c".into(), label: "t".into(), measure: Measure::Temperature, value: 47_500, critical: None };
+    let node = NodeHealth {
+        node: "pve1".into(),
+        disks: vec![Disk { smart, ..Disk::default() }],
+        pools: vec![pool],
+        sensors: vec![sensor],
+        ..NodeHealth::default()
+    };
+    let findings = of_node(&node, 0);
+    Looked { nodes: vec![node], known: vec!["pve1".into()], ceph: None, quorate: None, findings }
+}
+
+#[test]
+fn the_health_of_nodes_is_told_and_what_is_gone_is_not() {
+    let (metrics, state) = busy();
+    let text = metrics.render(&state);
+    for line in [
+        "pvectl_node_disk_healthy{cluster=\"home\",node=\"pve1\",disk=\"/dev/sda\"} 0.0",
+        "pvectl_node_disk_worn_ratio{cluster=\"home\",node=\"pve1\",disk=\"/dev/sda\"} 0.85",
+        "pvectl_node_pool_filled_ratio{cluster=\"home\",node=\"pve1\",pool=\"tank\"} 0.25",
+        "pvectl_node_sensor_temperature_celsius{cluster=\"home\",node=\"pve1\",sensor=\"c t\"} 47.5",
+        "pvectl_node_health_last_look_timestamp_seconds{cluster=\"home\"} 1.0",
+    ] {
+        assert!(text.lines().any(|l| l == line), "{line}\n{text}");
+    }
+    let mut later = looked();
+    later.nodes[0].disks.clear();
+    metrics.node_health("home", &later, 2_000);
+    let text = metrics.render(&state);
+    assert!(!text.contains("/dev/sda") && text.contains("pool=\"tank\""), "{text}");
+}
+
 /// Sets each metric at least once.
 fn busy() -> (Metrics, State) {
     let metrics = Metrics::new();
     let second = Duration::from_secs(1);
+    metrics.node_health("home", &looked(), 1_000);
     metrics.run_ended("homelab", RunResult::Error, second);
     metrics.queue_depth("home", 3);
     metrics.queue_totals("home", 4, 1);

@@ -2,8 +2,13 @@
 
 use crate::cli::Scene;
 use crate::shell::{Stage, run_command};
+use crate::world::{Lab, run};
+use pvectl::engine::observe::{index, read_all};
 use pvectl::host::health::{self, Health, Measure};
+use pvectl::kinds::node_health::{ceph_query, queries, queries_then};
+use pvectl::pve::api::Api;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 /// The simulator's state after something was done to it by hand.
 fn tamper(scene: &Scene, table: &str, key: &str, value: Value) {
@@ -18,6 +23,23 @@ fn disk(path: &str, health: &str, wearout: Value, smart: Value) -> Value {
         "devpath": path, "size": 500u64 << 30, "model": "Disk 3000", "serial": "S1", "health": health, "wearout": wearout,
         "used": "ZFS", "gpt": 1, "osdid": -1, "type": "ssd", "smart": smart,
     })
+}
+
+/// Everything that `node health` asks without a link, through a door of somebody's own: it asks more of PVE's API then.
+pub(crate) fn every_request<A: Api>(door: impl Fn(&Lab) -> A) {
+    let lab = Lab::homelab();
+    lab.sim.with_world(|world| {
+        world.table("nodes/disks").insert("pve1".into(), json!([disk("/dev/sda", "PASSED", json!(95), Value::Null)]));
+        let pool = json!([{"name": "tank", "health": "ONLINE", "alloc": 1, "size": 100, "detail": {"name": "tank", "state": "ONLINE"}}]);
+        world.table("nodes/zfs").insert("pve1".into(), pool);
+    });
+    let (api, clock) = (door(&lab), lab.sim.clock());
+    let index = run(index(&api, &clock, &BTreeSet::new())).expect("it is read");
+    let first = queries("pve1", false).into_iter().chain([ceph_query()]).collect();
+    let seen = run(read_all(&api, &clock, index.clone(), first)).expect("it is read");
+    let then: BTreeSet<_> = queries_then("pve1", &seen).into_iter().collect();
+    assert_eq!(then.len(), 2, "a disk and a pool: {then:?}");
+    run(read_all(&api, &clock, index, then)).expect("it is read");
 }
 
 #[test]

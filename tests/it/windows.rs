@@ -549,3 +549,79 @@ fn whatever_goes_wrong_in_a_night_the_morning_is_the_same() {
     assert!(wrong.is_empty(), "{total} of {cases} cases went wrong:\n{}", wrong.join("\n\n"));
     assert!(!only.is_empty() || cases >= 250, "only {cases} cases");
 }
+
+// ---- nodes -----------------------------------------------------------------------------------------------------------
+
+fn node_packages(lab: &Lab, node: &str) -> BTreeMap<String, String> {
+    lab.sim.with_world(|w| w.nodes[node].disk.packages.clone())
+}
+
+#[test]
+fn no_node_goes_beside_one_that_is_away() {
+    let lab = lab();
+    lab.sim.with_world(|w| w.nodes.get_mut("pve3").expect("it is there").online = false);
+    let set = window("targets: {nodes: [pve1, pve2]}, reboot: Always");
+    let writes = night(&lab, &set);
+    assert_eq!(writes, Vec::<String>::new());
+    let report = apply(&lab, &set);
+    assert!(report.failed.is_empty());
+}
+
+#[test]
+fn a_node_that_fails_stops_the_others_and_its_guests_come_back() {
+    let lab = lab();
+    let set = window("targets: {nodes: [pve1, pve2]}, reboot: Always, drain: {migrate: Offline}");
+    let homes = |lab: &Lab| -> BTreeMap<u32, (String, Power)> {
+        lab.sim.with_world(|w| w.guests.iter().map(|(vmid, g)| (*vmid, (g.node.clone(), g.power))).collect())
+    };
+    let (before, second) = (homes(&lab), node_packages(&lab, "pve2"));
+    lab.sim.with_world(|w| w.trouble(&Place::Node("pve1".into()), Trouble::Exits(100)));
+    let writes = night(&lab, &set);
+    assert_eq!(homes(&lab), before, "{writes:#?}");
+    assert_eq!(node_packages(&lab, "pve2"), second, "{writes:#?}");
+}
+
+#[test]
+fn a_node_whose_upgrade_is_killed_is_repaired_and_ended() {
+    let lab = lab();
+    let set = window("targets: {nodes: [pve2]}, reboot: Never");
+    lab.sim.with_world(|w| w.trouble(&Place::Node("pve2".into()), Trouble::Killed));
+    let before = node_packages(&lab, "pve2");
+    let writes = night(&lab, &set);
+    assert_ne!(node_packages(&lab, "pve2"), before, "{writes:#?}");
+    assert_eq!(lab.sim.with_world(|w| w.nodes["pve2"].disk.half_configured.clone()), None);
+}
+
+#[test]
+fn guests_come_before_nodes_or_after_them_as_told() {
+    for (order, guest_first) in [("GuestsFirst", true), ("HostsFirst", false)] {
+        let lab = lab();
+        let set =
+            window(&format!("targets: {{nodes: [pve3], selector: {{vmids: [201]}}}}, reboot: Never, order: {order}"));
+        let writes = night(&lab, &set);
+        let at =
+            |what: &str| writes.iter().position(|w| w.contains(what)).unwrap_or_else(|| panic!("{what}: {writes:#?}"));
+        assert_eq!(at("/link/pve1/pct/201/jobs") < at("/link/pve3/jobs"), guest_first, "{order}: {writes:#?}");
+    }
+}
+
+// ---- what later waves get --------------------------------------------------------------------------------------------
+
+#[test]
+fn a_later_wave_never_gets_what_came_after_the_first() {
+    let lab = lab();
+    // The first wave is updated today, the second when that has soaked for a day: meanwhile the repository has moved on.
+    let set = window(
+        "cutoff: 15m, targets: {selector: {vmids: [201, 202]}}, waves: [{selector: {vmids: [201]}, soak: 20h}, {selector: {}}]",
+    );
+    night(&lab, &set);
+    let first = packages(&lab, 201);
+    assert!(outcome(&lab, 201).is_some_and(|said| said.contains("updated")));
+    assert_eq!(outcome(&lab, 202), None);
+    night(&lab, &set);
+    let second = packages(&lab, 202);
+    for (package, version) in &second {
+        assert_eq!(first.get(package), Some(version), "{package} is newer than the first wave's of the day before");
+    }
+    assert!(!second.is_empty());
+}

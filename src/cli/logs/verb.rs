@@ -1,7 +1,8 @@
 //! `logs`: whose log it is, where it comes from, and what is said where it cannot be had.
 
 use crate::base::id::GuestType;
-use crate::cli::args::{Global, Logs};
+use crate::cli::args::Global;
+use crate::cli::args::node::Logs;
 use crate::cli::backups::{guest, guests};
 use crate::cli::exit;
 use crate::cli::logs::follow::{Dry, Tap, Wish, drain, follow};

@@ -235,10 +235,11 @@ checks() {
 	return "$well"
 }
 
-# With what the failed units are compared: the assessment of the same slot. Where there is none, each of them counts.
+# With what the failed units are compared: the first assessment of the same slot. Where there is none, each of them counts.
 baseline() {
-	baseline=$dir/${name%%-*}-assess/failed
-	[ -f "$baseline" ] || baseline=/dev/null
+	for baseline in "$dir/${name%%-*}-assess/failed" "$dir/${name%%-*}-assess"[0-9]/failed /dev/null; do
+		[ ! -e "$baseline" ] || return 0
+	done
 }
 
 work_health() {

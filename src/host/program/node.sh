@@ -29,8 +29,9 @@ work_upgrade() {
 }
 
 baseline() {
-	baseline=$dir/${name%%-*}-upgrade/failed
-	[ -f "$baseline" ] || baseline=/dev/null
+	for baseline in "$dir/${name%%-*}-upgrade/failed" "$dir/${name%%-*}-upgrade"[0-9]/failed /dev/null; do
+		[ ! -e "$baseline" ] || return 0
+	done
 }
 
 more_checks() {

@@ -414,3 +414,25 @@ fn behind(turns: &[Turn<'_>], spec: &PatchWindowSpec, at: usize, slot: i64, now:
 pub fn wave_of(vmid: VmId, waves: &[Vec<VmId>]) -> Option<usize> {
     if waves.is_empty() { Some(0) } else { waves.iter().position(|wave| wave.contains(&vmid)) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn quorum(nodes: usize, away: &[&str], quorate: bool) -> Quorum {
+        Quorum { nodes, away: away.iter().map(|n| (*n).to_owned()).collect(), quorate }
+    }
+
+    #[test]
+    fn no_node_goes_where_the_rest_would_have_no_quorum() {
+        assert_eq!(quorum(1, &[], true).against(false), None, "a node by itself");
+        assert!(quorum(2, &[], true).against(false).is_some_and(|why| why.contains("allowQuorumLoss")));
+        assert_eq!(quorum(2, &[], true).against(true), None);
+        assert_eq!(quorum(3, &[], true).against(false), None);
+        assert_eq!(quorum(4, &[], true).against(false), None);
+        for loss in [false, true] {
+            assert!(quorum(5, &["pve3"], true).against(loss).is_some_and(|why| why.starts_with("pve3 is away")));
+            assert!(quorum(3, &[], false).against(loss).is_some());
+        }
+    }
+}

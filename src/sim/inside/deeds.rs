@@ -260,7 +260,9 @@ fn checks(
     if units && !matches!(system.distribution, Distribution::Alpine | Distribution::Windows) {
         let text = disk.windows.get(job.window.as_str()).map(String::as_str).unwrap_or_default();
         let state = crate::host::state::State::read(text);
-        let before = state.job(&format!("{}-assess", job.slot)).map(|j| j.failed_units.clone()).unwrap_or_default();
+        let first = format!("{}-assess", job.slot);
+        let assessment = state.jobs.iter().find(|j| j.name.starts_with(&first) && j.phase == Phase::Done);
+        let before = assessment.map(|j| j.failed_units.clone()).unwrap_or_default();
         let new: Vec<&str> = disk.failed_units.iter().filter(|u| !before.contains(u)).map(String::as_str).collect();
         let bad = if new.is_empty() { "(the system still starts)".to_owned() } else { new.join(" ") };
         all.push(check("units".to_owned(), system.ready && new.is_empty(), "none failed that was well before", &bad));

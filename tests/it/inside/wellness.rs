@@ -70,6 +70,7 @@ fn only_units_that_were_well_before_count() {
     assert_eq!(guest.done("assess", &assess()).failed_units, ["old.service"]);
     assert_eq!(guest.done("health", &health(1, &[], true, &[], 1)).exit, Some(0));
     guest.write("failed", "old.service loaded failed failed Old\nnginx.service loaded failed failed N\n");
+    guest.done("assess2", &Deed::Assess { attempt: 2, refresh: false });
     let ill = guest.done("health2", &health(2, &[], true, &[], 1));
     assert_eq!((ill.exit, ill.checks[0].said.trim()), (Some(1), "nginx.service"));
     guest.write("failed", "");

@@ -1,7 +1,7 @@
 //! What is in an operation arrives at the program as it is, whatever it is: by a real shell, as OpenSSH's server starts one.
 
 use proptest::prelude::*;
-use pvectl::base::id::VmId;
+use pvectl::base::id::{GuestType, VmId};
 use pvectl::host::job::{ConfigFiles, Deed, Job, Package};
 use pvectl::host::journal::Ask;
 use pvectl::host::list::ENTRIES;
@@ -34,6 +34,7 @@ fn samples() -> Vec<Operation> {
         Operation::NodeJobs { window },
         Operation::NodeJob { job: job(Deed::Upgrade { attempt: 1 }) },
         Operation::Maintenance { enable: true },
+        Operation::Unlock { guest: GuestType::Lxc, vmid, lock: token("rollback") },
         Operation::ContainerCreate {
             vmid,
             template: "local:vztmpl/debian-12.tar.zst".into(),

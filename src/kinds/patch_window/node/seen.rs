@@ -241,3 +241,41 @@ fn ways(name: &str, seen: &Observation) -> BTreeMap<VmId, Vec<String>> {
     }
     ways
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    use std::sync::Arc;
+
+    fn with_ceph(status: &Value, flags: &Value) -> Option<Ceph> {
+        let mut seen = Observation::default();
+        seen.add(ceph_query(), Ok(Arc::new(status.clone())));
+        seen.add(flags_query(), Ok(Arc::new(flags.clone())));
+        ceph(&seen)
+    }
+
+    #[test]
+    fn ceph_is_well_or_has_only_our_flag() {
+        let set = json!([{"name": "noout", "value": true}, {"name": "nodown", "value": false}]);
+        let unset = json!([{"name": "noout", "value": 0}]);
+        let ok = json!({"health": {"status": "HEALTH_OK", "checks": {}}});
+        let flag =
+            json!({"health": {"status": "HEALTH_WARN", "checks": {"OSDMAP_FLAGS": {"severity": "HEALTH_WARN"}}}});
+        let ill = json!({"health": {"status": "HEALTH_WARN", "checks": {"OSDMAP_FLAGS": {}, "PG_DEGRADED": {}}}});
+        assert_eq!(with_ceph(&ok, &unset), Some(Ceph { ill: None, noout: false }));
+        assert_eq!(with_ceph(&flag, &set), Some(Ceph { ill: None, noout: true }));
+        assert_eq!(with_ceph(&ill, &set).and_then(|c| c.ill).as_deref(), Some("Ceph says HEALTH_WARN PG_DEGRADED"));
+        assert!(with_ceph(&json!({"health": {"status": "HEALTH_ERR"}}), &unset).is_some_and(|c| c.ill.is_some()));
+        assert_eq!(ceph(&Observation::default()), None);
+    }
+
+    #[test]
+    fn a_pool_that_is_not_whole_is_named() {
+        let mut seen = Observation::default();
+        let pools = json!([{"name": "rpool", "health": "ONLINE"}, {"name": "tank", "health": "DEGRADED"}]);
+        seen.add(pools_query("pve1"), Ok(Arc::new(pools)));
+        assert_eq!(pool("pve1", &seen).as_deref(), Some("ZFS pool `tank` on pve1 is DEGRADED"));
+        assert_eq!(pool("pve2", &seen), None);
+    }
+}
