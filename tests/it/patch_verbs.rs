@@ -27,8 +27,8 @@ fn parsed(said: &Said) -> Value {
 }
 
 fn target<'a>(list: &'a Value, target: &str) -> &'a Value {
-    let all = list.as_array().into_iter().flatten();
-    let found = all.filter(|one| one["target"] == target).next_back();
+    let mut all = list.as_array().into_iter().flatten();
+    let found = all.rfind(|one| one["target"] == target);
     found.unwrap_or_else(|| panic!("{target} is not in {list:#}"))
 }
 
