@@ -63,7 +63,7 @@ impl Quorum {
             Some("the cluster has no quorum".to_owned())
         } else if self.nodes > 1 && left < self.nodes / 2 + 1 && !loss {
             Some(format!(
-                "{left} of {} nodes would be left, which is no quorum: guests run on and nothing can be changed meanwhile;                  `allowQuorumLoss: true` says that this is all right",
+                "{left} of {} nodes would be left, which is no quorum: guests run on and nothing can be changed meanwhile; `allowQuorumLoss: true` says that this is all right",
                 self.nodes
             ))
         } else {
