@@ -10,7 +10,7 @@ use crate::daemon::meter::{Ear, Meter};
 use crate::daemon::pace::Haste;
 use crate::daemon::proposal;
 use crate::daemon::queue::{Batch, Queue};
-use crate::daemon::record::{DriftRecord, EventRecord, Level, RunRecord, SourceRecord};
+use crate::daemon::record::{DriftRecord, Level, RunRecord, SourceRecord};
 use crate::daemon::shared::{Asked, Shared};
 use crate::daemon::signs::Signs;
 use crate::daemon::source::{Reading, Source};
@@ -32,6 +32,8 @@ mod taken;
 mod seen;
 
 mod windows;
+
+mod told;
 
 mod ran;
 
@@ -554,39 +556,6 @@ impl Daemon {
             }
             Moment::Ran(ran) => self.ran(*ran, now),
         }
-    }
-
-    /// Tells a moment to everybody.
-    fn tell(
-        &self,
-        source: &str,
-        object: Option<&ResourceRef>,
-        level: Level,
-        reason: &str,
-        message: String,
-        drift: Option<&DriftRecord>,
-    ) {
-        let mut state = self.shared.write();
-        let revision = state.sources.get(source).map(|s| s.revision.clone()).filter(|r| !r.is_empty());
-        let event = EventRecord {
-            at_ms: self.clock.now_ms(),
-            source: source.to_owned(),
-            object: object.map(ToString::to_string),
-            revision,
-            level,
-            reason: reason.to_owned(),
-            message,
-            count: 1,
-        };
-        let event = state.tell(event);
-        drop(state);
-        let place = event.object.as_deref().map_or_else(|| source.to_owned(), |object| format!("{source}: {object}"));
-        match level {
-            _ if event.count > 1 => tracing::debug!("{place}: {reason}: {}", event.message),
-            Level::Normal => tracing::info!("{place}: {reason}: {}", event.message),
-            Level::Warning => tracing::warn!("{place}: {reason}: {}", event.message),
-        }
-        self.ear.event(&event, drift);
     }
 
     /// `--once`: everything was read and looked at, and what could be done is done.

@@ -210,7 +210,7 @@ pub fn windows(desired: &DesiredSet, seen: &Observation, source: &str) -> Vec<Se
 
 /// One window.
 pub fn look(source: &str, name: &str, spec: &PatchWindowSpec, window: &Window, turns: &Turns<'_>, now: i64) -> Seen {
-    let standings = standings(turns, now);
+    let standings = standings(turns, &spec.updates, now);
     let patches = standings.iter().flat_map(|standing| &standing.records).map(|record| patch(source, name, record));
     let record = WindowRecord {
         source: source.to_owned(),

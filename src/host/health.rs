@@ -137,11 +137,11 @@ impl Health {
         for line in text.lines() {
             // smartctl indents what it prints: only the program's own lines begin with a bracket.
             let head = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-            if let (Some(head), Some((device, json))) = (head, &disk) {
-                if !head.is_empty() {
-                    out.disks.push(smart(device, json));
-                    disk = None;
-                }
+            if let (Some(head), Some((device, json))) = (head, &disk)
+                && !head.is_empty()
+            {
+                out.disks.push(smart(device, json));
+                disk = None;
             }
             match (head, &mut disk) {
                 (Some("end"), _) => ended = true,

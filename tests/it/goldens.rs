@@ -248,3 +248,25 @@ fn a_token_from_its_beginning_to_its_end() {
     let moved = TOKEN.replace("comment: builds, expire: '2027-01-01T00:00:00Z'", "privsep: false");
     insta::assert_snapshot!(life(TOKEN, &moved));
 }
+
+#[test]
+fn a_mount_from_its_beginning_to_its_end() {
+    let lab = Lab::homelab();
+    let mount = |more: &str| {
+        desired(&format!(
+            "{{apiVersion: pvectl/v1alpha1, kind: HostMount, metadata: {{name: usb-backup}}, spec: {{node: pve1, uuid: 3f1c2a9e-7d54-4b1e-9c58-2f6b8a0d4e11, path: /mnt/usb-backup, fsType: ext4{more}}}}}"
+        ))
+    };
+    let first = mount(", options: [noatime], storage: {id: usb, content: [backup]}");
+    let mut out = shown(&lab.preview(&first, &plain()));
+    lab.apply(&first, &plain());
+    out +=
+        &shown(&lab.preview(
+            &mount(", options: [nodev], required: true, storage: {id: usb, content: [backup, iso]}"),
+            &plain(),
+        ));
+    out += &shown(&lab.preview(&mount(""), &plain()));
+    out += &shown(&lab.preview(&nothing(), &prune()));
+    out += &shown(&Lab::homelab().preview(&mount(", storage: {id: nfs}"), &plain()));
+    insta::assert_snapshot!(out);
+}

@@ -356,7 +356,7 @@ fn a_node_is_drained_upgraded_and_everything_comes_back() {
     assert_eq!(homes(&lab), before, "{writes:#?}");
     assert_eq!(count(&writes, "POST /nodes/pve2/apt/update"), 1, "{writes:#?}");
     assert_eq!(waits(&lab), 0, "{writes:#?}");
-    assert_eq!(writes.iter().filter(|w| w.starts_with("POST /link/pve2/jobs")).count() >= 3, true, "{writes:#?}");
+    assert!(count(&writes, "POST /link/pve2/jobs") >= 3, "{writes:#?}");
 }
 
 #[test]
@@ -380,14 +380,17 @@ fn of_two_nodes_one_waits_for_the_other() {
 
 // ---- whatever goes wrong ---------------------------------------------------------------------------------------------
 
+/// Packages and their versions.
+type Installed = BTreeMap<String, String>;
+
 /// What a night leaves, as far as it may not depend on what went wrong in it.
 #[derive(Debug, PartialEq, Eq)]
 struct Morning {
-    guests: BTreeMap<u32, (String, Power, BTreeMap<String, String>, Option<String>)>,
+    guests: BTreeMap<u32, (String, Power, Installed, Option<String>)>,
     /// The snapshots, each with how it ended.
     snapshots: BTreeMap<(u32, String), String>,
     maintenance: Vec<String>,
-    nodes: BTreeMap<String, (bool, BTreeMap<String, String>)>,
+    nodes: BTreeMap<String, (bool, Installed)>,
     locks: Vec<u32>,
 }
 
@@ -568,17 +571,79 @@ fn no_node_goes_beside_one_that_is_away() {
 }
 
 #[test]
-fn a_node_that_fails_stops_the_others_and_its_guests_come_back() {
+fn a_node_that_fails_stops_the_others_and_its_guests_run_elsewhere() {
     let lab = lab();
     let set = window("targets: {nodes: [pve1, pve2]}, reboot: Always, drain: {migrate: Offline}");
-    let homes = |lab: &Lab| -> BTreeMap<u32, (String, Power)> {
-        lab.sim.with_world(|w| w.guests.iter().map(|(vmid, g)| (*vmid, (g.node.clone(), g.power))).collect())
+    let powers = |lab: &Lab| -> BTreeMap<u32, Power> {
+        lab.sim.with_world(|w| w.guests.iter().map(|(vmid, g)| (*vmid, g.power)).collect())
     };
-    let (before, second) = (homes(&lab), node_packages(&lab, "pve2"));
+    let (before, second) = (powers(&lab), node_packages(&lab, "pve2"));
     lab.sim.with_world(|w| w.trouble(&Place::Node("pve1".into()), Trouble::Exits(100)));
     let writes = night(&lab, &set);
-    assert_eq!(homes(&lab), before, "{writes:#?}");
+    assert_eq!(powers(&lab), before, "{writes:#?}");
     assert_eq!(node_packages(&lab, "pve2"), second, "{writes:#?}");
+}
+
+#[test]
+fn a_guest_that_nobody_looked_into_is_not_taken_back() {
+    let lab = lab();
+    let set = window("targets: {selector: {vmids: [101]}}, onFailure: Rollback");
+    // The daemon dies in the middle of the night, when the updates are in, and is started three days later.
+    at(&lab, 2 * HOUR);
+    let before = packages(&lab, 101);
+    // Until the updates are in, and nobody has looked since.
+    for _ in 0..40 {
+        if packages(&lab, 101) != before {
+            break;
+        }
+        apply(&lab, &set);
+        advance(&lab, 10);
+    }
+    let after = packages(&lab, 101);
+    assert_ne!(after, before);
+    advance(&lab, DAY * 5 / 2);
+    let frozen = window("freeze: ['2026-11-20..2026-11-30'], targets: {selector: {vmids: [101]}}, onFailure: Rollback");
+    let from = lab.sim.request_log().len();
+    play(&lab, &frozen, now(&lab) + HOUR);
+    let writes = lab.writes_since(from);
+    assert_eq!(count(&writes, "/rollback"), 0, "{writes:?}");
+    assert_eq!(packages(&lab, 101), after);
+    // The next opening ends it.
+    night(&lab, &set);
+    assert!(outcome(&lab, 101).is_some_and(|said| !said.contains("went back")), "{:?}", outcome(&lab, 101));
+}
+
+#[test]
+fn a_link_that_is_lost_for_a_night_takes_nobody_back() {
+    let lab = lab();
+    let set = window("targets: {selector: {vmids: [201]}}, onFailure: Rollback");
+    at(&lab, 2 * HOUR);
+    let before = packages(&lab, 201);
+    // Until the updates are in, and nobody has looked since.
+    for _ in 0..40 {
+        if packages(&lab, 201) != before {
+            break;
+        }
+        apply(&lab, &set);
+        advance(&lab, 10);
+    }
+    let after = packages(&lab, 201);
+    let lost = FaultKind::Status(501, "no host link to node pve1 is configured".into());
+    lab.sim.inject(Fault::on("GET", "/link/pve1/pct/201/jobs", lost).always());
+    play(&lab, &set, now(&lab) + 6 * HOUR);
+    assert_eq!(packages(&lab, 201), after);
+    assert!(outcome(&lab, 201).is_some_and(|said| said.contains("failed: ")), "{:?}", outcome(&lab, 201));
+}
+
+#[test]
+fn what_runs_for_ever_is_given_up_and_told() {
+    let lab = lab();
+    let set = window("targets: {selector: {vmids: [201]}}, onFailure: Rollback");
+    trouble(&lab, 201, Trouble::Hangs);
+    at(&lab, 2 * HOUR);
+    play(&lab, &set, now(&lab) + 5 * HOUR);
+    let said = outcome(&lab, 201).expect("its snapshot is there");
+    assert!(said.contains("still runs long after the window has closed"), "{said}");
 }
 
 #[test]

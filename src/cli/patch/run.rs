@@ -57,7 +57,7 @@ pub fn run(global: &Global, args: &Args) -> Ended {
         };
         let settings = Settings { only: Some(only.clone()), ..job::settings(&tree, &Guards::default(), &session)? };
         let (told, failures) = (BTreeMap::new(), BTreeMap::new());
-        Drive { session: &session, tree: &tree, only: &only, job, settings, told, failures }.to_the_end().await
+        Drive { session: &session, tree: &tree, only: &only, job, settings, told, failures }.until_the_end().await
     })?;
     session.close()?;
     ended
@@ -107,7 +107,7 @@ async fn open(
         let of = only_window(&scene)?;
         let ended = |one: &Standing| matches!(one.stand, Stand::Ended(_));
         let starts = of.turns.opening.is_some_and(|opening| opening.starts(now));
-        if starts && of.turns.halted.is_none() && !standings(&of.turns, now).iter().all(ended) {
+        if starts && of.turns.halted.is_none() && !standings(&of.turns, &of.spec.updates, now).iter().all(ended) {
             if !global.quiet {
                 let _ = writeln!(anstream::stderr(), "Goes on with what was opened by hand {}.", of.local(slot));
             }
@@ -149,12 +149,12 @@ struct Drive<'a> {
 }
 
 impl Drive<'_> {
-    async fn to_the_end(&mut self) -> Ended {
+    async fn until_the_end(&mut self) -> Ended {
         let mut agreed = false;
         loop {
             let scene = survey(self.session, self.tree, self.only).await?;
             let (of, now) = (only_window(&scene)?, scene.now());
-            let stands = standings(&of.turns, now);
+            let stands = standings(&of.turns, &of.spec.updates, now);
             if !agreed {
                 self.agree(&scene, &of, now)?;
                 agreed = true;
@@ -224,8 +224,8 @@ impl Drive<'_> {
                     };
                     let said = match &one.stand {
                         Stand::Working(what) => visible(what),
-                        _ if detail.is_empty() => word.to_owned(),
-                        _ => format!("{word}: {detail}"),
+                        Stand::Idle(_) | Stand::Waiting(_) | Stand::Ended(_) if detail.is_empty() => word.to_owned(),
+                        Stand::Idle(_) | Stand::Waiting(_) | Stand::Ended(_) => format!("{word}: {detail}"),
                     };
                     let label = visible(&one.target.to_string());
                     let _ = writeln!(anstream::stderr(), "  {sign} {label}: {said}");

@@ -44,7 +44,7 @@ pub fn text(of: &Of<'_>, now: i64) -> String {
     if let Some(why) = &of.turns.halted {
         out += &format!("  {why}\n");
     }
-    let rows = targets(&standings(&of.turns, now), now);
+    let rows = targets(&standings(&of.turns, &of.spec.updates, now), now);
     out + &rows.lines().map(|line| format!("  {line}\n")).collect::<String>()
 }
 
@@ -105,7 +105,7 @@ pub fn get(global: &Global, args: &args::Get) -> Ended {
         Some(Format::Table | Format::Wide) | None => {
             let rows = windows.iter().map(|of| {
                 let open = of.turns.opening.is_some_and(|opening| opening.is_open(now));
-                let bad = standings(&of.turns, now).iter().filter(|one| one.stand.is_bad()).count();
+                let bad = standings(&of.turns, &of.spec.updates, now).iter().filter(|one| one.stand.is_bad()).count();
                 let next = of.window.next(now).map(|next| of.local(next.slot));
                 vec![
                     of.name.to_owned(),
@@ -170,6 +170,6 @@ fn described(of: &Of<'_>, now: i64) -> String {
         out += &format!("Wave {}:    {}{soak}\n", n + 1, crate::base::quantity::counted(count, "target"));
     }
     out += "Targets:\n";
-    let rows = targets(&standings(&of.turns, now), now);
+    let rows = targets(&standings(&of.turns, &of.spec.updates, now), now);
     out + &rows.lines().map(|line| format!("  {line}\n")).collect::<String>()
 }

@@ -51,6 +51,15 @@ async fn past_patches(site: &Site, past: Past, params: &Params) -> Found<PatchRe
     found
 }
 
+/// How a word is painted.
+fn tone(word: &str) -> &'static str {
+    match word {
+        "Updated" | "UpToDate" => "good",
+        "Failed" | "WentBack" => "bad",
+        _ => "warn",
+    }
+}
+
 /// `/windows`.
 pub async fn page(Of(site): Of<Arc<Site>>, query: RawQuery) -> Result<Response, Response> {
     open(async {
@@ -65,8 +74,7 @@ pub async fn page(Of(site): Of<Arc<Site>>, query: RawQuery) -> Result<Response, 
             let mut value = json!(patch);
             value["label"] = patch.label().into();
             value["tookMs"] = json!(patch.took_ms());
-            value["bad"] = patch.is_bad().into();
-            value["good"] = patch.is_good().into();
+            value["tone"] = tone(patch.result.as_deref().unwrap_or_default()).into();
             value
         };
         let window = |window: &WindowRecord| {
@@ -74,6 +82,7 @@ pub async fn page(Of(site): Of<Arc<Site>>, query: RawQuery) -> Result<Response, 
             let targets = window.targets.iter().map(|target| {
                 let mut value = json!(target);
                 value["label"] = target.label().into();
+                value["tone"] = tone(&target.state).into();
                 value
             });
             value["targets"] = targets.collect();

@@ -100,8 +100,11 @@ fn samples(looked: &Looked, now_ms: u64) -> Vec<Sample> {
     out
 }
 
+/// Hears a metric, the label of a part, the part's name, and the value where it is known.
+type Tell<'a> = dyn FnMut(&'static str, &'static str, &str, Option<f64>) + 'a;
+
 /// The values of a node's parts; what is not known is not told.
-fn parts(node: &NodeHealth, tell: &mut dyn FnMut(&'static str, &'static str, &str, Option<f64>)) {
+fn parts(node: &NodeHealth, tell: &mut Tell<'_>) {
     for Disk { smart, .. } in node.disks.iter().take(PARTS_MAX) {
         let Smart { device, passed, celsius, worn_percent, reallocated, pending, uncorrectable, .. } = smart;
         let degrees = celsius.and_then(|c| i32::try_from(c).ok()).map(f64::from);

@@ -5,7 +5,7 @@ use crate::host::mounts::{Device, Folder, Mounts, Wish, unit_name};
 use crate::host::operation::Operation;
 use crate::host::token::Token;
 use crate::kinds::host_mount::seen::{self, HostMountSeen, There, Unread, place};
-use crate::kinds::host_mount::spec::{HostMountSpec, NOFAIL};
+use crate::kinds::host_mount::spec::{HostMountSpec, NOFAIL, is_no_file_system};
 use crate::kinds::host_mount::storage;
 use crate::resource::kind::PlanContext;
 use crate::resource::merge::{Cause, Fields, merge};
@@ -106,7 +106,10 @@ fn against(cx: &PlanContext<'_>, spec: &HostMountSpec, there: Option<&There>, mo
     }
     match mounts.devices.iter().find(|d| d.uuid == *uuid) {
         None if there.is_none() => {
-            let fit = |d: &&Device| !d.uuid.is_empty() && !mounts.mounted.iter().any(|m| m.uuid == d.uuid);
+            let fit = |d: &&Device| {
+                let free = !mounts.mounted.iter().any(|m| m.uuid == d.uuid);
+                free && !d.uuid.is_empty() && !is_no_file_system(&d.file_system)
+            };
             let free: Vec<String> = mounts.devices.iter().filter(fit).map(described).collect();
             let help = if free.is_empty() {
                 "every file system there is mounted already; is the disk connected?".to_owned()

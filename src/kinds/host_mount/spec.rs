@@ -47,7 +47,7 @@ pub struct MountStorage {
 pub const NOFAIL: &str = "nofail";
 
 /// What is no file system that can be mounted, though lsblk tells it as one.
-fn is_no_file_system(word: &str) -> bool {
+pub fn is_no_file_system(word: &str) -> bool {
     word == "swap" || word == "crypto_LUKS" || word.ends_with("_member")
 }
 

@@ -9,17 +9,19 @@ use crate::kinds::patch_window::choose::{Canaries, Choice, choose};
 use crate::kinds::patch_window::guest::{Guest, Inside};
 use crate::kinds::patch_window::outcome::{self, Outcome};
 use crate::kinds::patch_window::spec::{HealthCheck, OnFailure, PatchWindowSpec, Reboot, Stopped};
-use crate::kinds::patch_window::window::Opening;
+use crate::kinds::patch_window::window::{Opening, Window};
 
 /// A job that gave no sign of life for so long, in seconds, is looked after. It gives one every ten seconds; the guest's clock
 /// may be wrong by some minutes.
 const BEAT_MAX: i64 = 600;
 /// How often a look for updates, and the updates, are tried anew when they were killed.
 const ATTEMPTS_MAX: u8 = 3;
-/// A guest that runs may be silent for so long after its snapshot was taken, in seconds: updates restart agents.
+/// A guest that was started may be silent for so long, in seconds: some systems install updates while they start.
 const SILENT_MAX: i64 = 1800;
 /// Why nothing was installed, where nothing waited.
 pub(super) const UP_TO_DATE: &str = "it is up to date";
+/// So long after the end of its opening what has not ended is given up, in seconds.
+const PAST: i64 = 3600;
 /// What updates take in a guest that never had any here, in seconds.
 const ESTIMATE: i64 = 600;
 
@@ -114,6 +116,8 @@ impl Decision {
 pub struct Scene<'a> {
     /// The window.
     pub spec: &'a PatchWindowSpec,
+    /// When it is open.
+    pub window: &'a Window,
     /// Its newest opening.
     pub opening: Option<Opening>,
     /// The present moment, in seconds since 1970.
@@ -153,6 +157,9 @@ impl Scene<'_> {
         let open = |row: &&Row| matches!(outcome::outcome(row), None | Some(Outcome::GoingBack(..)));
         // What was begun is ended first, whichever opening it is of.
         let begun = snapshots.iter().filter(open).filter_map(outcome::slot).min();
+        if let Some(slot) = guest.half.first().filter(|_| !guest.busy || guest.row.lock.is_some()) {
+            return Some(Decision::working(*slot, "removing a snapshot that is not whole", Act::Delete(*slot)));
+        }
         if let Some(old) = snapshots.iter().find(|row| self.is_old(row)).filter(|_| begun.is_none()) {
             let slot = outcome::slot(old)?;
             return Some(Decision::new(slot, Progress::Idle, Some(Act::Delete(slot))));
@@ -184,20 +191,44 @@ impl Scene<'_> {
         self.now.saturating_sub(time) > keep && !outcome::slot(row).is_some_and(|slot| self.is_open(slot))
     }
 
-    /// The opening is this one, and it is open.
+    /// The opening of a slot, whoever opened it, is open.
     fn is_open(&self, slot: i64) -> bool {
-        self.opening.is_some_and(|opening| opening.slot == slot && opening.is_open(self.now))
+        self.window.opening(slot).is_open(self.now)
     }
 
     fn may_start(&self, slot: i64) -> bool {
-        self.halted.is_none() && self.opening.is_some_and(|opening| opening.slot == slot && opening.starts(self.now))
+        self.halted.is_none() && self.window.opening(slot).starts(self.now)
     }
 
-    /// It goes back to its snapshot. Whether it has been there already shows in how long it runs: both times are ours.
+    /// The opening of a slot was over long ago: what has not ended since then does not end any more.
+    fn is_past(&self, slot: i64) -> bool {
+        self.now >= self.window.opening(slot).end.saturating_add(PAST)
+    }
+
+    /// What cannot be told any more is a failure. Nothing goes back for it: nobody saw that it is ill.
+    fn give_in(&self, guest: &Guest<'_>, slot: i64, snapshot: Option<&Row>, why: String) -> Decision {
+        match snapshot {
+            Some(row) => Decision::working(slot, "ending", self.end(guest, row, Outcome::Failed(why))),
+            None => Decision::ended(slot, End::Failed(why)),
+        }
+    }
+
+    /// It goes back to its snapshot. Whether it has been there already shows in how long it runs (both times are ours), and in
+    /// that its disk knows of no updates any more.
     fn going_back(&self, guest: &Guest<'_>, slot: i64, row: &Row, since: i64, why: String) -> Decision {
-        let back = guest.runs() && outcome::ran(row) && self.now.saturating_sub(guest.uptime) >= since;
-        let act = if back { Act::Mark(Outcome::WentBack(why)) } else { Act::GoBack(why) };
-        Decision::working(slot, "going back to the snapshot", act)
+        let fresh = guest.runs() && self.now.saturating_sub(guest.uptime) >= since;
+        if fresh && outcome::ran(row) && guest.latest(slot, "patch").is_none() {
+            return Decision::working(slot, "going back to the snapshot", Act::Mark(Outcome::WentBack(why)));
+        }
+        if guest.busy && guest.row.lock.is_none() {
+            return Decision::waits(slot, "going back to the snapshot");
+        }
+        // A newer snapshot on ZFS, a lock that nobody takes away: it does not get there.
+        if self.now.saturating_sub(since) > PAST {
+            let why = format!("{why}; and it could not go back to its snapshot");
+            return Decision::working(slot, "ending", Act::Mark(Outcome::Failed(why)));
+        }
+        Decision::working(slot, "going back to the snapshot", Act::GoBack(why))
     }
 
     fn failed(&self, guest: &Guest<'_>, slot: i64, snapshot: Option<&Row>, why: String) -> Decision {
@@ -240,7 +271,10 @@ impl Scene<'_> {
             Inside::Off => self.off(guest, slot, snapshot),
             Inside::Away(why) if snapshot.is_some() => Decision::waits(slot, why.clone()),
             Inside::Away(why) => Decision::ended(slot, End::LeftOut(why.clone())),
-            Inside::Shut(why) if snapshot.is_some() => self.failed(guest, slot, snapshot, why.clone()),
+            Inside::Shut(why) if snapshot.is_some() && self.is_past(slot) => {
+                self.give_in(guest, slot, snapshot, why.clone())
+            }
+            Inside::Shut(why) if snapshot.is_some() => Decision::waits(slot, why.clone()),
             Inside::Shut(why) => Decision::ended(slot, End::LeftOut(why.clone())),
             Inside::Silent(why) => self.silent(guest, slot, snapshot, why),
             Inside::Read { boot, .. } => self.read(guest, slot, snapshot, boot),
@@ -250,7 +284,16 @@ impl Scene<'_> {
     fn off(&self, guest: &Guest<'_>, slot: i64, snapshot: Option<&Row>) -> Decision {
         let open = self.is_open(slot);
         match snapshot {
-            Some(row) if outcome::ran(row) => Decision::working(slot, "starting it: it ran before", Act::Start),
+            Some(_) if guest.busy => Decision::waits(slot, "it is off for a moment"),
+            Some(row) if outcome::ran(row) => {
+                let taken = row.time.and_then(|time| i64::try_from(time).ok()).unwrap_or(self.now);
+                if self.now.saturating_sub(taken) > SILENT_MAX {
+                    let why =
+                        "it does not run, and did before: whoever stopped it, or why it does not start, is not known";
+                    return self.give_in(guest, slot, snapshot, why.to_owned());
+                }
+                Decision::working(slot, "starting it: it ran before", Act::Start)
+            }
             Some(_) if open => Decision::working(slot, "starting it", Act::Start),
             Some(_) => Decision::working(slot, "ending", Act::Delete(slot)),
             None if guest.row.guest == GuestType::Lxc && self.spec.stopped == Stopped::Start => {
@@ -274,19 +317,20 @@ impl Scene<'_> {
                 Decision::ended(slot, End::LeftOut(format!("it does not answer: {why}")))
             };
         };
-        // It was started after its snapshot was taken: by our reboot, or by somebody's.
+        // It was started after its snapshot was taken, by our reboot: one that is silent for so long does not come up any more.
         let started = self.now.saturating_sub(guest.uptime);
-        let over =
-            if started > taken { guest.uptime >= patience } else { self.now.saturating_sub(taken) >= SILENT_MAX };
-        if over {
-            self.failed(guest, slot, snapshot, format!("it does not answer: {why}"))
-        } else {
-            Decision::waits(slot, format!("it does not answer yet: {why}"))
+        if started > taken && guest.uptime >= patience.max(SILENT_MAX) {
+            return self.failed(guest, slot, snapshot, format!("it does not answer since it was started: {why}"));
         }
+        // Otherwise its agent may be gone, or only this read: nobody knows how far it is, so it is left in peace.
+        if self.is_past(slot) {
+            return self.give_in(guest, slot, snapshot, format!("it does not answer: {why}"));
+        }
+        Decision::waits(slot, format!("it does not answer: {why}"))
     }
 
     /// A job that runs, or seems to.
-    fn runs(&self, slot: i64, job: &JobState, boot: &str) -> Decision {
+    fn runs(&self, guest: &Guest<'_>, slot: i64, snapshot: Option<&Row>, job: &JobState, boot: &str) -> Decision {
         let word = job.name.rsplit_once('-').map_or("", |(_, word)| word);
         let what = match word.trim_end_matches(|c: char| c.is_ascii_digit()) {
             "assess" => "looking for updates",
@@ -296,6 +340,10 @@ impl Scene<'_> {
         let another = !boot.is_empty() && !job.boot.is_empty() && boot != job.boot;
         if another || self.now.saturating_sub(job.beat) > BEAT_MAX {
             return Decision::working(slot, what, Act::Revive(job.name.clone()));
+        }
+        if self.is_past(slot) {
+            let why = format!("`{}` still runs long after the window has closed: look at it in the guest", job.name);
+            return self.give_in(guest, slot, snapshot, why);
         }
         Decision::waits(slot, what)
     }
@@ -313,7 +361,7 @@ impl Scene<'_> {
             None => return Decision::new(slot, Progress::Idle, None),
         };
         let unknown = match assess.phase {
-            Phase::Running => return self.runs(slot, assess, boot),
+            Phase::Running => return self.runs(guest, slot, snapshot, assess, boot),
             Phase::Died => Some("the look for updates was killed".to_owned()),
             Phase::Done if assess.exit != Some(0) => Some(format!("the look for updates failed{}", last_words(assess))),
             Phase::Done => None,
@@ -336,14 +384,26 @@ impl Scene<'_> {
 
     fn unpatched(&self, guest: &Guest<'_>, slot: i64, snapshot: Option<&Row>, choice: &Choice) -> Decision {
         if choice.install.is_empty() {
-            return self.give_up(guest, slot, snapshot, End::UpToDate);
+            let end = match choice.left.as_slice() {
+                [] => End::UpToDate,
+                [(package, why)] => End::LeftOut(format!("{package} is left as it is: {why}")),
+                [(package, why), others @ ..] => {
+                    let word = if others.len() == 1 { "another one" } else { "others" };
+                    End::LeftOut(format!("{package} is left as it is: {why}; so are {} {word}", others.len()))
+                }
+            };
+            return self.give_up(guest, slot, snapshot, end);
+        }
+        if self.spec.before.snapshot && snapshot.is_none() && guest.snapless {
+            let why = "PVE cannot take a snapshot of it, for where its disks are: give it a window with before.snapshot: false";
+            return Decision::ended(slot, End::LeftOut(why.to_owned()));
         }
         let late = if let Some(why) = self.halted {
             Some(why.to_owned())
         } else if !self.may_start(slot) {
             Some("the window closes".to_owned())
         } else {
-            let left = self.opening.map_or(0, |opening| opening.end.saturating_sub(self.now));
+            let left = self.window.opening(slot).end.saturating_sub(self.now);
             let takes = estimate(guest, self.spec);
             (takes > left)
                 .then(|| format!("it takes about {} minutes and the window ends in {}", (takes + 59) / 60, left / 60))
@@ -366,7 +426,7 @@ impl Scene<'_> {
         boot: &str,
     ) -> Decision {
         match patch.phase {
-            Phase::Running => return self.runs(slot, patch, boot),
+            Phase::Running => return self.runs(guest, slot, snapshot, patch, boot),
             Phase::Died if attempt < ATTEMPTS_MAX && self.is_open(slot) => {
                 let act = Act::Patch(attempt + 1, choice.install.clone());
                 return Decision::working(slot, "installing updates: they were killed in the middle", act);
@@ -385,7 +445,7 @@ impl Scene<'_> {
             Reboot::Always => Some(patch.reboot.clone().unwrap_or_else(|| "the window reboots always".to_owned())),
             Reboot::Never | Reboot::IfRequired => patch.reboot.clone(),
         };
-        let rebooted = self.rebooted(guest, patch, boot);
+        let rebooted = self.rebooted(guest, snapshot, patch, boot);
         let required = required.filter(|_| !rebooted);
         if required.is_some() && self.spec.reboot != Reboot::Never && self.is_open(slot) {
             return Decision::working(slot, "rebooting", Act::Reboot);
@@ -395,10 +455,15 @@ impl Scene<'_> {
         decision
     }
 
-    /// Whether it was started since its updates ended.
-    fn rebooted(&self, guest: &Guest<'_>, patch: &JobState, boot: &str) -> bool {
+    /// Whether it was started since its updates ended. Of Windows no boot can be read: there it counts from the snapshot, by
+    /// PVE's clock, for the guest's may be wrong by hours; without a snapshot nobody can tell, and it is not rebooted.
+    fn rebooted(&self, guest: &Guest<'_>, snapshot: Option<&Row>, patch: &JobState, boot: &str) -> bool {
         match guest.system {
-            System::Windows => patch.ended.is_some_and(|ended| self.now.saturating_sub(guest.uptime) >= ended),
+            System::Windows => {
+                let taken = snapshot.and_then(|row| row.time).and_then(|time| i64::try_from(time).ok());
+                let took = patch.ended.map_or(0, |ended| ended.saturating_sub(patch.started));
+                taken.is_none_or(|taken| self.now.saturating_sub(guest.uptime) >= taken.saturating_add(took))
+            }
             System::Linux | System::Node => !boot.is_empty() && !patch.boot.is_empty() && boot != patch.boot,
         }
     }
@@ -407,7 +472,9 @@ impl Scene<'_> {
         if self.spec.health_check.looks() {
             match guest.latest(slot, "health") {
                 None => return Decision::working(slot, "looking whether it is well", Act::Health(1)),
-                Some((_, health)) if health.phase == Phase::Running => return self.runs(slot, health, boot),
+                Some((_, health)) if health.phase == Phase::Running => {
+                    return self.runs(guest, slot, snapshot, health, boot);
+                }
                 Some((attempt, health)) if health.phase == Phase::Died => {
                     if attempt < ATTEMPTS_MAX {
                         return Decision::working(slot, "looking whether it is well", Act::Health(attempt + 1));

@@ -3,7 +3,7 @@
 use crate::base::id::GuestType;
 use crate::host::job::{System, state_file, windows_state_file};
 use crate::host::operation::Operation;
-use crate::host::state::{JobState, State};
+use crate::host::state::{JobState, Phase, State};
 use crate::host::token::Token;
 use crate::kinds::guest::hand::deed::base;
 use crate::kinds::guest::hand::snapshot::{Row, list_query, rows};
@@ -17,6 +17,9 @@ use serde_json::Value;
 
 /// What tells one boot of a Linux system from another.
 const BOOT_FILE: &str = "/proc/sys/kernel/random/boot_id";
+
+/// Why a guest's inside is not known where nobody asked. Nothing is concluded from it.
+const UNREAD: &str = "it was not looked into";
 
 /// What was read of a guest's inside.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,8 +52,14 @@ pub struct Guest<'a> {
     pub uptime: i64,
     /// Our snapshots of it, whole ones only, the oldest first; why they are not known.
     pub snapshots: Result<Vec<Row>, String>,
+    /// Snapshots of ours that are not whole, by the openings that they were to be for.
+    pub half: Vec<i64>,
     /// Names of all snapshots that are not ours.
     pub foreign: Vec<String>,
+    /// Something works on it just now, or holds it.
+    pub busy: bool,
+    /// PVE says that no snapshot of it can be taken.
+    pub snapless: bool,
     /// Its inside.
     pub inside: Inside,
 }
@@ -70,11 +79,19 @@ fn inside_queries(row: &GuestRow, window: &Token) -> Vec<Query> {
     }
 }
 
-/// What is read of a guest. `inside`: the window is open, or was not long ago.
-pub fn reads(row: &GuestRow, window: &Token, inside: bool) -> Vec<Query> {
+/// The read that says whether a snapshot of a guest can be taken.
+fn feature_query(row: &GuestRow) -> Query {
+    Query::new(format!("{}/feature", base(row))).with("feature", "snapshot")
+}
+
+/// What is read of a guest. `inside`: the window is open, or was not long ago; `snapshots`: it takes snapshots.
+pub fn reads(row: &GuestRow, window: &Token, inside: bool, snapshots: bool) -> Vec<Query> {
     let mut reads = vec![list_query(row), node_guests_query(&row.node, row.guest)];
     if !inside {
         return reads;
+    }
+    if snapshots {
+        reads.push(feature_query(row));
     }
     if row.guest == GuestType::Qemu {
         reads.push(guest_query(row));
@@ -108,6 +125,8 @@ impl<'a> Guest<'a> {
         };
         let ours = |row: &Row| row.window.as_ref().is_some_and(|(set, name)| (set.as_str(), name.as_str()) == of);
         let foreign = listed.iter().flatten().filter(|row| !ours(row)).map(|row| row.name.clone()).collect();
+        let half = listed.iter().flatten().filter(|row| ours(row) && row.state.is_some());
+        let half = half.filter_map(outcome::slot).collect();
         let snapshots = listed.map(|rows| {
             rows.into_iter().filter(|row| ours(row) && row.state.is_none() && outcome::slot(row).is_some()).collect()
         });
@@ -136,7 +155,9 @@ impl<'a> Guest<'a> {
             GuestType::Qemu => virtual_machine(row, system, window, seen),
             GuestType::Lxc => container(row, window, seen),
         };
-        Guest { row, system, uptime, snapshots, foreign, inside }
+        let busy = row.lock.is_some() || seen.index.working.contains_key(&row.vmid);
+        let snapless = seen.value(&feature_query(row)).is_some_and(|v| number(&v["hasFeature"]) == Some(0));
+        Guest { row, system, uptime, snapshots, half, foreign, busy, snapless, inside }
     }
 
     /// Whether it runs.
@@ -159,7 +180,9 @@ impl<'a> Guest<'a> {
     pub fn took(&self) -> Option<i64> {
         let Inside::Read { state, .. } = &self.inside else { return None };
         let patches = state.jobs.iter().filter(|job| job.name.contains("-patch") || job.name.contains("-upgrade"));
-        patches.filter_map(|job| Some(job.ended?.saturating_sub(job.started))).max()
+        // One that was killed ended when somebody looked.
+        let whole = patches.filter(|job| job.phase == Phase::Done && job.exit == Some(0));
+        whole.filter_map(|job| Some(job.ended?.saturating_sub(job.started))).max()
     }
 }
 
@@ -176,7 +199,7 @@ fn container(row: &GuestRow, window: &Token, seen: &Observation) -> Inside {
             Some(Refusal::NodeOffline) => Inside::Away(error.to_string()),
             Some(_) | None => Inside::Silent(error.to_string()),
         },
-        None => Inside::Silent("it was not looked at yet".to_owned()),
+        None => Inside::Away(UNREAD.to_owned()),
     }
 }
 
@@ -192,7 +215,7 @@ fn virtual_machine(row: &GuestRow, system: System, window: &Token, seen: &Observ
         Some(Err(error)) if error.refusal() == Some(Refusal::NodeOffline) => return Inside::Away(error.to_string()),
         Some(Err(error)) if error.refusal() == Some(Refusal::Forbidden) => return Inside::Shut(error.to_string()),
         Some(Err(error)) => return Inside::Silent(error.to_string()),
-        None => return Inside::Silent("it was not looked at yet".to_owned()),
+        None => return Inside::Away(UNREAD.to_owned()),
     };
     let boot = match seen.answer(&file_query(row, BOOT_FILE)) {
         Some(Ok(value)) => content(value).trim().to_owned(),

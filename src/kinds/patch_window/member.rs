@@ -106,7 +106,11 @@ fn act_on(
     if is_left(row.lock.as_deref(), runs) {
         let lock = row.lock.as_deref().unwrap_or_default();
         // Whether a task runs after all is looked at once more on the node.
-        let word = Token::argument(lock).filter(|_| cx.links.reach(&row.node));
+        let ours = match lock {
+            "rollback" => matches!(act, Act::GoBack(_)),
+            _ => !turn.guest.half.is_empty(),
+        };
+        let word = Token::argument(lock).filter(|_| ours && cx.links.reach(&row.node));
         let call = word.and_then(|lock| Operation::Unlock { guest: row.guest, vmid: row.vmid, lock }.call(&row.node));
         match call {
             Some(call) => {

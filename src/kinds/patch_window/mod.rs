@@ -89,7 +89,8 @@ impl Kind for PatchWindowKind {
         let inside = spec.looked_into || last.is_some_and(|opening| recent(opening.end));
         let online = |row: &&GuestRow| index.nodes.get(&row.node).is_none_or(|n| n.online);
         let rows = spec.targets.selector.iter().flat_map(|selector| selector.candidates(index)).filter(online);
-        let mut reads: BTreeSet<Query> = rows.flat_map(|row| guest::reads(row, &name, inside)).collect();
+        let mut reads: BTreeSet<Query> =
+            rows.flat_map(|row| guest::reads(row, &name, inside, spec.before.snapshot)).collect();
         if inside {
             let slot = last.map_or(0, |opening| opening.slot);
             let online = |node: &&String| index.nodes.get(*node).is_some_and(|n| n.online);
@@ -194,7 +195,12 @@ impl<'a> Around<'a> {
             Some((wave, Node::read(node, name, slot, self.seen)))
         });
         let away = index.nodes.values().filter(|node| !node.online).map(|node| node.name.clone());
-        let quorum = Quorum { nodes: index.nodes.len(), away: away.collect(), quorate: index.quorate.unwrap_or(true) };
+        let quorum = Quorum {
+            nodes: index.nodes.len(),
+            away: away.collect(),
+            maintenance: node::seen::in_maintenance(self.seen),
+            quorate: index.quorate.unwrap_or(true),
+        };
         let meant = Meant { guests: guests.collect(), nodes: nodes.collect() };
         turns(spec, window, meant, &quorum, self.seen.at)
     }

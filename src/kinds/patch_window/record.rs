@@ -5,10 +5,11 @@ use crate::base::id::{GuestType, VmId};
 use crate::host::job::System;
 use crate::host::state::{Changed, Check, JobState, Phase, State};
 use crate::kinds::guest::hand::snapshot::Row;
-use crate::kinds::patch_window::choose::Choice;
+use crate::kinds::patch_window::choose::{Choice, choose};
 use crate::kinds::patch_window::decide::{Decision, End, Progress, UP_TO_DATE, last_words};
 use crate::kinds::patch_window::guest::{Guest, Inside};
 use crate::kinds::patch_window::outcome::{self, Outcome, PREFIX};
+use crate::kinds::patch_window::spec::Updates;
 use crate::kinds::patch_window::waves::{NodeTurn, Turn};
 use crate::resource::index::GuestRow;
 use crate::retention::class::slot_of;
@@ -127,9 +128,9 @@ impl Record {
     }
 }
 
-/// What a guest got, the oldest opening first. `open`: its window is; `now` tells a reboot where a system has no mark of its
+/// What a guest got, the oldest opening first. `updates` is what the window says of them now; `open`: it is; `now` tells a reboot where a system has no mark of its
 /// boots.
-pub fn of_guest(turn: &Turn<'_>, open: bool, now: i64) -> Vec<Record> {
+pub fn of_guest(turn: &Turn<'_>, updates: &Updates, open: bool, now: i64) -> Vec<Record> {
     let Turn { guest, decision, .. } = turn;
     let snapshots = guest.snapshots.as_ref().map_or(&[][..], Vec::as_slice);
     let none = State::default();
@@ -138,7 +139,7 @@ pub fn of_guest(turn: &Turn<'_>, open: bool, now: i64) -> Vec<Record> {
         Inside::Off | Inside::Silent(_) | Inside::Shut(_) | Inside::Away(_) => (&none, ""),
     };
     let current = decision.as_ref().map(|decision| Current::of(decision, open));
-    records(&Target::of(guest.row), state, snapshots, current, Present::of(guest, boot, now))
+    records(&Target::of(guest.row), (state, Some(updates)), snapshots, current, Present::of(guest, boot, now))
 }
 
 /// What a node got, the oldest opening first. `open`: its window is.
@@ -157,7 +158,7 @@ pub fn of_node(turn: &NodeTurn<'_>, open: bool) -> Vec<Record> {
         reboot: decision.reboot.as_deref(),
         open,
     });
-    records(&target, state, &[], current, Present { boot, since: None })
+    records(&target, (state, None), &[], current, Present { boot, since: None })
 }
 
 /// What is known of a target's present opening.
@@ -209,7 +210,7 @@ impl<'a> Present<'a> {
 /// What a target got: of the jobs on its disk, of its snapshots, and of what is known of the present opening.
 pub fn records(
     target: &Target,
-    state: &State,
+    (state, updates): (&State, Option<&Updates>),
     snapshots: &[Row],
     current: Option<Current<'_>>,
     present: Present<'_>,
@@ -233,7 +234,7 @@ pub fn records(
         let snapshot = snapshots.iter().find(|row| outcome::slot(row) == Some(*slot));
         let current = current.filter(|current| current.slot == *slot);
         let present = (newest == Some(*slot)).then_some(present);
-        jobs.record(target, *slot, snapshot, current, present)
+        jobs.record(target, (*slot, updates), snapshot, current, present)
     };
     slots.iter().map(one).collect()
 }
@@ -264,7 +265,7 @@ impl Jobs<'_> {
     fn record(
         &self,
         target: &Target,
-        slot: i64,
+        (slot, updates): (i64, Option<&Updates>),
         snapshot: Option<&Row>,
         current: Option<Current<'_>>,
         present: Option<Present<'_>>,
@@ -278,7 +279,7 @@ impl Jobs<'_> {
         let taken = snapshot.and_then(|row| row.time).and_then(|time| i64::try_from(time).ok());
         let told = self.telling();
         let got = self.got();
-        let left = self.left(current, &got);
+        let left = self.left(current, (slot, updates), &got);
         let text = |of: fn(&JobState) -> &str| all().map(of).find(|text| !text.is_empty()).map(str::to_owned);
         let system = all().find(|job| !job.os.is_empty());
         let system = system.map(|job| format!("{} {}", job.os, job.release).trim_end().to_owned());
@@ -351,20 +352,17 @@ impl Jobs<'_> {
             .collect()
     }
 
-    fn left(&self, current: Option<Current<'_>>, got: &[Got]) -> Vec<Left> {
+    /// Why something stayed is what the window says now, where the disk alone is left to tell.
+    fn left(&self, current: Option<Current<'_>>, (slot, updates): (i64, Option<&Updates>), got: &[Got]) -> Vec<Left> {
         if let Some(choice) = current.and_then(|current| current.choice) {
             let left = |(name, why): &(String, String)| Left { name: name.clone(), why: Some(why.clone()) };
             return choice.left.iter().map(left).collect();
         }
         let Some(assess) = self.assess else { return Vec::new() };
+        let weighed = updates.map(|updates| choose(assess, updates, None, slot).left).unwrap_or_default();
+        let weighed: BTreeMap<String, String> = weighed.into_iter().collect();
         let stayed = assess.pending.iter().filter(|pending| !got.iter().any(|got| got.name == pending.name));
-        let held = |name: &str| assess.held.iter().any(|held| held == name);
-        stayed
-            .map(|pending| Left {
-                name: pending.name.clone(),
-                why: held(&pending.name).then(|| "held in the guest".to_owned()),
-            })
-            .collect()
+        stayed.map(|pending| Left { name: pending.name.clone(), why: weighed.get(&pending.name).cloned() }).collect()
     }
 
     fn reboot(&self, current: Option<Current<'_>>, present: Option<Present<'_>>) -> Option<Rebooted> {
@@ -447,7 +445,7 @@ check=tcp:22 ok listens
     fn all(disk: &str, snapshots: &[Row], current: Option<&Decision>, boot: &str) -> Vec<Record> {
         records(
             &target(),
-            &State::read(disk),
+            (&State::read(disk), Some(&Updates::default())),
             snapshots,
             current.map(|decision| Current::of(decision, true)),
             Present { boot, since: None },
@@ -531,7 +529,10 @@ check=tcp:22 ok listens
         assert!(all("", &[], Some(&decision(Progress::Idle)), "").is_empty());
         let over = Current { open: false, ..Current::of(&now, true) };
         let present = Present { boot: "", since: None };
-        assert!(records(&target(), &State::default(), &[], Some(over), present).is_empty(), "it is over: who knows");
+        assert!(
+            records(&target(), (&State::default(), None), &[], Some(over), present).is_empty(),
+            "it is over: who knows"
+        );
     }
 
     #[test]

@@ -4,6 +4,7 @@ use crate::host::state::{JobState, Phase, State};
 use crate::kinds::patch_window::decide::{End, Progress};
 use crate::kinds::patch_window::guest::Inside;
 use crate::kinds::patch_window::record::{Present, Rebooted, Record, Target, newest, of_guest, of_node, slot_and_word};
+use crate::kinds::patch_window::spec::Updates;
 use crate::kinds::patch_window::waves::{NodeTurn, Turn, Turns, Wait};
 use std::collections::BTreeSet;
 
@@ -92,16 +93,17 @@ pub struct Standing {
 }
 
 /// How everybody of a window stands: guests, then nodes, each in the order of waves.
-pub fn standings(turns: &Turns<'_>, now: i64) -> Vec<Standing> {
+pub fn standings(turns: &Turns<'_>, updates: &Updates, now: i64) -> Vec<Standing> {
     let Turns { opening, turns, nodes, halted: _ } = turns;
     let open = opening.is_some_and(|opening| opening.is_open(now));
-    let guests = turns.iter().map(|turn| guest(turn, open, now));
+    let guests = turns.iter().map(|turn| guest(turn, updates, open, now));
     guests.chain(nodes.iter().map(|turn| node(turn, open, now))).collect()
 }
 
 fn stand(progress: Option<&Progress>, waits: Option<&Wait>, open: bool, newest: Option<&Record>) -> Stand {
     match (progress, waits) {
         (_, Some(wait)) => Stand::Waiting(wait.why.clone()),
+        (Some(Progress::Working(what)), None) if !open && newest.is_none() => Stand::Idle(what.clone()),
         (Some(Progress::Working(what)), None) => Stand::Working(what.clone()),
         // What was in an opening that is over, and left no trace, is not known; what would be in the next one is.
         (Some(Progress::Ended(End::LeftOut(why))), None)
@@ -139,8 +141,8 @@ fn node(turn: &NodeTurn<'_>, open: bool, now: i64) -> Standing {
     }
 }
 
-fn guest(turn: &Turn<'_>, open: bool, now: i64) -> Standing {
-    let records = of_guest(turn, open, now);
+fn guest(turn: &Turn<'_>, updates: &Updates, open: bool, now: i64) -> Standing {
+    let records = of_guest(turn, updates, open, now);
     let newest = of_slot(&records, turn.decision.as_ref().map(|decision| decision.slot));
     let progress = turn.decision.as_ref().map(|decision| &decision.progress);
     let stand = stand(progress, turn.waits.as_ref(), open, newest);

@@ -44,21 +44,26 @@ pub struct Quorum {
     pub nodes: usize,
     /// Those that are away.
     pub away: Vec<String>,
+    /// Those that the HA manager keeps guests away from.
+    pub maintenance: Vec<String>,
     /// The cluster has its quorum.
     pub quorate: bool,
 }
 
 impl Quorum {
-    /// Why one more node should not go; `None`: it may.
-    fn against(&self, loss: bool) -> Option<String> {
+    /// Why a node should not go; `None`: it may.
+    fn against(&self, node: &str, loss: bool) -> Option<String> {
+        let other = self.maintenance.iter().find(|other| *other != node);
         let left = self.nodes.saturating_sub(self.away.len() + 1);
         if !self.away.is_empty() {
             Some(format!("{} is away, and no second node goes down beside it", self.away.join(", ")))
+        } else if let Some(other) = other {
+            Some(format!("{other} is in maintenance, and no second node goes beside it"))
         } else if !self.quorate {
             Some("the cluster has no quorum".to_owned())
         } else if self.nodes > 1 && left < self.nodes / 2 + 1 && !loss {
             Some(format!(
-                "{left} of {} nodes would be left, which is no quorum: guests run on and nothing can be changed meanwhile;                  `allowQuorumLoss: true` says that this is all right",
+                "{left} of {} nodes would be left, which is no quorum: guests run on and nothing can be changed meanwhile; `allowQuorumLoss: true` says that this is all right",
                 self.nodes
             ))
         } else {
@@ -97,10 +102,10 @@ pub fn called(guest: &Guest<'_>) -> String {
     if row.name.is_empty() { row.vmid.to_string() } else { format!("{} ({})", row.name, row.vmid) }
 }
 
-/// What a wave got in an opening.
-fn learned(turns: &[Turn<'_>], wave: usize, slot: i64) -> Canaries {
+/// What the waves before one got in an opening.
+fn learned(turns: &[Turn<'_>], before: usize, slot: i64) -> Canaries {
     let mut canaries = Canaries::new();
-    for turn in turns.iter().filter(|turn| turn.wave == wave) {
+    for turn in turns.iter().filter(|turn| turn.wave < before) {
         let ended = turn.decision.as_ref().filter(|d| d.slot == slot).map(|d| &d.progress);
         if matches!(ended, Some(Progress::Ended(End::WentBack(_) | End::Failed(_)))) {
             continue;
@@ -155,19 +160,21 @@ fn gate(
     opening: Opening,
     now: i64,
 ) -> Option<Wait> {
-    let before = wave.checked_sub(1)?;
     let wait = |why: String, until: Option<i64>| Some(Wait { why, until, warns: false });
-    let Some(last) = settled(all, before, opening.slot) else {
-        return wait(format!("wave {wave} is not done yet"), None);
-    };
-    let ready = last?.saturating_add(soak(spec, before));
-    if ready <= now {
-        None
-    } else if ready < opening.cutoff {
-        wait(format!("what wave {wave} got is soaking"), Some(ready))
-    } else {
-        wait(format!("what wave {wave} got soaks until the window closes: it comes with the next one"), None)
-    }
+    (0..wave).find_map(|before| {
+        let number = before + 1;
+        let Some(last) = settled(all, before, opening.slot) else {
+            return wait(format!("wave {number} is not done yet"), None);
+        };
+        let ready = last?.saturating_add(soak(spec, before));
+        if ready <= now {
+            None
+        } else if ready < opening.cutoff {
+            wait(format!("what wave {number} got is soaking"), Some(ready))
+        } else {
+            wait(format!("what wave {number} got soaks until the window closes: it comes with the next one"), None)
+        }
+    })
 }
 
 /// Who is meant, in no order; each with its wave.
@@ -197,7 +204,7 @@ pub fn turns<'a>(
     let frozen = window.frozen(now);
     let frozen = frozen.map(|day| format!("nothing is started on {day}"));
     decide(&mut turns, (spec, window), opening, now, frozen.as_deref());
-    decide_nodes(&mut nodes, spec, opening, now, frozen.as_deref());
+    decide_nodes(&mut nodes, (spec, window), opening, now, frozen.as_deref());
     let failed = failures(&turns, &nodes, opening);
     let halted = frozen.or_else(|| {
         let limit = if spec.on_failure == OnFailure::Stop { 1 } else { spec.max_errors };
@@ -206,7 +213,7 @@ pub fn turns<'a>(
     });
     if halted.is_some() {
         decide(&mut turns, (spec, window), opening, now, halted.as_deref());
-        decide_nodes(&mut nodes, spec, opening, now, halted.as_deref());
+        decide_nodes(&mut nodes, (spec, window), opening, now, halted.as_deref());
     }
     gates((&mut turns, &nodes), spec, window, (opening, halted.as_deref()), now);
     node_gates((&turns, &mut nodes), spec, (opening, halted.as_deref(), quorum), now);
@@ -215,7 +222,7 @@ pub fn turns<'a>(
 
 fn decide_nodes(
     nodes: &mut [NodeTurn<'_>],
-    spec: &PatchWindowSpec,
+    (spec, window): (&PatchWindowSpec, &Window),
     opening: Option<Opening>,
     now: i64,
     halted: Option<&str>,
@@ -229,7 +236,7 @@ fn decide_nodes(
         // Where no node comes before these, there is nobody whose versions they could get.
         let canaries = (earlier.count() > 0).then_some(&got);
         for turn in nodes.iter_mut().filter(|turn| turn.wave == wave) {
-            turn.decision = NodeScene { spec, opening, now, canaries, halted }.decide(&turn.node);
+            turn.decision = NodeScene { spec, window, opening, now, canaries, halted }.decide(&turn.node);
         }
     }
 }
@@ -244,9 +251,10 @@ fn decide(
     let waves = spec.waves.len().max(1);
     // Wave by wave: what one got is what the next may get.
     for wave in 0..waves {
-        let of = |slot: Option<i64>| {
-            wave.checked_sub(1).map(|before| slot.map_or_else(Canaries::new, |slot| learned(turns, before, slot)))
-        };
+        // Where no guest comes before these, there is nobody whose versions they could get.
+        let follows = turns.iter().any(|turn| turn.wave < wave);
+        let of =
+            |slot: Option<i64>| follows.then(|| slot.map_or_else(Canaries::new, |slot| learned(turns, wave, slot)));
         let before = opening.and_then(|opening| window.before(opening.slot - 1)).map(|opening| opening.slot);
         let (newest, older) = (of(opening.map(|opening| opening.slot)), of(before));
         for at in 0..turns.len() {
@@ -255,7 +263,7 @@ fn decide(
             }
             let late = before.is_some_and(|slot| behind(turns, spec, at, slot, now));
             let canaries = if late { &older } else { &newest };
-            let scene = Scene { spec, opening, now, canaries: canaries.as_ref(), halted };
+            let scene = Scene { spec, window, opening, now, canaries: canaries.as_ref(), halted };
             turns[at].decision = scene.decide(&turns[at].guest);
         }
     }
@@ -350,6 +358,22 @@ fn node_gates(
         .find(|turn| matches!(progress(turn), Some(Progress::Working(_))))
         .map(|turn| turn.node.name.to_owned());
     for at in 0..nodes.len() {
+        let ill = {
+            let node = &nodes[at].node;
+            let ceph = node.ceph.as_ref().and_then(|ceph| ceph.ill.clone());
+            quorum.against(node.name, spec.allow_quorum_loss).or(ceph).or_else(|| node.pool.clone())
+        };
+        // What happened elsewhere meanwhile holds up what would take this one down, too.
+        let takes_down = nodes[at].decision.as_ref().is_some_and(|decision| {
+            matches!(decision.act, Some(NodeAct::Upgrade(1) | NodeAct::Reboot | NodeAct::Maintenance(true)))
+        });
+        if let Some(why) = ill.clone().filter(|_| takes_down) {
+            if let Some(decision) = nodes[at].decision.as_mut() {
+                decision.act = None;
+            }
+            nodes[at].waits = Some(Wait { why, until: None, warns: true });
+            continue;
+        }
         let begins = nodes[at].decision.as_ref().is_some_and(|decision| {
             decision.progress == Progress::Idle && matches!(decision.act, Some(NodeAct::Refresh | NodeAct::Note(..)))
         });
@@ -361,11 +385,6 @@ fn node_gates(
             let works = matches!(turn.decision.as_ref().map(|d| &d.progress), Some(Progress::Working(_)));
             works || open && spec.order == Order::GuestsFirst && turn.wave == wave
         };
-        let ill = || {
-            let node = &nodes[at].node;
-            let ceph = node.ceph.as_ref().and_then(|ceph| ceph.ill.clone());
-            quorum.against(spec.allow_quorum_loss).or(ceph).or_else(|| node.pool.clone())
-        };
         let waits = if let Some(why) = halted {
             Some(Wait { warns: true, ..wait(why.to_owned()) })
         } else if !opening.starts(now) {
@@ -374,7 +393,7 @@ fn node_gates(
             Some(wait(format!("node {busy} is worked on")))
         } else if let Some(turn) = turns.iter().find(guest) {
             Some(wait(format!("{} comes first", called(&turn.guest))))
-        } else if let Some(why) = ill() {
+        } else if let Some(why) = ill {
             Some(Wait { warns: true, ..wait(why) })
         } else {
             gate((turns, nodes), spec, wave, opening, now)
@@ -394,20 +413,20 @@ fn node_gates(
 /// Whether a guest did not get its turn in an opening and may have now what the wave before it got then.
 fn behind(turns: &[Turn<'_>], spec: &PatchWindowSpec, at: usize, slot: i64, now: i64) -> bool {
     let turn = &turns[at];
-    let Some(before) = turn.wave.checked_sub(1) else { return false };
-    if had(&turn.guest, slot) {
+    if turn.wave == 0 || had(&turn.guest, slot) {
         return false;
     }
-    let mut last = None;
-    for canary in turns.iter().filter(|turn| turn.wave == before) {
+    let mut ready = None;
+    for canary in turns.iter().filter(|canary| canary.wave < turn.wave) {
         let Some((_, patch)) = canary.guest.latest(slot, "patch") else { continue };
         let health = canary.guest.latest(slot, "health").map(|(_, health)| health);
         if patch.exit != Some(0) || health.is_some_and(|health| health.exit != Some(0)) {
             return false;
         }
-        last = last.max(used_since(&canary.guest, slot));
+        let since = used_since(&canary.guest, slot).map(|since| since.saturating_add(soak(spec, canary.wave)));
+        ready = ready.max(since);
     }
-    last.is_some_and(|last| last.saturating_add(soak(spec, before)) <= now)
+    ready.is_some_and(|ready| ready <= now)
 }
 
 /// The wave of each guest: the first that means it.
@@ -420,19 +439,25 @@ mod tests {
     use super::*;
 
     fn quorum(nodes: usize, away: &[&str], quorate: bool) -> Quorum {
-        Quorum { nodes, away: away.iter().map(|n| (*n).to_owned()).collect(), quorate }
+        let away = away.iter().map(|n| (*n).to_owned()).collect();
+        Quorum { nodes, away, maintenance: Vec::new(), quorate }
     }
 
     #[test]
     fn no_node_goes_where_the_rest_would_have_no_quorum() {
-        assert_eq!(quorum(1, &[], true).against(false), None, "a node by itself");
-        assert!(quorum(2, &[], true).against(false).is_some_and(|why| why.contains("allowQuorumLoss")));
-        assert_eq!(quorum(2, &[], true).against(true), None);
-        assert_eq!(quorum(3, &[], true).against(false), None);
-        assert_eq!(quorum(4, &[], true).against(false), None);
+        assert_eq!(quorum(1, &[], true).against("pve1", false), None, "a node by itself");
+        assert!(quorum(2, &[], true).against("pve1", false).is_some_and(|why| why.contains("allowQuorumLoss")));
+        assert_eq!(quorum(2, &[], true).against("pve1", true), None);
+        assert_eq!(quorum(3, &[], true).against("pve1", false), None);
+        assert_eq!(quorum(4, &[], true).against("pve1", false), None);
         for loss in [false, true] {
-            assert!(quorum(5, &["pve3"], true).against(loss).is_some_and(|why| why.starts_with("pve3 is away")));
-            assert!(quorum(3, &[], false).against(loss).is_some());
+            assert!(
+                quorum(5, &["pve3"], true).against("pve1", loss).is_some_and(|why| why.starts_with("pve3 is away"))
+            );
+            assert!(quorum(3, &[], false).against("pve1", loss).is_some());
         }
+        let beside = Quorum { maintenance: vec!["pve2".to_owned()], ..quorum(3, &[], true) };
+        assert!(beside.against("pve1", false).is_some_and(|why| why.starts_with("pve2 is in maintenance")));
+        assert_eq!(beside.against("pve2", false), None, "its own");
     }
 }

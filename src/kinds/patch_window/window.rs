@@ -113,7 +113,8 @@ impl Window {
         self.schedule.zone()
     }
 
-    fn opening(&self, slot: i64) -> Opening {
+    /// The opening of a slot.
+    pub fn opening(&self, slot: i64) -> Opening {
         let end = slot.saturating_add(self.duration);
         Opening { slot, cutoff: end.saturating_sub(self.cutoff), end }
     }

@@ -49,7 +49,7 @@ impl Rig {
             let missing =
                 "OpenSSH's server and client are not here (Debian: apt install openssh-server openssh-client)";
             assert!(std::env::var_os("PVECTL_TEST_REQUIRE_ALL").is_none(), "{missing}");
-            eprintln!("skipped: {missing}");
+            crate::apidoc::say(&format!("skipped: {missing}"));
             return None;
         };
         let folder = tempfile::Builder::new().prefix("rig").tempdir().expect("a folder");

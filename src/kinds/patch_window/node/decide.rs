@@ -7,12 +7,18 @@ use crate::kinds::patch_window::guest::Inside;
 use crate::kinds::patch_window::node::seen::Node;
 use crate::kinds::patch_window::outcome::stamp;
 use crate::kinds::patch_window::spec::{Migrate, PatchWindowSpec, Reboot};
-use crate::kinds::patch_window::window::Opening;
+use crate::kinds::patch_window::window::{Opening, Window};
 use crate::resource::index::GuestRow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 /// A job that gave no sign of life for so long, in seconds, is looked after.
 const BEAT_MAX: i64 = 600;
+/// So long after the end of its opening what has not come back is given up, in seconds.
+const PAST: i64 = 1800;
+/// How often the index of packages may fail to be fetched.
+const FETCHES_MAX: usize = 3;
+/// In the note that all is back: a guest that is not.
+const MISSING: &str = "not-back";
 /// How often an upgrade is tried anew when it was killed.
 const ATTEMPTS_MAX: u8 = 3;
 /// What an upgrade with its reboot takes on a node that never had one here, in seconds.
@@ -85,6 +91,8 @@ pub struct NodeDecision {
 pub struct NodeScene<'a> {
     /// The window.
     pub spec: &'a PatchWindowSpec,
+    /// When it is open.
+    pub window: &'a Window,
     /// Its newest opening.
     pub opening: Option<Opening>,
     /// The present moment, in seconds since 1970.
@@ -134,6 +142,9 @@ fn trouble(node: &Node<'_>, slot: i64) -> Option<String> {
         }
     }
     let (_, health) = node.latest(slot, "health")?;
+    if health.phase == Phase::Died {
+        return Some("the look whether it is well was killed".to_owned());
+    }
     if health.phase != Phase::Done || health.exit == Some(0) {
         return None;
     }
@@ -148,8 +159,8 @@ impl NodeScene<'_> {
         let slot = self.begun(node).or(self.opening.map(|opening| opening.slot))?;
         Some(match &node.inside {
             Inside::Read { boot, .. } => self.read(node, slot, boot),
-            // Whatever took it away: while it is, no other node may go.
-            Inside::Away(why) if self.is_open(slot) => waits(slot, why.clone()),
+            // Whatever hides it: it may be in the middle of something, and while it is, no other node may go.
+            Inside::Away(why) | Inside::Silent(why) if self.is_open(slot) => waits(slot, why.clone()),
             Inside::Away(why) | Inside::Shut(why) | Inside::Silent(why) => ended(slot, End::LeftOut(why.clone())),
             Inside::Off => ended(slot, End::LeftOut("it does not run".to_owned())),
         })
@@ -167,12 +178,18 @@ impl NodeScene<'_> {
         open.filter_map(time).min()
     }
 
+    /// The opening of a slot, whoever opened it, is open.
     fn is_open(&self, slot: i64) -> bool {
-        self.opening.is_some_and(|opening| opening.slot == slot && opening.is_open(self.now))
+        self.window.opening(slot).is_open(self.now)
     }
 
     fn may_start(&self, slot: i64) -> bool {
-        self.halted.is_none() && self.opening.is_some_and(|opening| opening.slot == slot && opening.starts(self.now))
+        self.halted.is_none() && self.window.opening(slot).starts(self.now)
+    }
+
+    /// The opening of a slot was over long ago: what has not come back since then is given up.
+    fn is_past(&self, slot: i64) -> bool {
+        self.now >= self.window.opening(slot).end.saturating_add(PAST)
     }
 
     /// Why nothing may be changed on it in this opening any more.
@@ -183,7 +200,7 @@ impl NodeScene<'_> {
         if !self.may_start(slot) {
             return Some("the window closes".to_owned());
         }
-        let left = self.opening.map_or(0, |opening| opening.end.saturating_sub(self.now));
+        let left = self.window.opening(slot).end.saturating_sub(self.now);
         let takes = estimate(node);
         (takes > left)
             .then(|| format!("it takes about {} minutes and the window ends in {}", (takes + 59) / 60, left / 60))
@@ -191,14 +208,19 @@ impl NodeScene<'_> {
 
     fn read(&self, node: &Node<'_>, slot: i64, boot: &str) -> NodeDecision {
         if let Some((_, back)) = node.latest(slot, BACK) {
-            let mut decision = ended(
-                slot,
-                match (trouble(node, slot), back.notes.get(OUTCOME).map(String::as_str)) {
-                    (Some(why), _) => End::Failed(why),
-                    (None, Some("updated")) => End::Updated,
-                    (None, _) => End::LeftOut("the window closed before it was upgraded".to_owned()),
-                },
-            );
+            let missing: Vec<&str> =
+                back.notes.iter().filter(|(_, value)| *value == MISSING).map(|(key, _)| key.as_str()).collect();
+            let lost = (!missing.is_empty()).then(|| format!("did not come back: {}", missing.join(", ")));
+            let why = match (trouble(node, slot), lost) {
+                (Some(why), Some(lost)) => Some(format!("{why}; {lost}")),
+                (why, lost) => why.or(lost),
+            };
+            let end = match (why, back.notes.get(OUTCOME).map(String::as_str)) {
+                (Some(why), _) => End::Failed(why),
+                (None, Some("updated")) => End::Updated,
+                (None, _) => End::LeftOut("the window closed before it was upgraded".to_owned()),
+            };
+            let mut decision = ended(slot, end);
             let upgrade = node.latest(slot, "upgrade").map(|(_, job)| job);
             decision.reboot = upgrade.filter(|job| job.boot == boot).and_then(|job| job.reboot.clone());
             return decision;
@@ -240,6 +262,12 @@ impl NodeScene<'_> {
         if boot != job.boot || self.now.saturating_sub(job.beat) > BEAT_MAX {
             return working(slot, what, NodeAct::Revive(job.name.clone()));
         }
+        if self.is_past(slot) {
+            return waits(
+                slot,
+                format!("`{}` still runs long after the window has closed: look at it on the node", job.name),
+            );
+        }
         waits(slot, what)
     }
 
@@ -250,14 +278,25 @@ impl NodeScene<'_> {
             return idle(None);
         }
         if self.spec.before.refresh_index && !node.refreshed {
+            let (times, last) = &node.unfetched;
             return if node.refreshing {
                 waits(slot, "fetching the index of packages")
+            } else if *times >= FETCHES_MAX {
+                ended(slot, End::LeftOut(format!("its index of packages could not be fetched: {last}")))
             } else {
                 idle(Some(NodeAct::Refresh))
             };
         }
+        // What an upgrade left that was killed waits in no list: the next one repairs it.
+        let half = match &node.inside {
+            Inside::Read { state, .. } => {
+                let newest = state.jobs.iter().rev().find(|job| job.name.contains("-upgrade"));
+                newest.is_some_and(|job| job.phase == Phase::Died)
+            }
+            Inside::Off | Inside::Silent(_) | Inside::Shut(_) | Inside::Away(_) => false,
+        };
         let pending = match &node.pending {
-            Ok(pending) if pending.is_empty() => return ended(slot, End::UpToDate),
+            Ok(pending) if pending.is_empty() && !half => return ended(slot, End::UpToDate),
             Ok(pending) => pending,
             Err(why) => return ended(slot, End::LeftOut(why.clone())),
         };
@@ -273,7 +312,7 @@ impl NodeScene<'_> {
             return ended(slot, End::LeftOut(format!("not begun: {why}")));
         }
         let flag = |on: bool| if on { "1" } else { "0" }.to_owned();
-        let mut lines = vec![(MAINTENANCE.to_owned(), flag(node.maintenance))];
+        let mut lines = vec![(MAINTENANCE.to_owned(), flag(node.maintenance == Some(true)))];
         lines.extend(node.ceph.as_ref().map(|ceph| (NOOUT.to_owned(), flag(ceph.noout))));
         let running = node.here().filter(|row| row.status == "running");
         lines.extend(running.map(|row| (row.vmid.to_string(), RAN.to_owned())));
@@ -289,7 +328,7 @@ impl NodeScene<'_> {
             return working(slot, "telling Ceph", NodeAct::NoOut(true));
         }
         if self.spec.drain.node_maintenance && node.ha {
-            if !node.maintenance {
+            if node.maintenance != Some(true) {
                 return working(slot, "into maintenance", NodeAct::Maintenance(true));
             }
             let left = node.here().filter(|row| row.ha_managed() && row.status == "running").count();
@@ -298,20 +337,15 @@ impl NodeScene<'_> {
             }
         }
         if self.spec.drain.migrate != Migrate::Never {
-            let mut taken: BTreeMap<&str, u64> = BTreeMap::new();
+            let mut free = node.free.clone();
             let mut moves = Vec::new();
             for row in node.here().filter(|row| row.status == "running" && !row.ha_managed()) {
-                let Some(to) = node
-                    .ways
-                    .get(&row.vmid)
-                    .into_iter()
-                    .flatten()
-                    .min_by_key(|to| taken.get(to.as_str()).copied().unwrap_or(0))
-                else {
-                    continue;
-                };
-                *taken.entry(to.as_str()).or_default() += row.memory.max(1);
-                moves.push(Transfer::Move(row.vmid, to.clone()));
+                // Each takes its room from those that come after it.
+                let room = |to: &&String| free.get(*to).is_some_and(|free| *free > row.memory);
+                let ways = node.ways.get(&row.vmid).into_iter().flatten().filter(room);
+                let Some(to) = ways.max_by_key(|to| free.get(*to).copied().unwrap_or(0)).cloned() else { continue };
+                free.entry(to.clone()).and_modify(|free| *free = free.saturating_sub(row.memory));
+                moves.push(Transfer::Move(row.vmid, to));
             }
             if !moves.is_empty() {
                 return working(slot, "guests leave", NodeAct::Guests(moves));
@@ -334,32 +368,50 @@ impl NodeScene<'_> {
         vmids.filter_map(|vmid| node.guests.get(&vmid)).map(AsRef::as_ref).filter(|row| !row.ha_managed())
     }
 
-    /// What was there comes back, then the end is written down.
+    /// What was there comes back, then the end is written down. A node that is not well keeps nothing but what is on it: what
+    /// runs elsewhere stays there, and the HA manager keeps away from it until a person has looked.
     fn bring_back(&self, node: &Node<'_>, slot: i64, drain: &JobState, outcome: &'static str) -> NodeDecision {
-        let was = |key: &str| drain.notes.get(key).is_some_and(|value| value == "1");
-        if node.maintenance && !was(MAINTENANCE) {
-            return working(slot, "out of maintenance", NodeAct::Maintenance(false));
+        let noted = |key: &str| drain.notes.get(key).map(String::as_str);
+        let (failed, past) = (outcome == "failed", self.is_past(slot));
+        if self.spec.drain.node_maintenance && node.ha && !failed && noted(MAINTENANCE) == Some("0") {
+            match node.maintenance {
+                Some(true) => return working(slot, "out of maintenance", NodeAct::Maintenance(false)),
+                None if !past => return waits(slot, "whether it is in maintenance could not be asked"),
+                Some(false) | None => {}
+            }
         }
-        if node.ceph.as_ref().is_some_and(|ceph| ceph.noout) && !was(NOOUT) {
-            return working(slot, "telling Ceph", NodeAct::NoOut(false));
+        if noted(NOOUT) == Some("0") {
+            match &node.ceph {
+                Some(ceph) if ceph.noout => return working(slot, "telling Ceph", NodeAct::NoOut(false)),
+                None if !past => return waits(slot, "whether Ceph's noout is set could not be asked"),
+                Some(_) | None => {}
+            }
         }
-        let back = self.ran(node, drain).filter_map(|row| {
+        let back = |row: &GuestRow| {
             if row.lock.is_some() {
                 None
-            } else if row.node != node.name && self.spec.drain.migrate != Migrate::Never && row.status == "running" {
+            } else if !failed
+                && row.node != node.name
+                && self.spec.drain.migrate != Migrate::Never
+                && row.status == "running"
+            {
                 Some(Transfer::Move(row.vmid, node.name.to_owned()))
             } else {
                 (row.status == "stopped").then_some(Transfer::Start(row.vmid))
             }
-        });
-        let back: Vec<Transfer> = back.collect();
-        if !back.is_empty() {
-            return working(slot, "guests come back", NodeAct::Guests(back));
+        };
+        let transfers: Vec<Transfer> = self.ran(node, drain).filter_map(back).collect();
+        if !transfers.is_empty() && !past {
+            return working(slot, "guests come back", NodeAct::Guests(transfers));
         }
-        if self.ran(node, drain).any(|row| row.lock.is_some()) {
+        let unsure = |row: &&GuestRow| row.lock.is_some() || !matches!(row.status.as_str(), "running" | "stopped");
+        if self.ran(node, drain).any(|row| unsure(&row)) && !past {
             return waits(slot, "guests come back");
         }
-        working(slot, "ending", NodeAct::Note(BACK, vec![(OUTCOME.to_owned(), outcome.to_owned())]))
+        let missing = self.ran(node, drain).filter(|row| row.status != "running");
+        let lines = missing.map(|row| (format!("guest-{}", row.vmid), MISSING.to_owned()));
+        let lines = std::iter::once((OUTCOME.to_owned(), outcome.to_owned())).chain(lines);
+        working(slot, "ending", NodeAct::Note(BACK, lines.collect()))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::base::id::{GuestType, VmId};
 use crate::host::operation::Operation;
-use crate::host::state::{Changed, JobState, State};
+use crate::host::state::{Changed, JobState, Phase, State};
 use crate::host::token::Token;
 use crate::kinds::guest::hand::deed::base;
 use crate::kinds::guest::precheck;
@@ -38,8 +38,10 @@ pub struct Node<'a> {
     pub refreshed: bool,
     /// It is being fetched.
     pub refreshing: bool,
-    /// The HA manager keeps guests away from it.
-    pub maintenance: bool,
+    /// How often it could not be fetched since then, and why the last time.
+    pub unfetched: (usize, String),
+    /// The HA manager keeps guests away from it; `None`: it could not be asked.
+    pub maintenance: Option<bool>,
     /// Some guest is looked after by the HA manager.
     pub ha: bool,
     /// Ceph, where it is in use.
@@ -48,6 +50,8 @@ pub struct Node<'a> {
     pub pool: Option<String>,
     /// Where each running guest of it may go, the best first; one that may go nowhere is not here.
     pub ways: BTreeMap<VmId, Vec<String>>,
+    /// Free memory of each node, in bytes.
+    pub free: BTreeMap<String, u64>,
     /// All guests of the cluster.
     pub guests: &'a BTreeMap<VmId, std::sync::Arc<GuestRow>>,
 }
@@ -81,6 +85,19 @@ fn flags_query() -> Query {
 
 fn check_query(row: &GuestRow) -> Query {
     Query::new(format!("{}/migrate", base(row)))
+}
+
+/// Whether the HA manager keeps guests away from a node, or was told to: what was asked stands in `node_request`, what is so in
+/// `node_status`, which for some seconds after a reboot says otherwise (`PVE::HA::Manager`, `PVE::HA::NodeStatus`).
+fn kept_free(status: &Value, node: &str) -> bool {
+    let manager = &status["manager_status"];
+    number(&manager["node_request"][node]["maintenance"]) == Some(1) || manager["node_status"][node] == "maintenance"
+}
+
+/// The nodes that the HA manager keeps guests away from.
+pub fn in_maintenance(seen: &Observation) -> Vec<String> {
+    let Some(status) = seen.value(&manager_query()) else { return Vec::new() };
+    seen.index.nodes.keys().filter(|node| kept_free(status, node)).cloned().collect()
 }
 
 fn uses(index: &Index, plugins: &[&str], node: Option<&str>) -> bool {
@@ -138,19 +155,21 @@ impl<'a> Node<'a> {
             text(&task["status"]).is_some_and(|status| status == "OK" || status.starts_with("WARNINGS"))
         };
         let runs = |task: &&&Value| task["endtime"].is_null();
+        let ended = tasks.iter().filter(since).filter(|task| !runs(task) && !well(task));
+        let bad: Vec<String> = ended.filter_map(|task| text(&task["status"])).collect();
         Node {
             name,
             inside,
             pending: pending(name, seen),
             refreshed: tasks.iter().filter(since).any(|task| well(&task)),
             refreshing: tasks.iter().any(|task| runs(&task)),
-            maintenance: seen
-                .value(&manager_query())
-                .is_some_and(|status| status["manager_status"]["node_status"][name] == "maintenance"),
+            maintenance: seen.value(&manager_query()).map(|status| kept_free(status, name)),
+            unfetched: (bad.len(), bad.first().cloned().unwrap_or_default()),
             ha: index.guests.values().any(|row| row.ha_managed()),
             ceph: ceph(seen),
             pool: pool(name, seen),
             ways: ways(name, seen),
+            free: index.nodes.values().map(|n| (n.name.clone(), n.memory.saturating_sub(n.memory_used))).collect(),
             guests: &index.guests,
         }
     }
@@ -170,7 +189,8 @@ impl<'a> Node<'a> {
     pub fn took(&self) -> Option<i64> {
         let Inside::Read { state, .. } = &self.inside else { return None };
         let upgrades = state.jobs.iter().filter(|job| job.name.contains("-upgrade"));
-        upgrades.filter_map(|job| Some(job.ended?.saturating_sub(job.started))).max()
+        let whole = upgrades.filter(|job| job.phase == Phase::Done && job.exit == Some(0));
+        whole.filter_map(|job| Some(job.ended?.saturating_sub(job.started))).max()
     }
 
     /// The guests that are on it.
