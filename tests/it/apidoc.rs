@@ -488,6 +488,7 @@ fn recorded() -> Vec<Sent> {
         live(states, &notes, true);
     }
     crate::hands::every_request(|lab| Recorder { api: lab.sim.api(), notes: &notes });
+    crate::windows::every_request(&|lab| Box::new(Recorder { api: lab.sim.api(), notes: &notes }));
     // Taken over, looked at, and let go.
     let lab = Lab::homelab();
     let recorder = Recorder { api: lab.sim.api(), notes: &notes };
@@ -906,6 +907,12 @@ const EXPECTED: &[&str] = &[
     "PUT /nodes/{node}/qemu/{vmid}/config",
     "PUT /nodes/{node}/qemu/{vmid}/resize",
     "PUT /pools/{poolid}",
+    "GET /nodes/{node}/apt/update",
+    "GET /nodes/{node}/qemu/{vmid}/agent/file-read",
+    "POST /nodes/{node}/apt/update",
+    "POST /nodes/{node}/status",
+    "PUT /nodes/{node}/lxc/{vmid}/snapshot/{snapname}/config",
+    "PUT /nodes/{node}/qemu/{vmid}/snapshot/{snapname}/config",
 ];
 
 /// Parameters that not every life sends: each must have been, by somebody.
@@ -953,6 +960,7 @@ const CONSTRUCTORS: &[(&str, usize)] = &[
     ("cli/logs/inside.rs", 1),
     ("cli/logs/node.rs", 1),
     ("cli/logs/tasks.rs", 2),
+    ("cli/patch/plan.rs", 1),
     ("cli/profiles.rs", 9),
     ("cli/raw.rs", 2),
     ("daemon/signs.rs", 1),
@@ -980,7 +988,7 @@ const CONSTRUCTORS: &[(&str, usize)] = &[
     ("kinds/guest/update.rs", 8),
     ("kinds/host_mount/storage.rs", 1),
     ("kinds/node_health.rs", 6),
-    ("kinds/patch_window/guest.rs", 1),
+    ("kinds/patch_window/guest.rs", 2),
     ("kinds/patch_window/node/deltas.rs", 5),
     ("kinds/patch_window/node/seen.rs", 7),
     ("kinds/patch_window/steps.rs", 6),

@@ -799,6 +799,12 @@ pub(crate) fn without_markers(lab: &Lab) {
             }
             user.config.entry("comment".into()).and_modify(|c| *c = Marker::split(c).0);
         }
+        for unit in world.table("nodes/units").values_mut() {
+            let text = unit["text"].as_str().unwrap_or_default();
+            let plain: String = text.lines().filter(|l| !l.contains("pvectl")).map(|l| format!("{l}\n")).collect();
+            unit["text"] = plain.into();
+            unit["comment"] = Value::Null;
+        }
         for entry in world.tables.values_mut().flat_map(|table| table.values_mut()) {
             unmark(entry);
         }

@@ -8,6 +8,7 @@ use pvectl::engine::reconcile::Report;
 use pvectl::kinds::list::KINDS;
 use pvectl::plan::assemble::Plan;
 use pvectl::plan::desired::DesiredSet;
+use pvectl::pve::api::Api;
 use pvectl::sim::baseline::{Baseline, add_guest, build};
 use pvectl::sim::faults::{Fault, FaultKind};
 use pvectl::sim::inside::Place;
@@ -100,7 +101,11 @@ fn at(lab: &Lab, second: i64) {
 }
 
 fn apply(lab: &Lab, set: &DesiredSet) -> Report {
-    lab.try_apply(&lab.sim.api(), &KINDS, set, &plain()).unwrap_or_else(|halt| panic!("{}", stopped(&halt)))
+    apply_by(&lab.sim.api(), lab, set)
+}
+
+fn apply_by(api: &dyn Api, lab: &Lab, set: &DesiredSet) -> Report {
+    lab.try_apply(api, &KINDS, set, &plain()).unwrap_or_else(|halt| panic!("{}", stopped(&halt)))
 }
 
 /// When the next look is due.
@@ -110,8 +115,12 @@ fn next(plan: &Plan) -> Option<i64> {
 
 /// Looks as the daemon does, whenever something is due, until a time.
 fn play(lab: &Lab, set: &DesiredSet, until: i64) {
+    play_by(&lab.sim.api(), lab, set, until);
+}
+
+fn play_by(api: &dyn Api, lab: &Lab, set: &DesiredSet, until: i64) {
     for _ in 0..LOOKS_MAX {
-        let report = apply(lab, set);
+        let report = apply_by(api, lab, set);
         let due = next(&report.last).map_or(until, |next| next.max(now(lab) + 1)).min(now(lab) + 900);
         if due >= until {
             advance(lab, (until - now(lab)).max(0));
@@ -460,6 +469,14 @@ const NIGHTS: &[Night] = &[
         prepare: |_| {},
     },
 ];
+
+/// All that windows ask and send in these nights, and later, when snapshots go.
+pub(crate) fn every_request<'a>(door: &dyn Fn(&Lab) -> Box<dyn Api + 'a>) {
+    for night in NIGHTS {
+        let (lab, set) = begun(night);
+        play_by(&*door(&lab), &lab, &set, now(&lab) + 8 * DAY);
+    }
+}
 
 /// What goes wrong.
 #[derive(Clone, Debug)]
