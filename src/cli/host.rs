@@ -27,7 +27,7 @@ pub fn host(global: &Global, verb: &Host) -> Ended {
     match verb {
         Host::Check(args) => check(global, args),
         Host::Operations(args) => operations(args),
-        Host::Gate => gate(),
+        Host::Gate(args) => gate(args.allow_root),
     }
 }
 
@@ -182,14 +182,14 @@ impl Listener for Through {
     }
 }
 
-fn gate() -> Ended {
+fn gate(root: bool) -> Ended {
     let refused = |why: String| Failure::new(gate::REFUSED, why);
     let node = own_name().ok_or_else(|| refused("this machine has no name that a node could have".to_owned()))?;
     let mut input = String::new();
     let read = std::io::stdin().lock().take(gate::INPUT_BYTES_MAX).read_to_string(&mut input);
     read.map_err(|error| refused(format!("standard input cannot be read: {error}")))?;
     let asked = std::env::var("SSH_ORIGINAL_COMMAND").ok();
-    let command = gate::decide(asked.as_deref(), &input, &node).map_err(refused)?;
+    let command = gate::decide(asked.as_deref(), &input, &node, root).map_err(refused)?;
     // One byte more than the client keeps: it must see that there was more.
     let command = Command { output_bytes_max: command.output_bytes_max.saturating_add(1), ..command };
     let local = Local { node, path: path_with(std::env::var_os("PATH")) };

@@ -84,7 +84,8 @@ pub(super) async fn run(
     };
     let status = tokio::time::timeout(bounds.time_max, all).await.map_err(|_| Trouble::TooLong)??;
     group.forget();
-    let truncated = out.truncated || err.truncated;
+    // Of what it complained, the end is kept; only what it brought must be whole.
+    let truncated = out.truncated;
     Ok(Ended { status, out: out.text(), err: err.text(), truncated })
 }
 

@@ -7,7 +7,7 @@
 use crate::base::id::{GuestType, VmId};
 use crate::host::fed::{SHELL, fill, list};
 use crate::host::health;
-use crate::host::job::{Job, System};
+use crate::host::job::{Deed, Job, System};
 use crate::host::journal::{self, Ask};
 use crate::host::mounts;
 use crate::host::operation::{Command, Operation};
@@ -93,7 +93,13 @@ fn node_jobs(window: &Token) -> Command {
     look(shell(&program::look_args(window)), program::look(System::Node, window))
 }
 
+/// On a node no program of a manifest's runs: it would be root's.
 fn node_job(job: &Job) -> Option<Command> {
+    match &job.deed {
+        Deed::Health { command, .. } if !command.is_empty() => return None,
+        Deed::Assess { .. } | Deed::Patch { .. } => return None,
+        Deed::Health { .. } | Deed::Upgrade { .. } | Deed::Note { .. } | Deed::Revive { .. } => {}
+    }
     Some(begin(shell(&job.args()), program::whole(System::Node, job)?))
 }
 

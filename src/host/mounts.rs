@@ -54,7 +54,7 @@ impl Wish {
         let install = if *required { REQUIRED } else { "WantedBy=multi-user.target" };
         format!(
             "# Written by pvectl. It is written anew when its manifest changes.\n{COMMENT}{marker}\n[Unit]\n\
-             Description={path}, mounted for pvectl\n\n[Mount]\nWhat={BY_UUID}{uuid}\nWhere={path}\nType={file_system}\n\
+             Description={path}, mounted for pvectl\nBefore=pve-guests.service\n\n[Mount]\nWhat={BY_UUID}{uuid}\nWhere={path}\nType={file_system}\n\
              Options={options}\n\n[Install]\n{install}\n"
         )
     }

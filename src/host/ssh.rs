@@ -107,7 +107,13 @@ impl Ssh {
             match self.session(&target, &socket, command, hear).await? {
                 Ok(output) => return Ok(output),
                 // The connection closed since; nothing was begun.
-                Err(_) if tries == 0 => tries += 1,
+                Err(_) if tries == 0 => {
+                    tries += 1;
+                    // It takes no session more, or its process is gone and the socket stayed: another one is opened in its place.
+                    // What runs over the old one goes on.
+                    peer.state.lock().await.open = None;
+                    let _ = std::fs::remove_file(&socket);
+                }
                 Err(why) => {
                     let hint = Some("pvectl host check tries the way to each node".to_owned());
                     return Err(LinkError::Unsent { cause: format!("{} took no command: {why}", target.host), hint });

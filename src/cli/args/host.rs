@@ -11,7 +11,7 @@ pub enum Host {
     /// List what is done on nodes beside PVE's API, and why the API cannot do it
     Operations(FormatArgs),
     /// Run on a node the one operation that its SSH client asked for: for `command="pvectl host gate"` in authorized_keys
-    Gate,
+    Gate(HostGate),
 }
 
 /// `host check`.
@@ -22,4 +22,13 @@ pub struct HostCheck {
     /// Form of output.
     #[command(flatten)]
     pub format: FormatArgs,
+}
+
+/// `host gate`.
+#[derive(Debug, Args)]
+pub struct HostGate {
+    /// Operations pass too by which one becomes root on the node: containers with hookscripts, devices or folders of the node, or
+    /// privileged ones, and mounts outside of /mnt, /media and /srv
+    #[arg(long)]
+    pub allow_root: bool,
 }

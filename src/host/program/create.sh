@@ -1,6 +1,9 @@
 # Creates a container: arguments are `create` and its number, the list below is what it is made from and its options.
 # Goes on when the connection is lost: a creation that is cut off would leave a locked container.
 set -eu
+# pct takes its arguments for what the locale says; ours are UTF-8.
+export LC_ALL=C.UTF-8
+create() {
 umask 077
 vmid=$2
 shift 2
@@ -26,3 +29,6 @@ code=0
 pct create "$vmid" "$template" "$@" >"$folder/log" 2>&1 </dev/null || code=$?
 if [ "$code" = 0 ]; then cat "$folder/log"; else cat "$folder/log" >&2; fi
 exit "$code"
+}
+# A text that is cut off runs nothing.
+create "$@"

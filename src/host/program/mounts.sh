@@ -69,7 +69,7 @@ folder() {
 unit_text() {
 	printf '# Written by pvectl. It is written anew when its manifest changes.\n'
 	printf '# %s\n' "$marker"
-	printf '[Unit]\nDescription=%s, mounted for pvectl\n\n' "$path"
+	printf '[Unit]\nDescription=%s, mounted for pvectl\nBefore=pve-guests.service\n\n' "$path"
 	printf '[Mount]\nWhat=/dev/disk/by-uuid/%s\nWhere=%s\nType=%s\nOptions=%s\n\n' "$uuid" "$path" "$type" "$options"
 	if [ "$need" = required ]; then
 		printf '[Install]\nRequiredBy=local-fs.target\n'

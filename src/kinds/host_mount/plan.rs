@@ -1,7 +1,7 @@
 //! What is to be done about a mount. Everything that stands against it is found before anything is sent.
 
 use crate::base::quantity::Bytes;
-use crate::host::mounts::{Device, Folder, Mounts, Wish, unit_name};
+use crate::host::mounts::{Device, Folder, Mounted, Mounts, Wish, unit_name};
 use crate::host::operation::Operation;
 use crate::host::token::Token;
 use crate::kinds::host_mount::seen::{self, HostMountSeen, There, Unread, place};
@@ -128,7 +128,9 @@ fn against(cx: &PlanContext<'_>, spec: &HostMountSpec, there: Option<&There>, mo
         }
         Some(_) | None => {}
     }
-    if let Some(other) = mounts.mounted.iter().find(|m| m.uuid == *uuid && m.at != *path) {
+    // A bind mount of a folder of it, or one subvolume more, is no other place of the whole: `/dev/sdb1[/x]`.
+    let elsewhere = |m: &&Mounted| m.uuid == *uuid && m.at != *path && !m.source.ends_with(']');
+    if let Some(other) = mounts.mounted.iter().find(elsewhere) {
         problems.push(
             Problem::new("uuid", format!("{uuid} is mounted at {} already", other.at))
                 .help("mount it in one place: unmount it there, and see that no fstab line or unit mounts it again"),

@@ -28,7 +28,8 @@ pub(super) fn with_apt(guest: &Guest) {
 
 #[test]
 fn debian_is_assessed_and_gets_exactly_what_was_named() {
-    for (name, shell) in shells() {
+    // busybox has a dpkg of its own, which it takes before that of PATH; no Debian has it as its shell.
+    for (name, shell) in shells().into_iter().filter(|(name, _)| *name != "busybox") {
         let guest = debian(Some(&shell));
         guest.write("held", "nginx\n");
         let found = guest.done("assess", &assess());
@@ -131,7 +132,8 @@ fn what_fails_says_so() {
 
 #[test]
 fn a_version_that_is_gone_is_left_out_and_the_others_come() {
-    for (name, shell) in shells() {
+    // busybox has a dpkg of its own, which it takes before that of PATH; no Debian has it as its shell.
+    for (name, shell) in shells().into_iter().filter(|(name, _)| *name != "busybox") {
         let guest = debian(Some(&shell));
         let done =
             guest.done("patch", &patch(1, &[("curl", "7.99"), ("openssl", "3.0.17-1~deb12u2"), ("absent", "1")]));
@@ -163,7 +165,8 @@ fn nothing_is_removed_from_a_guest() {
 
 #[test]
 fn what_an_earlier_kill_left_is_mended_by_the_next_look() {
-    for (name, shell) in shells() {
+    // busybox has a dpkg of its own, which it takes before that of PATH; no Debian has it as its shell.
+    for (name, shell) in shells().into_iter().filter(|(name, _)| *name != "busybox") {
         let guest = debian(Some(&shell));
         guest.write("repo", "");
         assert_eq!(guest.done("assess", &assess()).exit, Some(0));
