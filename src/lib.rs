@@ -40,17 +40,18 @@
 //! secret_files: base
 //! pve: base
 //! host: base pve
+//! github: base pve
 //! config: base pve host
 //! resource: base pve manifest
-//! kinds: base schedule retention pve host firewall resource
+//! kinds: base schedule retention pve host github firewall resource
 //! lockout: base pve firewall resource
 //! plan: base pve resource lockout
 //! bind: base manifest firewall resource kinds plan
 //! report: base pve resource plan
-//! engine: base pve host resource lockout plan report
-//! sim: base pve host
-//! daemon: base schedule retention manifest config pve host resource kinds lockout plan bind report engine
-//! cli: base schedule retention manifest config pve host firewall dns secret_files resource kinds lockout plan bind report engine sim daemon
+//! engine: base pve host github resource lockout plan report
+//! sim: base pve host github
+//! daemon: base schedule retention manifest config pve host github resource kinds lockout plan bind report engine
+//! cli: base schedule retention manifest config pve host github firewall dns secret_files resource kinds lockout plan bind report engine sim daemon
 //! ```
 
 pub mod base;
@@ -58,6 +59,8 @@ pub mod manifest;
 pub mod pve;
 
 pub mod host;
+
+pub mod github;
 
 pub mod firewall;
 

@@ -18,6 +18,8 @@ pub mod journal;
 
 pub mod health;
 
+pub mod runner;
+
 pub mod operation;
 
 pub mod list;
