@@ -17,5 +17,7 @@ pub mod objects;
 pub mod patch_window;
 pub mod pool;
 pub mod selector;
+
 pub mod snapshot_policy;
 pub mod virtual_machine;
+pub mod when;
