@@ -12,3 +12,9 @@ pub mod demand;
 pub mod operation;
 
 pub mod wire;
+
+pub mod webhook;
+
+pub mod budget;
+
+pub mod hub;
