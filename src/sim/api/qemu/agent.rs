@@ -5,7 +5,7 @@ use crate::host::journal;
 use crate::host::program::{self, Request};
 use crate::sim::api::link_journal;
 use crate::sim::ctx::Ctx;
-use crate::sim::inside::{Place, jobs};
+use crate::sim::inside::{Place, jobs, runner};
 use crate::sim::request::{Args, Refusal};
 use crate::sim::world::{Guest, GuestType, Power, World};
 use serde_json::{Value, json};
@@ -77,7 +77,9 @@ pub(super) fn os_info(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> 
 
 /// `GET …/agent/get-host-name`.
 pub(super) fn host_name(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
+    let own = runner::host_name(ctx.world, args.vmid());
     let name = ready(ctx, args)?.config.get("name").cloned().unwrap_or_default();
+    let name = own.unwrap_or(name);
     Ok(json!({"result": {"host-name": name}}))
 }
 
@@ -205,7 +207,8 @@ pub(super) fn exec_status(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refus
 pub(super) fn file_read(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
     let file = args.text("file").to_owned();
     ready(ctx, args)?;
-    if let Some(content) = jobs::file(ctx.world, &Place::Guest(args.vmid()), &file) {
+    let of_runner = runner::file(ctx.world, args.vmid(), &file);
+    if let Some(content) = of_runner.or_else(|| jobs::file(ctx.world, &Place::Guest(args.vmid()), &file)) {
         return Ok(json!({"bytes-read": content.len(), "content": content}));
     }
     let windows = ctx.world.runs_windows(&Place::Guest(args.vmid()));
