@@ -62,6 +62,9 @@ fn whole(world: &mut World, asked: &Asked) -> Response {
             acknowledge(world, queue, message)
         }
         ("POST", ["runtime", "runnerscalesets", id, "acquirejobs"]) if of_queue(id) => acquire(world, asked, queue),
+        (_, ["runtime", "runnerscalesets", _, "messages" | "acquirejobs", ..]) => {
+            exception(401, "UnauthorizedException", "The token of the message queue has expired.")
+        }
         _ if !admin => exception(401, "UnauthorizedException", "The token is not good for this, or no longer."),
         (_, ["runtime", "runnergroups"]) => groups(world, asked, &at),
         (_, ["runtime", "runnerscalesets", rest @ ..]) => sets::answer(world, asked, &at, rest),

@@ -134,12 +134,27 @@ pub(in crate::sim) fn agent_is_dead(world: &mut World, vmid: u32) -> bool {
     next_trouble(world, vmid, is_agent).is_some()
 }
 
-/// Begins a runner, once. What the program says on standard output.
-pub(in crate::sim) fn begin(world: &mut World, vmid: u32, start: &Start, secret: &str) -> String {
+/// What the program that begins a runner says, and its exit code.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::sim) struct Said {
+    /// On standard output.
+    pub(in crate::sim) out: &'static str,
+    /// On standard error.
+    pub(in crate::sim) err: &'static str,
+    /// How it ended.
+    pub(in crate::sim) code: i32,
+}
+
+/// Begins a runner, once.
+pub(in crate::sim) fn begin(world: &mut World, vmid: u32, start: &Start, secret: &str) -> Said {
     let (now, now_ms) = (world.now(), world.clock_ms);
-    let Some(boot_ms) = world.guests.get(&vmid).map(|guest| guest.started_ms) else { return String::new() };
+    let Some(boot_ms) = world.guests.get(&vmid).map(|guest| guest.started_ms) else { return Said::default() };
+    if secret.trim().is_empty() {
+        let err = "no secret came by standard input: nothing is begun\n";
+        return Said { err, code: 64, ..Said::default() };
+    }
     if world.seat(vmid).is_some() {
-        return String::new();
+        return Said { out: "there already\n", ..Said::default() };
     }
     let trouble = next_trouble(world, vmid, |trouble| !is_agent(trouble));
     let settings = &world.github.settings;
@@ -174,7 +189,7 @@ pub(in crate::sim) fn begin(world: &mut World, vmid: u32, start: &Start, secret:
     if let Some(guest) = world.guests.get_mut(&vmid) {
         guest.disk.runner = Some(Box::new(seat));
     }
-    String::new()
+    Said { out: "begun\n", ..Said::default() }
 }
 
 /// Whether a guest runs in a boot, and its runner with it.
