@@ -2,7 +2,7 @@
 //! the engine treats both alike.
 
 use crate::github::wire::{Response, WireError};
-use crate::pve::error::PveError;
+use crate::pve::error::{PveError, Refusal};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -122,6 +122,8 @@ impl Fault {
                 422 => refused(400, text),
                 300..=399 => refused(400, text),
                 500 | 505..=599 => refused(503, text),
+                // PVE's words for an absent thing are everyday words.
+                _ if is_read && Refusal::classify(status, &text) == Refusal::Absent => refused(403, text),
                 _ => refused(status, text),
             },
         }
@@ -190,6 +192,7 @@ mod tests {
         ] {
             assert_eq!(read(Fault::refused(status, "no")).refusal(), Some(means), "{status}");
         }
+        assert_eq!(read(Fault::refused(400, "the group does not exist")).refusal(), Some(Refusal::Forbidden));
         let limited = read(Fault::Limited { until: 1_790_000_000, why: "the budget is spent".into() });
         assert_eq!(limited.refusal(), Some(Refusal::Unavailable));
         assert!(limited.to_string().contains("until 2026-09-21 14:13:20 UTC"), "{limited}");

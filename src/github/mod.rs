@@ -44,3 +44,5 @@ mod book;
 mod polled;
 
 pub mod hub;
+
+pub mod http;
