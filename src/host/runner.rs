@@ -3,6 +3,17 @@
 //! standard input, so that it stands in no argument, no log and no configuration of PVE's. The program begins the runner once:
 //! its folder is made once, and where there is one already it begins nothing.
 
+mod begin;
+
+mod check;
+
+pub mod look;
+
+mod params;
+
+pub use check::HOOK_BYTES_MAX;
+pub use params::Handed;
+
 use crate::host::job::System;
 
 /// How a runner is registered.
@@ -117,6 +128,9 @@ impl RunnerState {
         state
     }
 }
+
+#[cfg(test)]
+pub(in crate::host) use begin::tests::sample;
 
 #[cfg(test)]
 mod tests {
