@@ -62,6 +62,7 @@ mod origins;
 mod repositories;
 
 mod network;
+mod runners;
 mod sdn;
 
 mod browser;
