@@ -24,6 +24,7 @@ mod scale;
 mod sets;
 mod shell;
 
+mod github;
 mod goldens;
 
 mod cli;
