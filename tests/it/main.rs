@@ -82,3 +82,4 @@ mod keep;
 mod kills;
 mod link;
 mod process;
+mod runner_inside;
