@@ -89,7 +89,7 @@ impl SimGitHub {
     pub fn queue(&self, new: &NewJobs) -> Vec<u64> {
         let NewJobs { api, repository, enterprise, name, labels, group, takes, count, waiting } = new.clone();
         self.0.with_world(|world| {
-            let run = world.github.next();
+            let run = world.github.number();
             let takes_ms = u64::try_from(takes.as_millis()).unwrap_or(u64::MAX / 4);
             let status = if waiting { Status::Waiting } else { Status::Queued };
             let job = Job { run, api, repository, enterprise, labels, group, takes_ms, status, ..Job::default() };

@@ -25,7 +25,7 @@ pub(super) fn answer(world: &mut World, asked: &Asked) -> Response {
             Ok(()) => budgeted(world, asked, |world| marked(asked, known(world, asked, path))),
         },
     };
-    let serial = world.github.next();
+    let serial = world.github.number();
     with(response, "x-github-request-id", format!("{serial:X}"))
 }
 
@@ -41,6 +41,9 @@ fn known(world: &mut World, asked: &Asked, path: &[&str]) -> Response {
         }
         ("GET", ["repos", owner, name, "actions", rest @ ..]) => {
             jobs::answer(world, asked, &format!("{owner}/{name}"), rest)
+        }
+        ("POST", ["repos", owner, name, "actions", "workflows", _, "dispatches"]) => {
+            jobs::dispatch(world, asked, &format!("{owner}/{name}"))
         }
         _ => refusal(404, "Not Found"),
     }

@@ -71,7 +71,7 @@ pub(super) fn service(world: &mut World, asked: &Asked) -> Response {
             world.github.tenants.len() - 1
         }
     };
-    let (serial, expires_ms) = (world.github.next(), world.clock_ms + world.github.settings.admin_seconds * 1000);
+    let (serial, expires_ms) = (world.github.number(), world.clock_ms + world.github.settings.admin_seconds * 1000);
     let token = service_token(serial, expires_ms);
     world.github.tokens.insert(token.clone(), Token { purpose: Purpose::Admin(place), expires_ms });
     let url = match own.as_str() {
