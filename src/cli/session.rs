@@ -7,6 +7,7 @@ use crate::base::resolver::Resolver;
 use crate::cli::args::{Connection, Global};
 use crate::cli::command::Programs;
 use crate::cli::ends::Ends;
+use crate::cli::github;
 use crate::cli::shelf::FileShelf;
 use crate::config::connect::{connect, open};
 use crate::config::disk::write_atomically;
@@ -14,6 +15,7 @@ use crate::config::resolve::{Credentials, Flags};
 use crate::dns::System;
 use crate::engine::door::Door;
 use crate::engine::reconcile::Cluster;
+use crate::github::hub::Hub;
 use crate::host::link::{Link, Nowhere};
 use crate::host::ways::Ways;
 use crate::kinds::list::KINDS;
@@ -22,6 +24,7 @@ use crate::pve::api::Api;
 use crate::pve::networks_lock::{Remembering, Shelf};
 use crate::secret_files::Folder;
 use crate::sim::Sim;
+use crate::sim::github::front::{NewJobs, SimSecrets};
 use crate::sim::baseline::Baseline;
 use futures::future::BoxFuture;
 use std::path::PathBuf;
@@ -80,6 +83,7 @@ pub struct Unusable {
 pub struct Session {
     api: Arc<dyn Api>,
     link: Option<Arc<dyn Link>>,
+    hub: Option<Arc<Hub>>,
     shelf: Option<Arc<FileShelf>>,
     clock: Arc<dyn Clock>,
     names: Arc<dyn Resolver>,
@@ -113,13 +117,16 @@ impl Session {
             None => Arc::new(Nowhere),
         };
         let links = link.links();
+        let clock: Arc<dyn Clock> = Arc::new(WallClock);
+        let hub = Arc::new(github::hub(Arc::clone(&clock)));
         let api = connect(connection, &Programs::default()).map_err(configured)?;
         let api = Arc::new(Remembering { api, shelf: Arc::clone(&shelf) });
         Ok(Session {
-            api: Arc::new(Door::new(api, Arc::clone(&link))),
+            api: Arc::new(Door::new(api, Arc::clone(&link)).with_hub(Arc::clone(&hub))),
             link: Some(link),
+            hub: Some(hub),
             shelf: Some(shelf),
-            clock: Arc::new(WallClock),
+            clock,
             names: Arc::new(System::default()),
             files: Arc::new(Folder::new("")),
             sim: None,
@@ -142,13 +149,18 @@ impl Session {
         };
         sim.clear_faults();
         global.sim_fault.iter().cloned().for_each(|fault| sim.inject(fault));
+        // Between commands nobody listens to whom GitHub could offer a job.
+        sim.with_world(|world| world.github.settings.offers = false);
+        let clock: Arc<dyn Clock> = Arc::new(sim.clock());
+        let hub = Arc::new(Hub::new(Arc::new(sim.github()), Arc::clone(&clock), Arc::new(SimSecrets)));
         Ok(Session {
             // The simulator is its own link to its nodes.
-            api: Arc::new(sim.api()),
+            api: Arc::new(Door::of(Arc::new(sim.api())).with_hub(Arc::clone(&hub))),
             link: None,
+            hub: Some(hub),
             // The simulator keeps nothing of a run that is killed.
             shelf: None,
-            clock: Arc::new(sim.clock()),
+            clock,
             names: Arc::new(sim.names()),
             files: Arc::new(Folder::new("")),
             sim: Some((sim, path)),
@@ -176,6 +188,11 @@ impl Session {
             Some(link) => link.way(node),
             None => Some("simulated".to_owned()),
         }
+    }
+
+    /// What speaks to GitHub: listens to scale sets, is told of webhooks, knows the budgets. `None` where nothing does.
+    pub fn hub(&self) -> Option<Arc<Hub>> {
+        self.hub.clone()
     }
 
     /// From where to where we speak.
@@ -208,6 +225,11 @@ impl Session {
         }
         let now = i64::try_from(self.clock.now_ms() / 1000).unwrap_or(i64::MAX);
         jiff::Timestamp::from_second(now).unwrap_or(jiff::Timestamp::MAX)
+    }
+
+    /// Queues jobs on the simulated GitHub. Their numbers.
+    pub fn queue(&self, jobs: &NewJobs) -> Vec<u64> {
+        self.sim.iter().flat_map(|(sim, _)| sim.github().queue(jobs)).collect()
     }
 
     /// Keeps the simulator's state for the next command.

@@ -1,6 +1,8 @@
-//! The one routing table: what begins with `/link/` is an operation on a node and goes by the host link, everything else goes to
-//! PVE. A fixed policy, not a choice of each call.
+//! The one routing table: what begins with `/link/` is an operation on a node and goes by the host link, what begins with
+//! `/github/` goes to GitHub by the hub, everything else goes to PVE. A fixed policy, not a choice of each call.
 
+use crate::github::hub::Hub;
+use crate::github::operation::Operation as OnGitHub;
 use crate::host::link::{Link, LinkError, Output};
 use crate::host::operation::Operation;
 use crate::pve::api::Api;
@@ -15,7 +17,9 @@ use tokio::sync::OnceCell;
 /// A cluster with the ways to its nodes, as one API.
 pub struct Door {
     api: Arc<dyn Api>,
-    link: Arc<dyn Link>,
+    /// `None`: the API answers for its nodes too.
+    link: Option<Arc<dyn Link>>,
+    hub: Option<Arc<Hub>>,
     /// The cluster was asked where its nodes are.
     asked: OnceCell<()>,
 }
@@ -23,12 +27,24 @@ pub struct Door {
 impl Door {
     /// Both behind one door.
     pub fn new(api: Arc<dyn Api>, link: Arc<dyn Link>) -> Door {
-        Door { api, link, asked: OnceCell::new() }
+        Door { api, link: Some(link), hub: None, asked: OnceCell::new() }
+    }
+
+    /// A cluster that is its own link to its nodes: the simulated one.
+    pub fn of(api: Arc<dyn Api>) -> Door {
+        Door { api, link: None, hub: None, asked: OnceCell::new() }
+    }
+
+    /// The same with a way to GitHub.
+    pub fn with_hub(mut self, hub: Arc<Hub>) -> Door {
+        self.hub = Some(hub);
+        self
     }
 
     /// Tells the link where the cluster says that its nodes are. One that does not answer now is asked the next time, and the
     /// link takes the nodes' names.
     pub async fn introduce(&self) {
+        let Some(link) = &self.link else { return };
         let ask = || async {
             let rows = self.api.get(&Query::new("/cluster/status")).await.map_err(|_| ())?;
             let rows = rows.as_array().map(Vec::as_slice).unwrap_or_default();
@@ -36,21 +52,21 @@ impl Door {
             let text = |row: &Value, key: &str| row[key].as_str().map(str::to_owned);
             let addresses: BTreeMap<String, String> =
                 nodes.filter_map(|row| Some((text(row, "name")?, text(row, "ip")?))).collect();
-            self.link.learn(&addresses);
+            link.learn(&addresses);
             Ok::<(), ()>(())
         };
         // Without an answer there is nothing to tell.
         let _ = self.asked.get_or_try_init(ask).await;
     }
 
-    async fn link(&self, method: &str, path: &str, params: &Params) -> Result<Value, PveError> {
+    async fn by_link(&self, link: &dyn Link, method: &str, path: &str, params: &Params) -> Result<Value, PveError> {
         let request = format!("{method} {path}");
         let Some((node, operation)) = Operation::read(method, path, params) else {
             let reason = "this is no operation of the host link (pvectl host operations)".to_owned();
             return Err(refused(request, 501, reason));
         };
         self.introduce().await;
-        match self.link.run(&node, &operation, None).await {
+        match link.run(&node, &operation, None).await {
             Ok(output) => answer(request, output),
             Err(LinkError::Missing { hint }) => {
                 Err(refused(request, 501, format!("no host link to node {node} is configured: {hint}")))
@@ -68,18 +84,31 @@ impl Door {
 
 impl Api for Door {
     fn get<'a>(&'a self, query: &'a Query) -> BoxFuture<'a, Result<Value, PveError>> {
-        if Operation::is_link(&query.path) {
-            return Box::pin(self.link("GET", &query.path, &query.params));
+        match (&self.link, &self.hub) {
+            (Some(link), _) if Operation::is_link(&query.path) => {
+                Box::pin(self.by_link(link.as_ref(), "GET", &query.path, &query.params))
+            }
+            (_, Some(hub)) if OnGitHub::is_github(&query.path) => hub.get(query),
+            (_, None) if OnGitHub::is_github(&query.path) => Box::pin(async { Err(unknown("GET", &query.path)) }),
+            _ => self.api.get(query),
         }
-        self.api.get(query)
     }
 
     fn send<'a>(&'a self, call: &'a Call) -> BoxFuture<'a, Result<Value, PveError>> {
-        if Operation::is_link(&call.path) {
-            return Box::pin(self.link(call.method.as_str(), &call.path, &call.params));
+        let method = call.method.as_str();
+        match (&self.link, &self.hub) {
+            (Some(link), _) if Operation::is_link(&call.path) => {
+                Box::pin(self.by_link(link.as_ref(), method, &call.path, &call.params))
+            }
+            (_, Some(hub)) if OnGitHub::is_github(&call.path) => hub.send(call),
+            (_, None) if OnGitHub::is_github(&call.path) => Box::pin(async move { Err(unknown(method, &call.path)) }),
+            _ => self.api.send(call),
         }
-        self.api.send(call)
     }
+}
+
+fn unknown(method: &str, path: &str) -> PveError {
+    refused(format!("{method} {path}"), 501, "nothing speaks to GitHub here".to_owned())
 }
 
 fn refused(request: String, status: u16, reason: String) -> PveError {
