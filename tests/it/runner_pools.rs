@@ -37,6 +37,14 @@ struct Ground {
     lab: Lab,
     door: Door,
     sent: Mutex<Vec<String>>,
+    dies: Mutex<Option<Death>>,
+}
+
+/// The process is killed at a write, before it takes effect or after. Nothing is sent any more until it is started again.
+#[derive(Clone, Copy)]
+struct Death {
+    after: usize,
+    done: bool,
 }
 
 const TEMPLATE: &str = "{apiVersion: pvectl/v1alpha1, kind: GuestTemplate, metadata: {name: debian}, spec: {node: pve1, vmid: 9000, source: {clone: {vmid: 8000, mode: Full}}, hardware: {cores: 2, memory: 2Gi, guestAgent: true, osType: l26}, disks: [{slot: scsi0, storage: local-lvm, size: 4Gi, discard: true, ioThread: true}]}}";
@@ -56,7 +64,7 @@ impl Ground {
         let clock = Arc::new(lab.sim.clock());
         let hub = Arc::new(Hub::new(Arc::new(lab.sim.github()), clock, Arc::new(Known)));
         let door = Door::of(Arc::new(lab.sim.api())).with_hub(hub);
-        Ground { lab, door, sent: Mutex::default() }
+        Ground { lab, door, sent: Mutex::default(), dies: Mutex::default() }
     }
 
     /// With the template there, and a system on it.
@@ -100,11 +108,11 @@ impl Ground {
             }
             self.lab.sim.advance(Duration::from_secs(5));
         }
-        panic!(
-            "not so after 200 passes: {what}\n{}\n{:?}",
-            differences(&self.preview(set)),
-            self.lab.sim.github().jobs()
-        );
+        let plan = self.preview(set);
+        let notes: Vec<String> =
+            plan.deltas.iter().map(|d| format!("{}: {:?} {:?}", d.resource, d.notes, d.problems)).collect();
+        let jobs = self.lab.sim.github().jobs();
+        panic!("not so after 200 passes: {what}\n{}\n{}\n{jobs:?}", differences(&plan), notes.join("\n"));
     }
 
     fn machines(&self) -> BTreeSet<u32> {
@@ -130,14 +138,39 @@ impl Ground {
     }
 }
 
+fn dead(request: &str) -> PveError {
+    PveError::Lost { request: request.to_owned(), cause: "the process was killed".to_owned() }
+}
+
 impl Api for Ground {
     fn get<'a>(&'a self, query: &'a Query) -> BoxFuture<'a, Result<Value, PveError>> {
+        let killed = self.dies.lock().expect("nobody panics with it").is_some_and(|death| death.after == 0);
+        if killed {
+            return Box::pin(async { Err(dead(&query.path)) });
+        }
         self.door.get(query)
     }
 
     fn send<'a>(&'a self, call: &'a Call) -> BoxFuture<'a, Result<Value, PveError>> {
+        let fate = {
+            let mut dies = self.dies.lock().expect("nobody panics with it");
+            match dies.as_mut() {
+                None => None,
+                Some(Death { after: 0, .. }) => Some(false),
+                Some(death) => {
+                    death.after -= 1;
+                    (death.after == 0).then_some(death.done)
+                }
+            }
+        };
+        if fate == Some(false) {
+            return Box::pin(async { Err(dead(&call.path)) });
+        }
         self.sent.lock().expect("nobody panics with it").push(format!("{} {}", call.method.as_str(), call.path));
-        self.door.send(call)
+        Box::pin(async move {
+            let answer = self.door.send(call).await;
+            if fate == Some(true) { Err(dead(&call.path)) } else { answer }
+        })
     }
 }
 
@@ -307,6 +340,104 @@ fn strangers_in_the_range_are_left_alone() {
     assert_eq!(before, after);
     let notes: Vec<Note> = ground.preview(&set).deltas.iter().flat_map(|d| d.notes.clone()).collect();
     assert!(notes.iter().any(|n| matches!(n, Note::Warning(text) if text.contains("guest 50000"))), "{notes:?}");
+}
+
+#[test]
+fn runners_that_register_themselves_with_a_token() {
+    let (ground, set) = Ground::ready(&pool("demand: Polling, bootstrap: {registration: Token}, size: {max: 2}"));
+    let job = ground.queue(20);
+    ground.until(&set, "the job is done and its machine gone", |g| g.is_done(job) && g.machines().is_empty());
+    assert_eq!(ground.runners(), 0);
+}
+
+#[test]
+fn containers_are_begun_by_the_host_link() {
+    let template = "{apiVersion: pvectl/v1alpha1, kind: GuestTemplate, metadata: {name: debian}, spec: {type: Container, node: pve1, vmid: 9000, source: {osTemplate: 'local:vztmpl/alpine-3.22-default_20260401_amd64.tar.gz'}, rootfs: {storage: local-lvm, size: 1Gi}, networks: [{slot: net0, bridge: vmbr0, ip: dhcp}], unprivileged: true}}";
+    let yaml = pool("demand: Polling, bootstrap: {}, size: {max: 2}").replace(TEMPLATE, template);
+    let ground = Ground::new();
+    ground.pass(&desired(template));
+    ground.lab.sim.advance(Duration::from_secs(20));
+    let set = desired(&yaml);
+    let job = ground.queue(20);
+    ground.until(&set, "the job is done and its machine gone", |g| g.is_done(job) && g.machines().is_empty());
+    assert_eq!(ground.runners(), 0);
+    assert!(ground.writes().iter().any(|w| w.contains("/link/pve1/pct/50000/runner")));
+}
+
+/// What stands against machines, before any is made.
+#[test]
+fn what_stands_against_machines_is_told_before_anything_is_sent() {
+    let says = |more: &str, words: &str| {
+        let yaml = pool(&format!("demand: Idle, bootstrap: {{}}, size: {{minIdle: 1, max: 1}}{more}"));
+        let (ground, set) = Ground::ready(&yaml);
+        ground.writes();
+        let plan = ground.preview(&set);
+        let of_pool = plan.deltas.iter().find(|d| d.resource.name == "ci").expect("the pool");
+        let told = format!("{:?} {:?}", of_pool.problems, of_pool.notes);
+        assert!(told.contains(words), "{more}: {told}");
+        assert!(plan.deltas.iter().all(|d| d.steps.is_empty()), "{more}: {}", differences(&plan));
+        assert!(ground.writes().is_empty());
+    };
+    says(", networks: [{slot: net0, bridge: vmbr9}]", "has no bridge `vmbr9`");
+    says(", pool: nowhere", "there is no pool `nowhere`");
+    says(", nodes: [pve2]", "on storage of `pve1` alone");
+    says(", minFreeMemory: 900Gi", "NoCapacity");
+    says(", minFreeStorage: 900Gi", "has only");
+}
+
+#[test]
+fn a_template_that_is_unfit_is_named_with_its_rule() {
+    let yaml = pool("demand: Idle, bootstrap: {}, size: {minIdle: 1, max: 1}").replace("checks: [], ", "");
+    let unfit = yaml.replace("osType: l26", "osType: other");
+    let ground = Ground::new();
+    ground.pass(&desired(unfit.split("---").next().expect("a template")));
+    let plan = ground.preview(&desired(&unfit));
+    let problems: Vec<String> = plan.deltas.iter().flat_map(|d| &d.problems).map(|p| p.message.clone()).collect();
+    assert!(problems.iter().any(|p| p.contains("it fails the rule `os-type` of LinuxRunner")), "{problems:?}");
+}
+
+#[test]
+fn a_template_that_is_not_there_is_waited_for() {
+    let ground = Ground::new();
+    let set = desired(&pool("demand: Idle, bootstrap: {}, size: {minIdle: 1, max: 1}"));
+    let plan = ground.preview(&set);
+    let of_pool = plan.deltas.iter().find(|d| d.resource.name == "ci").expect("the pool");
+    assert!(of_pool.notes.contains(&Note::Waiting(ResourceRef::new("GuestTemplate", "debian"))), "{:?}", of_pool.notes);
+}
+
+/// Killed at any write, before it or after it, and started again: the job is done once, never more machines than may be, and nothing
+/// is left.
+#[test]
+fn killed_at_any_write_it_goes_on() {
+    let writes = {
+        let (ground, set) = Ground::ready(&pool(POLLING));
+        ground.writes();
+        let job = ground.queue(30);
+        ground.until(&set, "the job is done and its machine gone", |g| g.is_done(job) && g.machines().is_empty());
+        ground.writes().len()
+    };
+    for (after, done) in (1..=writes).flat_map(|n| [(n, false), (n, true)]) {
+        let (ground, set) = Ground::ready(&pool(POLLING));
+        let job = ground.queue(30);
+        *ground.dies.lock().expect("nobody panics with it") = Some(Death { after, done });
+        for _ in 0..60 {
+            // Its end is no matter: it is started again.
+            let _ = ground.cluster(|cluster| run(reconcile(cluster, &set, &plain(), ALL, &Nobody, &|_| true)));
+            ground.lab.sim.advance(Duration::from_secs(5));
+            let mut dies = ground.dies.lock().expect("nobody panics with it");
+            if dies.is_some_and(|death| death.after == 0) {
+                *dies = None;
+                break;
+            }
+        }
+        let what = format!("killed at write {after}, {}", if done { "after it was done" } else { "before" });
+        ground.until(&set, &what, |g| {
+            assert!(g.machines().len() <= 3, "{what}: {:?}", g.machines());
+            g.is_done(job) && g.machines().is_empty() && g.runners() == 0
+        });
+        let lost = ground.lab.sim.with_world(|world| world.github.lost_jobs);
+        assert_eq!(lost, 0, "{what}");
+    }
 }
 
 /// A pool whose manifest is gone: its machines are deleted as guests are, where that is asked for.
