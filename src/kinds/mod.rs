@@ -16,6 +16,7 @@ pub mod node_health;
 pub mod objects;
 pub mod patch_window;
 pub mod pool;
+pub mod runner_pool;
 pub mod selector;
 pub mod snapshot_policy;
 pub mod virtual_machine;
