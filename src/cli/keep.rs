@@ -183,6 +183,7 @@ fn clusters(
             outside: Arc::new(Ends { session: Arc::clone(&session), known: known_ways }),
             root_ticket: session.root_ticket,
             links: session.links.clone(),
+            github: session.github(),
         });
         out.of.push(out.places.len() - 1);
         known.insert(context, out.places.len() - 1);

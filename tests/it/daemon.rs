@@ -7,6 +7,7 @@ use pvectl::base::clock::Clock;
 use pvectl::base::links::Links;
 use pvectl::daemon::cache::Cache;
 use pvectl::daemon::config::{SourceConfig, WatchConfig};
+use pvectl::daemon::github::Nobody;
 use pvectl::daemon::meter::{NoEar, NoMeter};
 use pvectl::daemon::record::{Mode, SourceRecord, State, Verdict};
 use pvectl::daemon::run::{End, Line, Setup, Signal, run};
@@ -226,6 +227,7 @@ fn setup(lab: &Lab, text: &str, shape: impl FnOnce(&mut SourceConfig), once: boo
         outside: Arc::new(Nowhere),
         root_ticket: true,
         links: Links::Every,
+        github: Arc::new(Nobody),
     };
     let (shared, asked) = Shared::new(State::default());
     let (signal, receiver) = watch::channel(Signal::Go);

@@ -24,6 +24,7 @@ impl Daemon {
                 let (revision, objects) = (reading.revision.clone(), reading.desired.resources.len());
                 if !same {
                     thread.has_names = reading.desired.resources.values().any(|d| !d.kind.names(&d.spec).is_empty());
+                    thread.pools = super::listen::pools(&reading, thread.config.mode);
                     thread.reading = Some(Arc::new(reading));
                     (thread.moved, thread.look_ms) = (true, Some(now));
                     thread.urgent.store(true, Ordering::Relaxed);
