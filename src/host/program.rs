@@ -170,9 +170,10 @@ fn needed(part: &str, verb: &str) -> String {
     out
 }
 
+const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
 /// Base64, as PowerShell takes a command that no quoting can change.
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+pub(in crate::host) fn base64(bytes: &[u8]) -> String {
     let mut out = String::new();
     for chunk in bytes.chunks(3) {
         let byte = |i: usize| u32::from(chunk.get(i).copied().unwrap_or(0));
@@ -185,8 +186,27 @@ fn base64(bytes: &[u8]) -> String {
     out
 }
 
+/// What [`base64`] says; `None` where it is another text.
+pub(in crate::host) fn of_base64(text: &str) -> Option<Vec<u8>> {
+    let mut out = Vec::new();
+    for chunk in text.as_bytes().chunks(4) {
+        let plain: Vec<u8> = chunk.iter().copied().take_while(|c| *c != b'=').collect();
+        let mut all = 0;
+        for at in 0..4 {
+            let digit = match plain.get(at) {
+                Some(c) => u32::try_from(DIGITS.iter().position(|digit| digit == c)?).ok()?,
+                None => 0,
+            };
+            all = all << 6 | digit;
+        }
+        let bytes = all.to_be_bytes();
+        out.extend_from_slice(&bytes[1..plain.len().max(1)]);
+    }
+    (base64(&out) == text).then_some(out)
+}
+
 /// Without comments, indentation and empty lines: a guest agent takes little.
-fn compact(text: &str) -> String {
+pub(in crate::host) fn compact(text: &str) -> String {
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     lines.flat_map(|line| [line, "\n"]).collect()
 }
@@ -236,6 +256,14 @@ mod tests {
     fn base64_is_that_of_everybody_else() {
         for (text, code) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob?~", "Zm9vYj9+")] {
             assert_eq!(base64(text.as_bytes()), code);
+            assert_eq!(of_base64(code).as_deref(), Some(text.as_bytes()));
+        }
+    }
+
+    #[test]
+    fn what_is_no_base64_is_refused() {
+        for code in ["Z", "Zg", "Zg=", "Z===", "Zg==Zg==", "Zh==", "Zm9v\n", "Zm-v"] {
+            assert_eq!(of_base64(code), None, "{code}");
         }
     }
 

@@ -6,6 +6,7 @@ use crate::pve::request::{Call, Params, Query};
 use crate::sim::baseline::{self, Baseline};
 use crate::sim::clock::SimClock;
 use crate::sim::faults::{Fault, FaultKind, Faults};
+use crate::sim::github::records::Records;
 use crate::sim::names::SimNames;
 use crate::sim::request::{Auth, Refusal, WireAnswer, WireRequest, gathered};
 use crate::sim::router;
@@ -29,6 +30,7 @@ struct Inside {
     log: Vec<(String, String)>,
     /// Real time × speed runs the clock; `None`: only sleeping moves it.
     speed: Option<f64>,
+    records: Records,
     seen: Instant,
 }
 
@@ -55,7 +57,14 @@ impl Sim {
     }
 
     fn of(world: World) -> Sim {
-        let inside = Inside { world, faults: Faults::default(), log: Vec::new(), speed: None, seen: Instant::now() };
+        let inside = Inside {
+            world,
+            faults: Faults::default(),
+            log: Vec::new(),
+            speed: None,
+            records: Records::default(),
+            seen: Instant::now(),
+        };
         Sim { inside: Arc::new(Mutex::new(inside)) }
     }
 
@@ -119,6 +128,28 @@ impl Sim {
     /// Looks at the world, or changes it by hand as another user would.
     pub fn with_world<T>(&self, look: impl FnOnce(&mut World) -> T) -> T {
         look(&mut self.lock().world)
+    }
+
+    /// The same, when the clock has caught up with real time.
+    pub(in crate::sim) fn caught_up<T>(&self, look: impl FnOnce(&mut World) -> T) -> T {
+        let mut inside = self.lock();
+        inside.catch_up();
+        look(&mut inside.world)
+    }
+
+    /// The faults that a request to GitHub meets.
+    pub(in crate::sim) fn github_faults(&self, method: &str, path: &str) -> Vec<FaultKind> {
+        self.lock().faults.meet(method, path)
+    }
+
+    /// What was asked of GitHub.
+    pub(in crate::sim) fn with_records<T>(&self, look: impl FnOnce(&mut Records) -> T) -> T {
+        look(&mut self.lock().records)
+    }
+
+    /// How fast real time runs the clock.
+    pub(in crate::sim) fn speed(&self) -> Option<f64> {
+        self.lock().speed
     }
 
     /// Adds a fault.

@@ -12,6 +12,8 @@ mod system;
 
 pub mod jobs;
 
+pub mod runner;
+
 mod deeds;
 
 pub use disk::Trouble;

@@ -21,6 +21,8 @@ pub mod volume;
 
 pub mod inside;
 
+pub mod github;
+
 pub mod clock;
 pub mod faults;
 pub mod names;

@@ -92,9 +92,18 @@ impl World {
                 .filter(|(_, t)| t.running() && t.due_ms <= clock_ms)
                 .min_by_key(|(i, t)| (t.due_ms, *i))
                 .map(|(i, t)| (i, t.due_ms));
-            let Some((index, due)) = next else { break };
-            self.clock_ms = self.clock_ms.max(due);
-            self.end_task(index);
+            let event = self.github.next_ms().filter(|ms| *ms <= clock_ms);
+            match (next, event) {
+                (None, None) => break,
+                (Some((index, due)), event) if event.is_none_or(|ms| due <= ms) => {
+                    self.clock_ms = self.clock_ms.max(due);
+                    self.end_task(index);
+                }
+                (_, event) => {
+                    self.clock_ms = self.clock_ms.max(event.unwrap_or_default());
+                    crate::sim::github::course::happen(self);
+                }
+            }
         }
         self.clock_ms = self.clock_ms.max(clock_ms);
     }

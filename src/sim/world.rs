@@ -1,6 +1,8 @@
 //! The state of the simulated cluster: plain data that can be saved and tampered with. No behaviour beyond look-ups.
 
+use crate::sim::github::state::GitHub;
 use crate::sim::inside::disk::{Disk, Trouble};
+use crate::sim::inside::runner::RunnerTrouble;
 use crate::sim::task::Task;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -70,6 +72,12 @@ pub struct World {
     /// What goes wrong with the next installations, by VMID or node.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub troubles: BTreeMap<String, VecDeque<Trouble>>,
+    /// What goes wrong with the next runners, by VMID; without one: of any guest.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub runner_troubles: BTreeMap<String, VecDeque<RunnerTrouble>>,
+    /// The GitHub of its runners.
+    #[serde(default, skip_serializing_if = "GitHub::is_untouched")]
+    pub github: GitHub,
 }
 
 /// A message of the cluster's log.

@@ -1,5 +1,6 @@
 //! What is on a system's disk, as plain data that can be saved.
 
+use super::runner::Seat;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,6 +28,9 @@ pub struct Disk {
     pub seen: BTreeMap<String, i64>,
     /// Jobs that have not ended.
     pub workers: Vec<Worker>,
+    /// The GitHub runner that was begun in it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub runner: Option<Box<Seat>>,
 }
 
 impl Disk {

@@ -3,9 +3,10 @@
 use crate::host::job::System;
 use crate::host::journal;
 use crate::host::program::{self, Request};
+use crate::host::runner::Start;
 use crate::sim::api::link_journal;
 use crate::sim::ctx::Ctx;
-use crate::sim::inside::{Place, jobs};
+use crate::sim::inside::{Place, jobs, runner};
 use crate::sim::request::{Args, Refusal};
 use crate::sim::world::{Guest, GuestType, Power, World};
 use serde_json::{Value, json};
@@ -77,7 +78,9 @@ pub(super) fn os_info(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> 
 
 /// `GET …/agent/get-host-name`.
 pub(super) fn host_name(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
+    let own = runner::host_name(ctx.world, args.vmid());
     let name = ready(ctx, args)?.config.get("name").cloned().unwrap_or_default();
+    let name = own.unwrap_or(name);
     Ok(json!({"result": {"host-name": name}}))
 }
 
@@ -157,6 +160,14 @@ pub(super) fn exec(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
         ready(ctx, args)?.agent.insert(format!("pid/{pid}"), result);
         return Ok(json!({"pid": pid}));
     }
+    let whole: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+    if let Some(start) = Start::of_words(&whole) {
+        shell_of(ctx.world, args.vmid(), start.system)?;
+        let said = runner::begin(ctx.world, args.vmid(), &start, args.text("input-data"));
+        let result = json!({"exited": 1, "exitcode": said.code, "out-data": said.out, "err-data": said.err});
+        ready(ctx, args)?.agent.insert(format!("pid/{pid}"), result);
+        return Ok(json!({"pid": pid}));
+    }
     let journal = journal::heard(&words, args.text("input-data"));
     let said = journal.map(|ask| link_journal::says(ctx.world, args.vmid(), &ask));
     let guest = ready(ctx, args)?;
@@ -167,17 +178,23 @@ pub(super) fn exec(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
     Ok(json!({"pid": pid}))
 }
 
-/// What a program of ours brings; a system of another kind has not what runs it.
+/// A system of another kind has not what runs a program of ours.
+fn shell_of(world: &World, vmid: u32, system: System) -> Result<(), Refusal> {
+    let shell = if world.runs_windows(&Place::Guest(vmid)) { System::Windows } else { System::Linux };
+    if shell == system {
+        return Ok(());
+    }
+    let program = if system == System::Windows { "powershell.exe" } else { "/bin/sh" };
+    Err(Refusal::died(format!(
+        "Agent error: Guest agent command failed, error was 'Failed to execute child process “{program}” \
+         (No such file or directory)'"
+    )))
+}
+
+/// What a program of ours brings.
 fn our_program(world: &mut World, vmid: u32, system: System, request: &Request) -> Result<Value, Refusal> {
     let place = Place::Guest(vmid);
-    let shell = if world.runs_windows(&place) { System::Windows } else { System::Linux };
-    if shell != system {
-        let program = if system == System::Windows { "powershell.exe" } else { "/bin/sh" };
-        return Err(Refusal::died(format!(
-            "Agent error: Guest agent command failed, error was 'Failed to execute child process “{program}” \
-             (No such file or directory)'"
-        )));
-    }
+    shell_of(world, vmid, system)?;
     let said = match request {
         Request::Look { window } => {
             let state = jobs::state(world, &place, window.as_str()).unwrap_or_default();
@@ -198,14 +215,19 @@ pub(super) fn exec_status(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refus
     if result.is_null() {
         return Err(Refusal::died("Agent error: Invalid parameter 'pid'"));
     }
-    Ok(json!({"exited": 1, "exitcode": result["exitcode"], "out-data": result["out-data"]}))
+    let mut answer = json!({"exited": 1, "exitcode": result["exitcode"], "out-data": result["out-data"]});
+    if result["err-data"].as_str().is_some_and(|text| !text.is_empty()) {
+        answer["err-data"] = result["err-data"].clone();
+    }
+    Ok(answer)
 }
 
 /// `GET …/agent/file-read`.
 pub(super) fn file_read(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
     let file = args.text("file").to_owned();
     ready(ctx, args)?;
-    if let Some(content) = jobs::file(ctx.world, &Place::Guest(args.vmid()), &file) {
+    let of_runner = runner::file(ctx.world, args.vmid(), &file);
+    if let Some(content) = of_runner.or_else(|| jobs::file(ctx.world, &Place::Guest(args.vmid()), &file)) {
         return Ok(json!({"bytes-read": content.len(), "content": content}));
     }
     let windows = ctx.world.runs_windows(&Place::Guest(args.vmid()));

@@ -4,6 +4,7 @@ use super::{drives, ended, file_of, machine, told, unlocked};
 use crate::sim::api::cluster::ha;
 use crate::sim::api::node::network::has_bridge;
 use crate::sim::ctx::{Ctx, NewTask};
+use crate::sim::inside::runner::agent_is_dead;
 use crate::sim::request::{Args, Refusal};
 use crate::sim::task::End;
 use crate::sim::volume::{NewVolume, storage_of};
@@ -159,9 +160,10 @@ pub fn turn_on(world: &mut World, node: &str, vmid: u32) -> Result<(), String> {
         return Err(format!("volume '{missing}' does not exist"));
     }
     let bootable = files.iter().any(|f| world.volume(f, node).is_some_and(|v| v.bootable));
+    let answers = bootable && !agent_is_dead(world, vmid);
     let guest = machine(world, node, vmid)?;
     (guest.power, guest.started_ms, guest.pid) = (Power::Running, now, pid);
-    guest.boot_seconds = bootable.then_some(15);
+    guest.boot_seconds = answers.then_some(15);
     Ok(())
 }
 
