@@ -18,5 +18,7 @@ pub mod patch_window;
 pub mod pool;
 pub mod runner_pool;
 pub mod selector;
+
 pub mod snapshot_policy;
 pub mod virtual_machine;
+pub mod when;

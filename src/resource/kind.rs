@@ -51,6 +51,15 @@ pub struct PlanContext<'a> {
 }
 
 impl PlanContext<'_> {
+    /// The guests of the set, each with what declares it.
+    pub fn declared(&self) -> BTreeMap<VmId, ResourceRef> {
+        let guest = |(resource, identity): (&ResourceRef, &Identity)| match identity {
+            Identity::Guest { vmid, .. } => Some((*vmid, resource.clone())),
+            Identity::Pool(_) | Identity::Object { .. } => None,
+        };
+        self.identities.iter().filter_map(guest).collect()
+    }
+
     /// The marker of an object that is no guest, with the fields that are applied.
     pub fn marker(&self, applied: Fields) -> Marker {
         Marker {

@@ -16,7 +16,7 @@ use crate::host::state::{JobState, Phase};
 use crate::kinds::patch_window::NAME;
 use crate::kinds::patch_window::choose::{Choice, choose};
 use crate::kinds::patch_window::decide::{Act, estimate};
-use crate::kinds::patch_window::guest::Inside;
+use crate::kinds::patch_window::inside::Inside;
 use crate::kinds::patch_window::node::decide::estimate as node_estimate;
 use crate::kinds::patch_window::record::{Target, newest};
 use crate::kinds::patch_window::spec::Order;
@@ -93,7 +93,7 @@ async fn look(
         let member = ResourceRef::new(NAME, of.name);
         for turn in &of.turns.turns {
             let guest = &turn.guest;
-            let Inside::Read { state, .. } = &guest.inside else { continue };
+            let Some(state) = guest.inside.state() else { continue };
             let busy = guest.row.lock.is_some() || state.jobs.iter().any(|job| runs(job, slot));
             let work = Work { window: &of.token, set: scene.set(), spec: of.spec, guest };
             let identity =
@@ -126,7 +126,7 @@ async fn look(
         for of in &scene.windows() {
             let member = ResourceRef::new(NAME, of.name);
             for turn in &of.turns.turns {
-                match turn.guest.latest(slot, "assess") {
+                match turn.guest.inside.latest(slot, "assess") {
                     Some((_, job)) if runs(job, scene.now()) => open += 1,
                     Some((_, job)) if job.phase != Phase::Done || job.exit != Some(0) => {
                         failed.insert(member.member(turn.guest.row.vmid));

@@ -15,7 +15,6 @@ use crate::daemon::windows::PatchRecord;
 use crate::daemon::windows::news::summary;
 use crate::engine::reconcile::{Halt, reconcile};
 use crate::kinds::patch_window::NAME;
-use crate::kinds::patch_window::guest::Inside;
 use crate::kinds::patch_window::node::decide::DRAIN;
 use crate::kinds::patch_window::outcome::slot;
 use crate::kinds::patch_window::record::{Target, slot_and_word};
@@ -120,16 +119,13 @@ async fn open(
 
 /// The newest opening in which something was changed and that is not over by the window's own length.
 fn begun(of: &Of<'_>, now: i64) -> Option<i64> {
-    let length = i64::try_from(of.spec.duration.0).unwrap_or(i64::MAX);
+    let length = of.spec.duration.signed();
     let changes = |word: &str| matches!(word, "patch" | "upgrade" | DRAIN);
     let guests = of.turns.turns.iter().map(|turn| (&turn.guest.inside, turn.guest.snapshots.as_deref()));
     let nodes = of.turns.nodes.iter().map(|turn| (&turn.node.inside, Ok(&[][..])));
     let slots = guests.chain(nodes).flat_map(|(inside, snapshots)| {
-        let jobs = match inside {
-            Inside::Read { state, .. } => state.jobs.as_slice(),
-            Inside::Off | Inside::Silent(_) | Inside::Shut(_) | Inside::Away(_) => &[],
-        };
-        let jobs = jobs.iter().filter_map(|job| slot_and_word(&job.name)).filter(|(_, word)| changes(word));
+        let jobs = inside.state().into_iter().flat_map(|state| &state.jobs);
+        let jobs = jobs.filter_map(|job| slot_and_word(&job.name)).filter(|(_, word)| changes(word));
         jobs.map(|(slot, _)| slot).chain(snapshots.unwrap_or_default().iter().filter_map(slot)).collect::<Vec<_>>()
     });
     slots.filter(|slot| (now.saturating_sub(length)..=now).contains(slot)).max()

@@ -162,9 +162,7 @@ fn described(of: &Of<'_>, now: i64) -> String {
         out += &format!("Frozen:    {}\n", of.spec.freeze.join(", "));
     }
     for (n, wave) in of.spec.waves.iter().enumerate() {
-        let soak = wave.soak.map_or_else(String::new, |soak| {
-            format!(", soaks for {}", span(i64::try_from(soak.0).unwrap_or(i64::MAX)))
-        });
+        let soak = wave.soak.map_or_else(String::new, |soak| format!(", soaks for {}", span(soak.signed())));
         let count = of.turns.turns.iter().filter(|turn| turn.wave == n).count()
             + of.turns.nodes.iter().filter(|turn| turn.wave == n).count();
         out += &format!("Wave {}:    {}{soak}\n", n + 1, crate::base::quantity::counted(count, "target"));

@@ -45,7 +45,7 @@ pub fn fresh(
     spec: &BackupPolicySpec,
     kept: &BTreeMap<VmId, &'static str>,
 ) -> Option<(Note, Option<i64>)> {
-    let max_age = i64::try_from(spec.max_age?.0).unwrap_or(i64::MAX);
+    let max_age = spec.max_age?.signed();
     let index = &cx.seen.index;
     let note = |late: Option<String>| Note::Fresh { copies: Copies::Backups, late };
     let mut guests = chosen(cx, spec);

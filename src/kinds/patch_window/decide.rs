@@ -6,10 +6,11 @@ use crate::host::job::System;
 use crate::host::state::{JobState, Phase};
 use crate::kinds::guest::hand::snapshot::Row;
 use crate::kinds::patch_window::choose::{Canaries, Choice, choose};
-use crate::kinds::patch_window::guest::{Guest, Inside};
+use crate::kinds::patch_window::guest::Guest;
+use crate::kinds::patch_window::inside::{Inside, last_words, not_well};
 use crate::kinds::patch_window::outcome::{self, Outcome};
 use crate::kinds::patch_window::spec::{HealthCheck, OnFailure, PatchWindowSpec, Reboot, Stopped};
-use crate::kinds::patch_window::window::{Opening, Window};
+use crate::kinds::patch_window::window::{Opening, Window, late};
 
 /// A job that gave no sign of life for so long, in seconds, is looked after. It gives one every ten seconds; the guest's clock
 /// may be wrong by some minutes.
@@ -87,6 +88,8 @@ pub struct Decision {
     pub progress: Progress,
     /// What is done next, if anything.
     pub act: Option<Act>,
+    /// It has failed, and is on its way back.
+    pub failing: bool,
     /// The updates, weighed, where they are known.
     pub choice: Option<Choice>,
     /// A reboot is needed and not given: why it is needed.
@@ -95,7 +98,7 @@ pub struct Decision {
 
 impl Decision {
     fn new(slot: i64, progress: Progress, act: Option<Act>) -> Decision {
-        Decision { slot, progress, act, choice: None, reboot: None }
+        Decision { slot, progress, act, failing: false, choice: None, reboot: None }
     }
 
     fn working(slot: i64, what: impl Into<String>, act: Act) -> Decision {
@@ -104,6 +107,10 @@ impl Decision {
 
     fn waits(slot: i64, what: impl Into<String>) -> Decision {
         Decision::new(slot, Progress::Working(what.into()), None)
+    }
+
+    fn failing(self) -> Decision {
+        Decision { failing: true, ..self }
     }
 
     fn ended(slot: i64, end: End) -> Decision {
@@ -131,7 +138,7 @@ pub struct Scene<'a> {
 /// What updates of a guest take, in seconds, to the end of the look whether it is well.
 pub fn estimate(guest: &Guest<'_>, spec: &PatchWindowSpec) -> i64 {
     let reboot = if spec.reboot == Reboot::Never { 0 } else { 120 };
-    guest.took().unwrap_or(ESTIMATE).saturating_add(reboot).saturating_add(60)
+    guest.inside.took(&["-patch", "-upgrade"]).unwrap_or(ESTIMATE).saturating_add(reboot).saturating_add(60)
 }
 
 impl HealthCheck {
@@ -139,15 +146,6 @@ impl HealthCheck {
     pub fn looks(&self) -> bool {
         self.systemd || !self.tcp.is_empty() || !self.command.is_empty()
     }
-}
-
-/// A job's last words.
-pub(super) fn last_words(job: &JobState) -> String {
-    job.log
-        .iter()
-        .rev()
-        .find(|line| !line.trim().is_empty())
-        .map_or_else(String::new, |line| format!(": {}", line.trim()))
 }
 
 impl Scene<'_> {
@@ -183,9 +181,7 @@ impl Scene<'_> {
         let keep = match outcome::outcome(row) {
             None | Some(Outcome::GoingBack(..)) => return false,
             Some(Outcome::Unchanged(_)) => 0,
-            Some(Outcome::Updated | Outcome::Failed(_) | Outcome::WentBack(_)) => {
-                i64::try_from(self.spec.before.keep.0).unwrap_or(i64::MAX)
-            }
+            Some(Outcome::Updated | Outcome::Failed(_) | Outcome::WentBack(_)) => self.spec.before.keep.signed(),
         };
         let time = row.time.and_then(|time| i64::try_from(time).ok()).unwrap_or(i64::MAX);
         self.now.saturating_sub(time) > keep && !outcome::slot(row).is_some_and(|slot| self.is_open(slot))
@@ -194,10 +190,6 @@ impl Scene<'_> {
     /// The opening of a slot, whoever opened it, is open.
     fn is_open(&self, slot: i64) -> bool {
         self.window.opening(slot).is_open(self.now)
-    }
-
-    fn may_start(&self, slot: i64) -> bool {
-        self.halted.is_none() && self.window.opening(slot).starts(self.now)
     }
 
     /// The opening of a slot was over long ago: what has not ended since then does not end any more.
@@ -217,24 +209,25 @@ impl Scene<'_> {
     /// that its disk knows of no updates any more.
     fn going_back(&self, guest: &Guest<'_>, slot: i64, row: &Row, since: i64, why: String) -> Decision {
         let fresh = guest.runs() && self.now.saturating_sub(guest.uptime) >= since;
-        if fresh && outcome::ran(row) && guest.latest(slot, "patch").is_none() {
-            return Decision::working(slot, "going back to the snapshot", Act::Mark(Outcome::WentBack(why)));
+        if fresh && outcome::ran(row) && guest.inside.latest(slot, "patch").is_none() {
+            return Decision::working(slot, "going back to the snapshot", Act::Mark(Outcome::WentBack(why))).failing();
         }
         if guest.busy && guest.row.lock.is_none() {
-            return Decision::waits(slot, "going back to the snapshot");
+            return Decision::waits(slot, "going back to the snapshot").failing();
         }
         // A newer snapshot on ZFS, a lock that nobody takes away: it does not get there.
         if self.now.saturating_sub(since) > PAST {
             let why = format!("{why}; and it could not go back to its snapshot");
             return Decision::working(slot, "ending", Act::Mark(Outcome::Failed(why)));
         }
-        Decision::working(slot, "going back to the snapshot", Act::GoBack(why))
+        Decision::working(slot, "going back to the snapshot", Act::GoBack(why)).failing()
     }
 
     fn failed(&self, guest: &Guest<'_>, slot: i64, snapshot: Option<&Row>, why: String) -> Decision {
         let Some(row) = snapshot else { return Decision::ended(slot, End::Failed(why)) };
         let outcome = if self.spec.on_failure == OnFailure::Rollback {
-            return Decision::working(slot, format!("failed: {why}"), Act::Mark(Outcome::GoingBack(self.now, why)));
+            let what = format!("failed: {why}");
+            return Decision::working(slot, what, Act::Mark(Outcome::GoingBack(self.now, why))).failing();
         } else {
             Outcome::Failed(why)
         };
@@ -308,7 +301,7 @@ impl Scene<'_> {
     }
 
     fn silent(&self, guest: &Guest<'_>, slot: i64, snapshot: Option<&Row>, why: &str) -> Decision {
-        let patience = i64::try_from(self.spec.health_check.timeout.0).unwrap_or(i64::MAX);
+        let patience = self.spec.health_check.timeout.signed();
         let taken = snapshot.and_then(|row| row.time).and_then(|time| i64::try_from(time).ok());
         let Some(taken) = taken else {
             return if guest.uptime < patience {
@@ -349,8 +342,8 @@ impl Scene<'_> {
     }
 
     fn read(&self, guest: &Guest<'_>, slot: i64, snapshot: Option<&Row>, boot: &str) -> Decision {
-        let patch = guest.latest(slot, "patch");
-        let (attempt, assess) = match guest.latest(slot, "assess") {
+        let patch = guest.inside.latest(slot, "patch");
+        let (attempt, assess) = match guest.inside.latest(slot, "assess") {
             Some(found) => found,
             None if self.is_open(slot) => {
                 let progress =
@@ -398,16 +391,7 @@ impl Scene<'_> {
             let why = "PVE cannot take a snapshot of it, for where its disks are: give it a window with before.snapshot: false";
             return Decision::ended(slot, End::LeftOut(why.to_owned()));
         }
-        let late = if let Some(why) = self.halted {
-            Some(why.to_owned())
-        } else if !self.may_start(slot) {
-            Some("the window closes".to_owned())
-        } else {
-            let left = self.window.opening(slot).end.saturating_sub(self.now);
-            let takes = estimate(guest, self.spec);
-            (takes > left)
-                .then(|| format!("it takes about {} minutes and the window ends in {}", (takes + 59) / 60, left / 60))
-        };
+        let late = late(self.window.opening(slot), self.now, self.halted, estimate(guest, self.spec));
         if let Some(why) = late {
             return self.give_up(guest, slot, snapshot, End::LeftOut(format!("not begun: {why}")));
         }
@@ -470,7 +454,7 @@ impl Scene<'_> {
 
     fn checked(&self, guest: &Guest<'_>, slot: i64, snapshot: Option<&Row>, boot: &str) -> Decision {
         if self.spec.health_check.looks() {
-            match guest.latest(slot, "health") {
+            match guest.inside.latest(slot, "health") {
                 None => return Decision::working(slot, "looking whether it is well", Act::Health(1)),
                 Some((_, health)) if health.phase == Phase::Running => {
                     return self.runs(guest, slot, snapshot, health, boot);
@@ -483,10 +467,7 @@ impl Scene<'_> {
                     return self.failed(guest, slot, snapshot, why);
                 }
                 Some((_, health)) if health.exit != Some(0) => {
-                    let bad = health.checks.iter().filter(|check| !check.ok);
-                    let bad: Vec<String> = bad.map(|check| format!("{}: {}", check.what, check.said)).collect();
-                    let why =
-                        if bad.is_empty() { format!("it is not well{}", last_words(health)) } else { bad.join("; ") };
+                    let why = not_well(health);
                     return self.failed(guest, slot, snapshot, why);
                 }
                 Some(_) => {}

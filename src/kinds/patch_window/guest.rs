@@ -3,11 +3,12 @@
 use crate::base::id::GuestType;
 use crate::host::job::{System, state_file, windows_state_file};
 use crate::host::operation::Operation;
-use crate::host::state::{JobState, Phase, State};
+use crate::host::state::State;
 use crate::host::token::Token;
 use crate::kinds::guest::hand::deed::base;
 use crate::kinds::guest::hand::snapshot::{Row, list_query, rows};
 use crate::kinds::guest::observed::decode_row;
+use crate::kinds::patch_window::inside::Inside;
 use crate::kinds::patch_window::outcome;
 use crate::pve::error::Refusal;
 use crate::pve::request::Query;
@@ -20,26 +21,6 @@ const BOOT_FILE: &str = "/proc/sys/kernel/random/boot_id";
 
 /// Why a guest's inside is not known where nobody asked. Nothing is concluded from it.
 const UNREAD: &str = "it was not looked into";
-
-/// What was read of a guest's inside.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Inside {
-    /// It does not run.
-    Off,
-    /// It was read.
-    Read {
-        /// The window's jobs.
-        state: State,
-        /// Which boot it is in; empty where that cannot be told.
-        boot: String,
-    },
-    /// It runs and does not answer: why.
-    Silent(String),
-    /// There is no way in, whatever it does: why.
-    Shut(String),
-    /// Its node does not answer: why.
-    Away(String),
-}
 
 /// A guest as it was seen.
 #[derive(Clone, Debug)]
@@ -164,36 +145,12 @@ impl<'a> Guest<'a> {
     pub fn runs(&self) -> bool {
         self.inside != Inside::Off
     }
-
-    /// The newest attempt at a job of an opening: its number, and how far it is.
-    pub fn latest(&self, slot: i64, word: &str) -> Option<(u8, &JobState)> {
-        let Inside::Read { state, .. } = &self.inside else { return None };
-        let stamp = outcome::stamp(slot);
-        let attempts = (1..=u8::MAX).map_while(|attempt| {
-            let name = if attempt == 1 { format!("{stamp}-{word}") } else { format!("{stamp}-{word}{attempt}") };
-            Some((attempt, state.job(&name)?))
-        });
-        attempts.last()
-    }
-
-    /// How long updates took in earlier openings, in seconds, the longest.
-    pub fn took(&self) -> Option<i64> {
-        let Inside::Read { state, .. } = &self.inside else { return None };
-        let patches = state.jobs.iter().filter(|job| job.name.contains("-patch") || job.name.contains("-upgrade"));
-        // One that was killed ended when somebody looked.
-        let whole = patches.filter(|job| job.phase == Phase::Done && job.exit == Some(0));
-        whole.filter_map(|job| Some(job.ended?.saturating_sub(job.started))).max()
-    }
 }
 
 fn container(row: &GuestRow, window: &Token, seen: &Observation) -> Inside {
     let query = Operation::ContainerJobs { vmid: row.vmid, window: window.clone() }.query(&row.node);
     match query.and_then(|query| seen.answer(&query)) {
-        Some(Ok(value)) => {
-            let text = value.as_str().unwrap_or_default();
-            let boot = text.lines().next().and_then(|line| line.strip_prefix("boot=")).unwrap_or_default();
-            Inside::Read { state: State::read(text), boot: boot.to_owned() }
-        }
+        Some(Ok(value)) => Inside::of_link(value.as_str().unwrap_or_default()),
         Some(Err(error)) => match error.refusal() {
             Some(Refusal::Unsupported) => Inside::Shut(error.to_string()),
             Some(Refusal::NodeOffline) => Inside::Away(error.to_string()),

@@ -8,8 +8,8 @@ use crate::kinds::patch_window::choose::Choice;
 use crate::kinds::patch_window::decide::{Act, Decision, End, Progress};
 use crate::kinds::patch_window::spec::PatchWindowSpec;
 use crate::kinds::patch_window::steps::Work;
-use crate::kinds::patch_window::waves::{Turn, Turns};
-use crate::kinds::patch_window::window::Window;
+use crate::kinds::patch_window::waves::{Turn, Turns, Wait};
+use crate::kinds::patch_window::window::{Opening, Window};
 use crate::resource::kind::PlanContext;
 use crate::resource::merge::Cause;
 use crate::resource::privilege::{require, require_any};
@@ -18,7 +18,7 @@ use crate::resource::step::{Action, Change, Delta, Impact, Note, Step};
 use std::collections::BTreeMap;
 
 /// What is under way is looked at again so soon, in seconds.
-const LOOK_AGAIN: i64 = 15;
+pub const LOOK_AGAIN: i64 = 15;
 
 /// A delta a guest.
 pub fn deltas(
@@ -28,11 +28,7 @@ pub fn deltas(
     name: &Token,
     turns: &Turns<'_>,
 ) -> Vec<Delta> {
-    let guest = |(resource, identity): (&'_ ResourceRef, &Identity)| match identity {
-        Identity::Guest { vmid, .. } => Some((*vmid, resource.clone())),
-        Identity::Pool(_) | Identity::Object { .. } => None,
-    };
-    let declared: BTreeMap<VmId, ResourceRef> = cx.identities.iter().filter_map(guest).collect();
+    let declared = cx.declared();
     let of = |turn| delta(cx, spec, (window, name), turns, turn, &declared);
     turns.turns.iter().map(of).collect()
 }
@@ -45,6 +41,55 @@ pub fn end_words(end: &End) -> String {
         End::LeftOut(why) => format!("left out: {why}"),
         End::Failed(why) => format!("failed: {why}"),
         End::WentBack(why) => format!("failed, and went back to its snapshot: {why}"),
+    }
+}
+
+/// How far a guest or a node is.
+pub struct How<'a> {
+    /// How far.
+    pub progress: &'a Progress,
+    /// A reboot is needed and not given: why it is needed.
+    pub reboot: Option<&'a String>,
+}
+
+impl How<'_> {
+    fn of(decision: &Decision) -> How<'_> {
+        How { progress: &decision.progress, reboot: decision.reboot.as_ref() }
+    }
+}
+
+/// Says how far a target is, and when it is looked at again.
+pub fn tell(
+    delta: &mut Delta,
+    now: i64,
+    (window, opening): (&Window, Option<Opening>),
+    waits: Option<&Wait>,
+    how: Option<How<'_>>,
+) {
+    let open = opening.filter(|opening| opening.is_open(now));
+    delta.next = open.map(|opening| opening.end).or_else(|| window.next(now).map(|opening| opening.slot));
+    if let Some(wait) = waits {
+        delta.notes.push(if wait.warns { Note::Warning(wait.why.clone()) } else { Note::Info(wait.why.clone()) });
+        delta.next = wait.until.into_iter().chain(delta.next).min();
+    }
+    let Some(How { progress, reboot }) = how else { return };
+    match progress {
+        Progress::Idle => {}
+        Progress::Working(what) => {
+            delta.notes.push(Note::Info(what.clone()));
+            delta.next = Some(now.saturating_add(LOOK_AGAIN));
+        }
+        Progress::Ended(end) if open.is_some() => {
+            let words = end_words(end);
+            delta.notes.push(match end {
+                End::Failed(_) | End::WentBack(_) => Note::Warning(words),
+                End::Updated | End::UpToDate | End::LeftOut(_) => Note::Info(words),
+            });
+        }
+        Progress::Ended(_) => {}
+    }
+    if let Some(why) = reboot.filter(|_| matches!(progress, Progress::Ended(End::Updated))) {
+        delta.notes.push(Note::RebootRequired(vec![why.clone()]));
     }
 }
 
@@ -62,31 +107,8 @@ fn delta(
     // A guest that is being changed is left in peace until that has ended.
     delta.behind = declared.get(&row.vmid).cloned().into_iter().collect();
     rights(cx, spec, turn, &mut delta);
-    let open = turns.opening.filter(|opening| opening.is_open(now));
-    delta.next = open.map(|opening| opening.end).or_else(|| window.next(now).map(|opening| opening.slot));
-    if let Some(wait) = &turn.waits {
-        delta.notes.push(if wait.warns { Note::Warning(wait.why.clone()) } else { Note::Info(wait.why.clone()) });
-        delta.next = wait.until.into_iter().chain(delta.next).min();
-    }
+    tell(&mut delta, now, (window, turns.opening), turn.waits.as_ref(), turn.decision.as_ref().map(How::of));
     let Some(decision) = &turn.decision else { return delta };
-    match &decision.progress {
-        Progress::Idle => {}
-        Progress::Working(what) => {
-            delta.notes.push(Note::Info(what.clone()));
-            delta.next = Some(now.saturating_add(LOOK_AGAIN));
-        }
-        Progress::Ended(end) if open.is_some() => {
-            let words = end_words(end);
-            delta.notes.push(match end {
-                End::Failed(_) | End::WentBack(_) => Note::Warning(words),
-                End::Updated | End::UpToDate | End::LeftOut(_) => Note::Info(words),
-            });
-        }
-        Progress::Ended(_) => {}
-    }
-    if let Some(why) = decision.reboot.as_ref().filter(|_| matches!(decision.progress, Progress::Ended(End::Updated))) {
-        delta.notes.push(Note::RebootRequired(vec![why.clone()]));
-    }
     let Some(act) = &decision.act else { return delta };
     act_on(cx, (spec, name), turn, (decision, act), &mut delta);
     delta

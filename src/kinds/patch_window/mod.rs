@@ -9,6 +9,8 @@ pub mod outcome;
 
 pub mod choose;
 
+pub mod inside;
+
 pub mod guest;
 
 pub mod decide;

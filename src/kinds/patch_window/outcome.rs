@@ -42,6 +42,11 @@ pub fn stamp(slot: i64) -> String {
     name(slot).split_off(PREFIX.len() + 1)
 }
 
+/// The opening whose time a name has; `None` where it is no such time.
+pub fn of_stamp(stamp: &str) -> Option<i64> {
+    slot_of(PREFIX, &format!("{PREFIX}-{stamp}"))
+}
+
 /// The opening for which a snapshot was taken.
 pub fn slot(row: &Row) -> Option<i64> {
     slot_of(PREFIX, &row.name)

@@ -6,8 +6,9 @@ use crate::host::job::System;
 use crate::host::state::{Changed, Check, JobState, Phase, State};
 use crate::kinds::guest::hand::snapshot::Row;
 use crate::kinds::patch_window::choose::{Choice, choose};
-use crate::kinds::patch_window::decide::{Decision, End, Progress, UP_TO_DATE, last_words};
-use crate::kinds::patch_window::guest::{Guest, Inside};
+use crate::kinds::patch_window::decide::{Decision, End, Progress, UP_TO_DATE};
+use crate::kinds::patch_window::guest::Guest;
+use crate::kinds::patch_window::inside::last_words;
 use crate::kinds::patch_window::outcome::{self, Outcome, PREFIX};
 use crate::kinds::patch_window::spec::Updates;
 use crate::kinds::patch_window::waves::{NodeTurn, Turn};
@@ -134,10 +135,7 @@ pub fn of_guest(turn: &Turn<'_>, updates: &Updates, open: bool, now: i64) -> Vec
     let Turn { guest, decision, .. } = turn;
     let snapshots = guest.snapshots.as_ref().map_or(&[][..], Vec::as_slice);
     let none = State::default();
-    let (state, boot) = match &guest.inside {
-        Inside::Read { state, boot } => (state, boot.as_str()),
-        Inside::Off | Inside::Silent(_) | Inside::Shut(_) | Inside::Away(_) => (&none, ""),
-    };
+    let (state, boot) = guest.inside.read().unwrap_or((&none, ""));
     let current = decision.as_ref().map(|decision| Current::of(decision, open));
     records(&Target::of(guest.row), (state, Some(updates)), snapshots, current, Present::of(guest, boot, now))
 }
@@ -147,10 +145,7 @@ pub fn of_node(turn: &NodeTurn<'_>, open: bool) -> Vec<Record> {
     let NodeTurn { node, decision, .. } = turn;
     let target = Target::Node(node.name.to_owned());
     let none = State::default();
-    let (state, boot) = match &node.inside {
-        Inside::Read { state, boot } => (state, boot.as_str()),
-        Inside::Off | Inside::Silent(_) | Inside::Shut(_) | Inside::Away(_) => (&none, ""),
-    };
+    let (state, boot) = node.inside.read().unwrap_or((&none, ""));
     let current = decision.as_ref().map(|decision| Current {
         slot: decision.slot,
         progress: &decision.progress,
@@ -179,7 +174,7 @@ pub struct Current<'a> {
 impl<'a> Current<'a> {
     /// Of a guest's decision.
     pub fn of(decision: &'a Decision, open: bool) -> Current<'a> {
-        let Decision { slot, progress, choice, reboot, act: _ } = decision;
+        let Decision { slot, progress, choice, reboot, act: _, failing: _ } = decision;
         Current { slot: *slot, progress, choice: choice.as_ref(), reboot: reboot.as_deref(), open }
     }
 }
@@ -459,7 +454,7 @@ check=tcp:22 ok listens
     }
 
     fn decision(progress: Progress) -> Decision {
-        Decision { slot: SLOT, progress, act: None, choice: None, reboot: None }
+        Decision { slot: SLOT, progress, act: None, failing: false, choice: None, reboot: None }
     }
 
     #[test]

@@ -2,7 +2,6 @@
 
 use crate::host::state::{JobState, Phase, State};
 use crate::kinds::patch_window::decide::{End, Progress};
-use crate::kinds::patch_window::guest::Inside;
 use crate::kinds::patch_window::record::{Present, Rebooted, Record, Target, newest, of_guest, of_node, slot_and_word};
 use crate::kinds::patch_window::spec::Updates;
 use crate::kinds::patch_window::waves::{NodeTurn, Turn, Turns, Wait};
@@ -146,12 +145,12 @@ fn guest(turn: &Turn<'_>, updates: &Updates, open: bool, now: i64) -> Standing {
     let newest = of_slot(&records, turn.decision.as_ref().map(|decision| decision.slot));
     let progress = turn.decision.as_ref().map(|decision| &decision.progress);
     let stand = stand(progress, turn.waits.as_ref(), open, newest);
-    let (waiting, reboot) = match &turn.guest.inside {
-        Inside::Read { state, boot } => {
+    let (waiting, reboot) = match turn.guest.inside.read() {
+        Some((state, boot)) => {
             let last = records.last().and_then(|record| record.reboot.clone());
             (waiting(state), needed(state, Present::of(&turn.guest, boot, now), last))
         }
-        Inside::Off | Inside::Silent(_) | Inside::Shut(_) | Inside::Away(_) => (None, None),
+        None => (None, None),
     };
     Standing { target: Target::of(turn.guest.row), wave: turn.wave, stand, waiting, reboot, records }
 }

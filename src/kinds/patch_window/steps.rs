@@ -15,7 +15,7 @@ use crate::resource::step::{Impact, Limit, Step};
 use std::time::Duration;
 
 /// How long a job that was begun takes until its state shows on the disk.
-const SETTLES: Duration = Duration::from_secs(3);
+pub const SETTLES: Duration = Duration::from_secs(3);
 
 /// A guest and its window.
 pub struct Work<'a> {

@@ -110,8 +110,8 @@ fn learned(turns: &[Turn<'_>], before: usize, slot: i64) -> Canaries {
         if matches!(ended, Some(Progress::Ended(End::WentBack(_) | End::Failed(_)))) {
             continue;
         }
-        let Some((_, assess)) = turn.guest.latest(slot, "assess") else { continue };
-        learn(&mut canaries, assess, turn.guest.latest(slot, "patch").map(|(_, patch)| patch));
+        let Some((_, assess)) = turn.guest.inside.latest(slot, "assess") else { continue };
+        learn(&mut canaries, assess, turn.guest.inside.latest(slot, "patch").map(|(_, patch)| patch));
     }
     canaries
 }
@@ -122,8 +122,9 @@ fn settled((turns, nodes): (&[Turn<'_>], &[NodeTurn<'_>]), wave: usize, slot: i6
     for turn in nodes.iter().filter(|turn| turn.wave == wave) {
         match turn.decision.as_ref().filter(|d| d.slot == slot).map(|d| &d.progress) {
             Some(Progress::Ended(_)) => {
-                let health = turn.node.latest(slot, "health").and_then(|(_, health)| health.ended);
-                last = last.max(turn.node.latest(slot, "upgrade").and_then(|(_, upgrade)| upgrade.ended.max(health)));
+                let health = turn.node.inside.latest(slot, "health").and_then(|(_, health)| health.ended);
+                last = last
+                    .max(turn.node.inside.latest(slot, "upgrade").and_then(|(_, upgrade)| upgrade.ended.max(health)));
             }
             Some(Progress::Idle | Progress::Working(_)) | None => return None,
         }
@@ -139,17 +140,17 @@ fn settled((turns, nodes): (&[Turn<'_>], &[NodeTurn<'_>]), wave: usize, slot: i6
 
 /// Since when the updates of an opening are in use in a guest.
 fn used_since(guest: &Guest<'_>, slot: i64) -> Option<i64> {
-    let (_, patch) = guest.latest(slot, "patch")?;
-    patch.ended.max(guest.latest(slot, "health").and_then(|(_, health)| health.ended))
+    let (_, patch) = guest.inside.latest(slot, "patch")?;
+    patch.ended.max(guest.inside.latest(slot, "health").and_then(|(_, health)| health.ended))
 }
 
 fn soak(spec: &PatchWindowSpec, wave: usize) -> i64 {
-    spec.waves.get(wave).and_then(|wave| wave.soak).map_or(0, |s| i64::try_from(s.0).unwrap_or(i64::MAX))
+    spec.waves.get(wave).and_then(|wave| wave.soak).map_or(0, |soak| soak.signed())
 }
 
 /// Whether a guest was looked at in an opening.
 fn had(guest: &Guest<'_>, slot: i64) -> bool {
-    guest.latest(slot, "assess").is_some()
+    guest.inside.latest(slot, "assess").is_some()
 }
 
 /// What a guest's wave waits for in an opening; `None`: it may begin.
@@ -277,10 +278,9 @@ fn failures(turns: &[Turn<'_>], nodes: &[NodeTurn<'_>], opening: Option<Opening>
     };
     let nodes = nodes.iter().filter(node).map(|turn| format!("node {}", turn.node.name));
     let of = |decision: &&Decision| opening.is_some_and(|opening| opening.slot == decision.slot);
-    let failed = |turn: &&Turn<'_>| match turn.decision.as_ref().filter(of).map(|d| &d.progress) {
-        Some(Progress::Ended(End::Failed(_) | End::WentBack(_))) => true,
-        Some(Progress::Working(what)) => what.starts_with("failed") || what.starts_with("going back"),
-        Some(Progress::Ended(_) | Progress::Idle) | None => false,
+    let failed = |turn: &&Turn<'_>| {
+        let over = |d: &Decision| matches!(d.progress, Progress::Ended(End::Failed(_) | End::WentBack(_)));
+        turn.decision.as_ref().filter(of).is_some_and(|decision| decision.failing || over(decision))
     };
     turns.iter().filter(failed).map(|turn| called(&turn.guest)).chain(nodes).collect()
 }
@@ -418,8 +418,8 @@ fn behind(turns: &[Turn<'_>], spec: &PatchWindowSpec, at: usize, slot: i64, now:
     }
     let mut ready = None;
     for canary in turns.iter().filter(|canary| canary.wave < turn.wave) {
-        let Some((_, patch)) = canary.guest.latest(slot, "patch") else { continue };
-        let health = canary.guest.latest(slot, "health").map(|(_, health)| health);
+        let Some((_, patch)) = canary.guest.inside.latest(slot, "patch") else { continue };
+        let health = canary.guest.inside.latest(slot, "health").map(|(_, health)| health);
         if patch.exit != Some(0) || health.is_some_and(|health| health.exit != Some(0)) {
             return false;
         }

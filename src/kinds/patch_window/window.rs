@@ -2,6 +2,7 @@
 
 use crate::kinds::guest::spec::Seconds;
 use crate::kinds::patch_window::spec::PatchWindowSpec;
+use crate::kinds::when;
 use crate::resource::step::Problem;
 use crate::schedule::slots::Schedule;
 use jiff::civil::Date;
@@ -47,8 +48,16 @@ impl Opening {
     }
 }
 
-fn seconds(s: Seconds) -> i64 {
-    i64::try_from(s.0).unwrap_or(i64::MAX)
+/// Why a change that takes so many seconds is not begun in an opening any more; `None`: there is time for it.
+pub fn late(opening: Opening, now: i64, halted: Option<&str>, takes: i64) -> Option<String> {
+    if let Some(why) = halted {
+        return Some(why.to_owned());
+    }
+    if !opening.starts(now) {
+        return Some("the window closes".to_owned());
+    }
+    let left = opening.end.saturating_sub(now);
+    (takes > left).then(|| format!("it takes about {} minutes and the window ends in {}", (takes + 59) / 60, left / 60))
 }
 
 impl Window {
@@ -58,28 +67,16 @@ impl Window {
     /// What is wrong, with its field.
     pub fn read(spec: &PatchWindowSpec) -> Result<Window, Vec<Problem>> {
         let mut problems = Vec::new();
-        let zone = spec.time_zone.as_deref();
-        let about = |field: &str, why: String| {
-            let of_zone = zone.is_some_and(|zone| Schedule::calendar("02:00", Some(zone)).is_err());
-            Problem::new(if of_zone { "timeZone" } else { field }, why)
-        };
-        let schedule = match (&spec.schedule, &spec.cron) {
-            (Some(text), None) => Schedule::calendar(text, zone).map_err(|why| about("schedule", why)),
-            (None, Some(text)) => Schedule::cron(text, zone).map_err(|why| about("cron", why)),
-            (Some(_), Some(_)) => {
-                Err(Problem::new("cron", "both `schedule` and `cron` are said").help("leave one of them out"))
-            }
-            (None, None) => Err(Problem::new("", "it says no time")
-                .help("say `schedule: \"Sun 02:00\"` (a calendar event, as PVE has them), or `cron: \"0 2 * * 0\"`")),
-        };
-        let duration = seconds(spec.duration);
+        let said = (spec.schedule.as_deref(), spec.cron.as_deref());
+        let schedule = when::schedule(said, spec.time_zone.as_deref(), ("Sun 02:00", "0 2 * * 0"));
+        let duration = spec.duration.signed();
         if !(60..=DURATION_MAX).contains(&duration) {
             problems.push(
                 Problem::new("duration", "a window is open for a minute at least and for a week at most")
                     .help("say how long the work may take, such as 3h"),
             );
         }
-        let cutoff = spec.cutoff.map_or(CUTOFF.min(duration / 4), seconds);
+        let cutoff = spec.cutoff.map_or(CUTOFF.min(duration / 4), Seconds::signed);
         if cutoff >= duration {
             problems.push(
                 Problem::new("cutoff", "nothing could ever start: it is as long as the window, or longer")

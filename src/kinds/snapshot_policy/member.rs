@@ -247,7 +247,7 @@ impl Member<'_> {
         let now = self.now;
         let times = self.taken(all).filter_map(|row| row.time);
         delta.newest = times.max().and_then(|time| i64::try_from(time).ok());
-        let Some(wanted) = self.spec.freshness.map(|s| i64::try_from(s.0).unwrap_or(i64::MAX)) else { return };
+        let Some(wanted) = self.spec.freshness.map(|age| age.signed()) else { return };
         let late = match delta.newest.map(|newest| now.saturating_sub(newest)) {
             // The first is due anyway; why it is not taken is said, where it is not.
             None => return,

@@ -11,7 +11,6 @@ pub mod room;
 
 pub mod member;
 
-use crate::base::id::VmId;
 use crate::kinds::guest::hand::snapshot::list_query;
 use crate::kinds::snapshot_policy::member::Member;
 use crate::kinds::snapshot_policy::rule::understand;
@@ -21,10 +20,10 @@ use crate::resource::index::{GuestRow, Index, node_guests_query};
 use crate::resource::kind::{DecodeError, Kind, Labelled, Listed, PlanContext};
 use crate::resource::marker::Marker;
 use crate::resource::observation::Observation;
-use crate::resource::reference::{Claim, Identity, Reference, ResourceRef};
+use crate::resource::reference::{Claim, Identity, Reference};
 use crate::resource::step::{Delta, Note, Problem};
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 /// Its name in manifests.
 pub const NAME: &str = "SnapshotPolicy";
@@ -108,11 +107,7 @@ impl Kind for SnapshotPolicyKind {
     fn members(cx: &PlanContext<'_>, spec: &SnapshotPolicySpec) -> Vec<Delta> {
         let Ok(rule) = understand(spec) else { return Vec::new() };
         let (policy, set, now) = (cx.resource.name.as_str(), cx.set, cx.seen.at);
-        let guest = |(resource, identity): (&'_ ResourceRef, &Identity)| match identity {
-            Identity::Guest { vmid, .. } => Some((*vmid, resource.clone())),
-            Identity::Pool(_) | Identity::Object { .. } => None,
-        };
-        let declared: BTreeMap<VmId, ResourceRef> = cx.identities.iter().filter_map(guest).collect();
+        let declared = cx.declared();
         let member = |row: &GuestRow| {
             let resource = declared.get(&row.vmid);
             Member { policy, set, now, spec, rule: &rule, row, resource }.plan(cx)

@@ -5,6 +5,7 @@ use crate::kinds::selector::SelectedType;
 use crate::kinds::snapshot_policy::member::span;
 use crate::kinds::snapshot_policy::name::PREFIX_MAX;
 use crate::kinds::snapshot_policy::spec::{Retention, SnapshotPolicySpec};
+use crate::kinds::when;
 use crate::resource::step::Problem;
 use crate::retention::class::Class;
 use crate::retention::judge::Keep;
@@ -28,27 +29,14 @@ pub struct Rule {
 /// What is wrong, with its field.
 pub fn understand(spec: &SnapshotPolicySpec) -> Result<Rule, Problem> {
     let zone = spec.time_zone.as_deref();
-    let schedule = match (&spec.schedule, &spec.cron) {
-        (Some(text), None) => Schedule::calendar(text, zone).map_err(|why| about("schedule", zone, why)),
-        (None, Some(text)) => Schedule::cron(text, zone).map_err(|why| about("cron", zone, why)),
-        (Some(_), Some(_)) => {
-            Err(Problem::new("cron", "both `schedule` and `cron` are said").help("leave one of them out"))
-        }
-        (None, None) => Err(Problem::new("", "it says no time")
-            .help("say `schedule: \"02:00\"` (a calendar event, as PVE has them), or `cron: \"0 2 * * *\"`")),
-    }?;
+    let said = (spec.schedule.as_deref(), spec.cron.as_deref());
+    let schedule = when::schedule(said, zone, ("02:00", "0 2 * * *"))?;
     Ok(Rule { schedule, keep: keep(&spec.retention) })
-}
-
-/// A schedule that is not understood: its zone is a field of its own.
-fn about(field: &str, zone: Option<&str>, why: String) -> Problem {
-    let of_zone = zone.is_some_and(|zone| Schedule::calendar("02:00", Some(zone)).is_err());
-    Problem::new(if of_zone { "timeZone" } else { field }, why)
 }
 
 /// What is kept, as the rules have it.
 pub fn keep(retention: &Retention) -> Keep {
-    let seconds = |s: &crate::kinds::guest::spec::Seconds| i64::try_from(s.0).unwrap_or(i64::MAX);
+    let seconds = |s: &crate::kinds::guest::spec::Seconds| s.signed();
     let classes = &retention.classes;
     let ages = [
         (Class::Daily, classes.daily),
@@ -116,7 +104,7 @@ pub fn never(spec: &SnapshotPolicySpec, rule: &Rule, now: i64) -> Option<Problem
         return Some(Problem::new(field, "no such time comes any more").help("name a day that is to come, or none"));
     }
     let shortest = next.windows(2).map(|w| w[1] - w[0]).min()?;
-    let longer = |seconds: Option<Seconds>| seconds.is_some_and(|s| i64::try_from(s.0).unwrap_or(i64::MAX) >= shortest);
+    let longer = |seconds: Option<Seconds>| seconds.is_some_and(|s| s.signed() >= shortest);
     let gap = span(shortest);
     if longer(spec.jitter) {
         let what = format!("turns would come later than the next time, which is {gap} after the one before");

@@ -3,11 +3,11 @@
 use crate::base::id::VmId;
 use crate::host::state::{Changed, JobState, Phase};
 use crate::kinds::patch_window::decide::{End, Progress};
-use crate::kinds::patch_window::guest::Inside;
+use crate::kinds::patch_window::inside::{Inside, last_words, not_well};
 use crate::kinds::patch_window::node::seen::Node;
-use crate::kinds::patch_window::outcome::stamp;
+use crate::kinds::patch_window::outcome::of_stamp;
 use crate::kinds::patch_window::spec::{Migrate, PatchWindowSpec, Reboot};
-use crate::kinds::patch_window::window::{Opening, Window};
+use crate::kinds::patch_window::window::{Opening, Window, late};
 use crate::resource::index::GuestRow;
 use std::collections::BTreeSet;
 
@@ -26,7 +26,7 @@ const ESTIMATE: i64 = 2700;
 
 /// What an upgrade of a node takes, in seconds, to the end of the look whether it is well.
 pub fn estimate(node: &Node<'_>) -> i64 {
-    node.took().map_or(ESTIMATE, |took| took.saturating_add(900))
+    node.inside.took(&["-upgrade"]).map_or(ESTIMATE, |took| took.saturating_add(900))
 }
 
 /// The note of what was there before.
@@ -117,21 +117,13 @@ fn ended(slot: i64, end: End) -> NodeDecision {
 
 /// What a node got in an opening.
 pub fn got<'a>(node: &'a Node<'_>, slot: i64) -> impl Iterator<Item = (String, String)> + 'a {
-    let upgrade = node.latest(slot, "upgrade").map(|(_, job)| job).filter(|job| job.exit == Some(0));
+    let upgrade = node.inside.latest(slot, "upgrade").map(|(_, job)| job).filter(|job| job.exit == Some(0));
     upgrade.into_iter().flat_map(|job| job.changed.iter().map(|Changed { name, to, .. }| (name.clone(), to.clone())))
-}
-
-fn last_words(job: &JobState) -> String {
-    job.log
-        .iter()
-        .rev()
-        .find(|line| !line.trim().is_empty())
-        .map_or_else(String::new, |line| format!(": {}", line.trim()))
 }
 
 /// Why an upgrade is not good; `None`: it is, or there was none.
 fn trouble(node: &Node<'_>, slot: i64) -> Option<String> {
-    if let Some((_, upgrade)) = node.latest(slot, "upgrade") {
+    if let Some((_, upgrade)) = node.inside.latest(slot, "upgrade") {
         match (upgrade.phase, upgrade.exit) {
             (Phase::Died, _) => return Some("the upgrade was killed in the middle".to_owned()),
             (Phase::Done, Some(0)) | (Phase::Running, _) => {}
@@ -141,16 +133,14 @@ fn trouble(node: &Node<'_>, slot: i64) -> Option<String> {
             }
         }
     }
-    let (_, health) = node.latest(slot, "health")?;
+    let (_, health) = node.inside.latest(slot, "health")?;
     if health.phase == Phase::Died {
         return Some("the look whether it is well was killed".to_owned());
     }
     if health.phase != Phase::Done || health.exit == Some(0) {
         return None;
     }
-    let bad: Vec<String> =
-        health.checks.iter().filter(|check| !check.ok).map(|check| format!("{}: {}", check.what, check.said)).collect();
-    Some(if bad.is_empty() { format!("it is not well{}", last_words(health)) } else { bad.join("; ") })
+    Some(not_well(health))
 }
 
 impl NodeScene<'_> {
@@ -168,23 +158,15 @@ impl NodeScene<'_> {
 
     /// The oldest opening that was begun on it and has not ended.
     fn begun(&self, node: &Node<'_>) -> Option<i64> {
-        let Inside::Read { state, .. } = &node.inside else { return None };
+        let state = node.inside.state()?;
         let began = state.jobs.iter().filter_map(|job| job.name.strip_suffix(&format!("-{DRAIN}")));
         let open = began.filter(|slot| state.job(&format!("{slot}-{BACK}")).is_none());
-        let time = |text: &str| {
-            let time = jiff::civil::DateTime::strptime("%Y%m%dT%H%M%SZ", text).ok()?;
-            Some(time.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp().as_second())
-        };
-        open.filter_map(time).min()
+        open.filter_map(of_stamp).min()
     }
 
     /// The opening of a slot, whoever opened it, is open.
     fn is_open(&self, slot: i64) -> bool {
         self.window.opening(slot).is_open(self.now)
-    }
-
-    fn may_start(&self, slot: i64) -> bool {
-        self.halted.is_none() && self.window.opening(slot).starts(self.now)
     }
 
     /// The opening of a slot was over long ago: what has not come back since then is given up.
@@ -194,20 +176,11 @@ impl NodeScene<'_> {
 
     /// Why nothing may be changed on it in this opening any more.
     fn late(&self, node: &Node<'_>, slot: i64) -> Option<String> {
-        if let Some(why) = self.halted {
-            return Some(why.to_owned());
-        }
-        if !self.may_start(slot) {
-            return Some("the window closes".to_owned());
-        }
-        let left = self.window.opening(slot).end.saturating_sub(self.now);
-        let takes = estimate(node);
-        (takes > left)
-            .then(|| format!("it takes about {} minutes and the window ends in {}", (takes + 59) / 60, left / 60))
+        late(self.window.opening(slot), self.now, self.halted, estimate(node))
     }
 
     fn read(&self, node: &Node<'_>, slot: i64, boot: &str) -> NodeDecision {
-        if let Some((_, back)) = node.latest(slot, BACK) {
+        if let Some((_, back)) = node.inside.latest(slot, BACK) {
             let missing: Vec<&str> =
                 back.notes.iter().filter(|(_, value)| *value == MISSING).map(|(key, _)| key.as_str()).collect();
             let lost = (!missing.is_empty()).then(|| format!("did not come back: {}", missing.join(", ")));
@@ -221,12 +194,14 @@ impl NodeScene<'_> {
                 (None, _) => End::LeftOut("the window closed before it was upgraded".to_owned()),
             };
             let mut decision = ended(slot, end);
-            let upgrade = node.latest(slot, "upgrade").map(|(_, job)| job);
+            let upgrade = node.inside.latest(slot, "upgrade").map(|(_, job)| job);
             decision.reboot = upgrade.filter(|job| job.boot == boot).and_then(|job| job.reboot.clone());
             return decision;
         }
-        let Some((_, drain)) = node.latest(slot, DRAIN) else { return self.fresh(node, slot) };
-        let Some((attempt, upgrade)) = node.latest(slot, "upgrade") else { return self.drain(node, slot, drain) };
+        let Some((_, drain)) = node.inside.latest(slot, DRAIN) else { return self.fresh(node, slot) };
+        let Some((attempt, upgrade)) = node.inside.latest(slot, "upgrade") else {
+            return self.drain(node, slot, drain);
+        };
         match upgrade.phase {
             Phase::Running => return self.runs(slot, upgrade, boot, "upgrading"),
             Phase::Died if attempt < ATTEMPTS_MAX && self.is_open(slot) => {
@@ -244,7 +219,7 @@ impl NodeScene<'_> {
         if wanted && upgrade.boot == boot && self.is_open(slot) {
             return working(slot, "rebooting", NodeAct::Reboot);
         }
-        match node.latest(slot, "health") {
+        match node.inside.latest(slot, "health") {
             None => return working(slot, "looking whether it is well", NodeAct::Health(1)),
             Some((_, health)) if health.phase == Phase::Running => {
                 return self.runs(slot, health, boot, "looking whether it is well");
@@ -288,13 +263,9 @@ impl NodeScene<'_> {
             };
         }
         // What an upgrade left that was killed waits in no list: the next one repairs it.
-        let half = match &node.inside {
-            Inside::Read { state, .. } => {
-                let newest = state.jobs.iter().rev().find(|job| job.name.contains("-upgrade"));
-                newest.is_some_and(|job| job.phase == Phase::Died)
-            }
-            Inside::Off | Inside::Silent(_) | Inside::Shut(_) | Inside::Away(_) => false,
-        };
+        let newest =
+            node.inside.state().and_then(|state| state.jobs.iter().rev().find(|job| job.name.contains("-upgrade")));
+        let half = newest.is_some_and(|job| job.phase == Phase::Died);
         let pending = match &node.pending {
             Ok(pending) if pending.is_empty() && !half => return ended(slot, End::UpToDate),
             Ok(pending) => pending,
@@ -413,9 +384,4 @@ impl NodeScene<'_> {
         let lines = std::iter::once((OUTCOME.to_owned(), outcome.to_owned())).chain(lines);
         working(slot, "ending", NodeAct::Note(BACK, lines.collect()))
     }
-}
-
-/// The name of a job of an opening.
-pub fn job_name(slot: i64, word: &str) -> String {
-    format!("{}-{word}", stamp(slot))
 }

@@ -5,12 +5,12 @@ use crate::host::job::{Deed, Job};
 use crate::host::operation::Operation;
 use crate::host::token::Token;
 use crate::kinds::guest::hand::deed::base;
-use crate::kinds::patch_window::decide::{End, Progress};
-use crate::kinds::patch_window::member::end_words;
+use crate::kinds::patch_window::member::{How, LOOK_AGAIN, tell};
 use crate::kinds::patch_window::node::decide::{NodeAct, Transfer};
 use crate::kinds::patch_window::node::seen::Node;
 use crate::kinds::patch_window::outcome::stamp;
 use crate::kinds::patch_window::spec::{Migrate, PatchWindowSpec};
+use crate::kinds::patch_window::steps::SETTLES;
 use crate::kinds::patch_window::waves::{NodeTurn, Turns};
 use crate::kinds::patch_window::window::Window;
 use crate::pve::request::{Call, Method};
@@ -21,10 +21,6 @@ use crate::resource::reference::Identity;
 use crate::resource::step::{Action, Change, Delta, Impact, Limit, Note, Step};
 use std::time::Duration;
 
-/// What is under way is looked at again so soon, in seconds.
-const LOOK_AGAIN: i64 = 15;
-/// How long a job that was begun takes until its state shows.
-const SETTLES: Duration = Duration::from_secs(3);
 /// The HA manager looks every ten seconds.
 const HA_LOOKS: Duration = Duration::from_secs(10);
 /// How long a guest that is shut down to be moved may take, in seconds.
@@ -56,31 +52,10 @@ fn delta(
     let path = format!("/nodes/{node}");
     require(cx, &mut delta, &path, "Sys.Modify");
     require(cx, &mut delta, &path, "Sys.PowerMgmt");
-    let open = turns.opening.filter(|opening| opening.is_open(now));
-    delta.next = open.map(|opening| opening.end).or_else(|| window.next(now).map(|opening| opening.slot));
-    if let Some(wait) = &turn.waits {
-        delta.notes.push(if wait.warns { Note::Warning(wait.why.clone()) } else { Note::Info(wait.why.clone()) });
-        delta.next = wait.until.into_iter().chain(delta.next).min();
-    }
+    let how =
+        turn.decision.as_ref().map(|decision| How { progress: &decision.progress, reboot: decision.reboot.as_ref() });
+    tell(&mut delta, now, (window, turns.opening), turn.waits.as_ref(), how);
     let Some(decision) = &turn.decision else { return delta };
-    match &decision.progress {
-        Progress::Idle => {}
-        Progress::Working(what) => {
-            delta.notes.push(Note::Info(what.clone()));
-            delta.next = Some(now.saturating_add(LOOK_AGAIN));
-        }
-        Progress::Ended(end) if open.is_some() => {
-            let words = end_words(end);
-            delta.notes.push(match end {
-                End::Failed(_) | End::WentBack(_) => Note::Warning(words),
-                End::Updated | End::UpToDate | End::LeftOut(_) => Note::Info(words),
-            });
-        }
-        Progress::Ended(_) => {}
-    }
-    if let Some(why) = decision.reboot.as_ref().filter(|_| matches!(decision.progress, Progress::Ended(End::Updated))) {
-        delta.notes.push(Note::RebootRequired(vec![why.clone()]));
-    }
     let Some(act) = &decision.act else { return delta };
     delta.action = Action::Update;
     delta.next = Some(now.saturating_add(LOOK_AGAIN));

@@ -2,12 +2,11 @@
 
 use crate::base::id::{GuestType, VmId};
 use crate::host::operation::Operation;
-use crate::host::state::{Changed, JobState, Phase, State};
+use crate::host::state::Changed;
 use crate::host::token::Token;
 use crate::kinds::guest::hand::deed::base;
 use crate::kinds::guest::precheck;
-use crate::kinds::patch_window::guest::Inside;
-use crate::kinds::patch_window::outcome::stamp;
+use crate::kinds::patch_window::inside::Inside;
 use crate::kinds::patch_window::spec::{Migrate, PatchWindowSpec};
 use crate::pve::error::Refusal;
 use crate::pve::request::Query;
@@ -135,11 +134,7 @@ impl<'a> Node<'a> {
         let online = index.nodes.get(name).is_some_and(|node| node.online);
         let inside = match jobs.and_then(|query| seen.answer(&query)) {
             _ if !online => Inside::Away(format!("node `{name}` is offline")),
-            Some(Ok(value)) => {
-                let text = value.as_str().unwrap_or_default();
-                let boot = text.lines().next().and_then(|line| line.strip_prefix("boot=")).unwrap_or_default();
-                Inside::Read { state: State::read(text), boot: boot.to_owned() }
-            }
+            Some(Ok(value)) => Inside::of_link(value.as_str().unwrap_or_default()),
             Some(Err(error)) => match error.refusal() {
                 Some(Refusal::Unsupported | Refusal::Forbidden) => Inside::Shut(error.to_string()),
                 Some(Refusal::NodeOffline) => Inside::Away(error.to_string()),
@@ -172,25 +167,6 @@ impl<'a> Node<'a> {
             free: index.nodes.values().map(|n| (n.name.clone(), n.memory.saturating_sub(n.memory_used))).collect(),
             guests: &index.guests,
         }
-    }
-
-    /// The newest attempt at a job of an opening: its number, and how far it is.
-    pub fn latest(&self, slot: i64, word: &str) -> Option<(u8, &JobState)> {
-        let Inside::Read { state, .. } = &self.inside else { return None };
-        let stamp = stamp(slot);
-        let attempts = (1..=u8::MAX).map_while(|attempt| {
-            let name = if attempt == 1 { format!("{stamp}-{word}") } else { format!("{stamp}-{word}{attempt}") };
-            Some((attempt, state.job(&name)?))
-        });
-        attempts.last()
-    }
-
-    /// How long upgrades took in earlier openings, in seconds, the longest.
-    pub fn took(&self) -> Option<i64> {
-        let Inside::Read { state, .. } = &self.inside else { return None };
-        let upgrades = state.jobs.iter().filter(|job| job.name.contains("-upgrade"));
-        let whole = upgrades.filter(|job| job.phase == Phase::Done && job.exit == Some(0));
-        whole.filter_map(|job| Some(job.ended?.saturating_sub(job.started))).max()
     }
 
     /// The guests that are on it.
