@@ -5,8 +5,9 @@ use crate::daemon::runners::past::Known as Runners;
 use crate::daemon::runners::{BudgetRecord, PoolRecord};
 use crate::daemon::windows::WindowRecord;
 use crate::daemon::windows::news::Known;
+use crate::github::place::SecretRef;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// What a source may do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -377,6 +378,8 @@ pub struct State {
     pub pools: BTreeMap<(String, String), PoolRecord>,
     /// What became of their machines, and their jobs.
     pub runners: Runners,
+    /// Where the secrets stand with which GitHub signs what it tells runner pools.
+    pub webhook_secrets: BTreeSet<SecretRef>,
     /// What is left of what GitHub lets us ask.
     pub budgets: Vec<BudgetRecord>,
     /// What targets of windows got outlives the daemon.

@@ -11,12 +11,12 @@ use crate::daemon::source::Reading;
 use crate::daemon::work::{self, Listened};
 use crate::github::budget::Budget;
 use crate::github::demand::{Ask, Source};
-use crate::github::place::Place;
+use crate::github::place::{Place, SecretRef};
 use crate::github::webhook::JobEvent;
 use crate::kinds::runner_pool::NAME;
 use crate::kinds::runner_pool::spec::{RunnerPoolSpec, ask, place};
 use crate::resource::reference::ResourceRef;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::sync::Notify;
@@ -25,6 +25,8 @@ use tokio::sync::Notify;
 pub(super) struct Pool {
     place: Place,
     ask: Ask,
+    /// Where the secret stands with which GitHub signs webhooks for it.
+    secret: Option<SecretRef>,
     /// Its manifest lets it be changed.
     enforced: bool,
 }
@@ -52,7 +54,8 @@ pub(super) fn pools(reading: &Reading, mode: Mode) -> BTreeMap<String, Pool> {
         .map(|(want, spec)| {
             let name = want.resource.name.clone();
             let enforced = look::mode(mode, &reading.desired, &want.resource) == Mode::Enforce;
-            let pool = Pool { place: place(spec), ask: ask(spec, &name), enforced };
+            let secret = spec.github.webhook_secret.clone();
+            let pool = Pool { place: place(spec), ask: ask(spec, &name), secret, enforced };
             (name, pool)
         })
         .collect()
@@ -176,6 +179,11 @@ impl Daemon {
             }
         }
         if looks == 0 { "it is no pool's".to_owned() } else { "heard".to_owned() }
+    }
+
+    /// Where the secrets stand with which GitHub signs webhooks.
+    pub(super) fn webhook_secrets(&self) -> BTreeSet<SecretRef> {
+        self.threads.iter().flat_map(|thread| thread.pools.values()).filter_map(|pool| pool.secret.clone()).collect()
     }
 
     /// What GitHub lets us ask, as everybody sees it.

@@ -29,7 +29,9 @@ impl Daemon {
                     (thread.moved, thread.look_ms) = (true, Some(now));
                     thread.urgent.store(true, Ordering::Relaxed);
                 }
+                let secrets = self.webhook_secrets();
                 let mut state = self.shared.write();
+                state.webhook_secrets = secrets;
                 if let Some(record) = state.sources.get_mut(&name) {
                     (record.revision, record.subject) = (revision.id.clone(), revision.subject.clone());
                     (record.objects, record.read_ms) = (objects, now);
