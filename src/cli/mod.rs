@@ -18,6 +18,7 @@ pub mod ends;
 pub mod exit;
 pub mod fault;
 pub mod fetch;
+pub mod github;
 pub mod guests;
 pub mod host;
 pub mod import;

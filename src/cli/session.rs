@@ -7,6 +7,7 @@ use crate::base::resolver::Resolver;
 use crate::cli::args::{Connection, Global};
 use crate::cli::command::Programs;
 use crate::cli::ends::Ends;
+use crate::cli::github;
 use crate::cli::shelf::FileShelf;
 use crate::config::connect::{connect, open};
 use crate::config::disk::write_atomically;
@@ -15,6 +16,7 @@ use crate::daemon::github::{GitHub, Nobody};
 use crate::dns::System;
 use crate::engine::door::Door;
 use crate::engine::reconcile::Cluster;
+use crate::github::hub::Hub;
 use crate::host::link::{Link, Nowhere};
 use crate::host::ways::Ways;
 use crate::kinds::list::KINDS;
@@ -81,6 +83,7 @@ pub struct Unusable {
 pub struct Session {
     api: Arc<dyn Api>,
     link: Option<Arc<dyn Link>>,
+    hub: Option<Arc<Hub>>,
     shelf: Option<Arc<FileShelf>>,
     clock: Arc<dyn Clock>,
     names: Arc<dyn Resolver>,
@@ -114,13 +117,16 @@ impl Session {
             None => Arc::new(Nowhere),
         };
         let links = link.links();
+        let clock: Arc<dyn Clock> = Arc::new(WallClock);
+        let hub = Arc::new(github::hub(Arc::clone(&clock)));
         let api = connect(connection, &Programs::default()).map_err(configured)?;
         let api = Arc::new(Remembering { api, shelf: Arc::clone(&shelf) });
         Ok(Session {
-            api: Arc::new(Door::new(api, Arc::clone(&link))),
+            api: Arc::new(Door::new(api, Arc::clone(&link)).with_hub(Arc::clone(&hub))),
             link: Some(link),
+            hub: Some(hub),
             shelf: Some(shelf),
-            clock: Arc::new(WallClock),
+            clock,
             names: Arc::new(System::default()),
             files: Arc::new(Folder::new("")),
             sim: None,
@@ -147,6 +153,7 @@ impl Session {
             // The simulator is its own link to its nodes.
             api: Arc::new(sim.api()),
             link: None,
+            hub: None,
             // The simulator keeps nothing of a run that is killed.
             shelf: None,
             clock: Arc::new(sim.clock()),
@@ -177,6 +184,11 @@ impl Session {
             Some(link) => link.way(node),
             None => Some("simulated".to_owned()),
         }
+    }
+
+    /// What speaks to GitHub: listens to scale sets, is told of webhooks, knows the budgets. `None` where nothing does.
+    pub fn hub(&self) -> Option<Arc<Hub>> {
+        self.hub.clone()
     }
 
     /// From where to where we speak.

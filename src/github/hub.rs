@@ -4,66 +4,151 @@
 
 use crate::base::clock::Clock;
 use crate::github::budget::Budget;
-use crate::github::demand::Ask;
+use crate::github::demand::{Ask, Demand, Source};
+use crate::github::ear::Ears;
+use crate::github::fault::Fault;
+use crate::github::line::Line;
 use crate::github::operation::Operation;
 use crate::github::place::Place;
+use crate::github::polled::{self, Heard};
+use crate::github::registry::{Newcomer, Registry};
+use crate::github::scale_set::Way;
+use crate::github::tenant::Tenants;
 use crate::github::webhook::JobEvent;
 use crate::github::wire::{Secrets, Wire};
 use crate::pve::api::Api;
 use crate::pve::error::PveError;
-use crate::pve::request::{Call, Query};
+use crate::pve::request::{Call, Params, Query};
 use futures::future::BoxFuture;
 use serde_json::Value;
 use std::sync::Arc;
 
 /// Everything that speaks to GitHub.
 pub struct Hub {
-    wire: Arc<dyn Wire>,
-    clock: Arc<dyn Clock>,
-    secrets: Arc<dyn Secrets>,
+    line: Line,
+    registry: Registry,
+    tenants: Tenants,
+    ears: Ears,
+    heard: Heard,
 }
 
 impl Hub {
     /// A hub that knows nothing yet.
     pub fn new(wire: Arc<dyn Wire>, clock: Arc<dyn Clock>, secrets: Arc<dyn Secrets>) -> Hub {
-        Hub { wire, clock, secrets }
+        Hub {
+            line: Line::new(wire, clock, secrets),
+            registry: Registry::default(),
+            tenants: Tenants::default(),
+            ears: Ears::new("pvectl"),
+            heard: Heard::default(),
+        }
+    }
+
+    /// The same, whose listeners say that they are on this machine: GitHub shows it where a session is in the way.
+    pub fn on(mut self, machine: &str) -> Hub {
+        self.ears = Ears::new(&format!("pvectl on {machine}"));
+        self
+    }
+
+    fn way<'a>(&'a self, place: &'a Place) -> Way<'a> {
+        Way { line: &self.line, registry: &self.registry, tenants: &self.tenants, place }
     }
 
     /// One turn of the listener of a pool's scale set: acknowledges what the last turn told of (who calls again has handled it),
     /// opens a session if there is none, long-polls once, acquires the jobs that are to be had, and remembers statistics and jobs.
-    /// True: the demand moved, and a look is due. One listener for a pool at a time.
+    /// True: the demand moved, and a look is due. One listener for a pool at a time: another turn waits for this one. Dropping
+    /// the future in the middle loses nothing: what was not acknowledged is told again.
     pub async fn listen(&self, place: &Place, ask: &Ask) -> Result<bool, PveError> {
-        let _ = (place, ask, &self.wire, &self.clock, &self.secrets);
-        Ok(false)
+        let turn = self.ears.listen(&self.way(place), ask).await;
+        turn.map_err(|fault| fault.told(&format!("GET /github/{}/messages", place.scope.path())))
     }
 
     /// The orderly end of [`Hub::listen`]: the session is deleted, so that another may have it. What fails is passed over:
-    /// GitHub ends a session by itself that nobody asks.
+    /// GitHub ends a session by itself that nobody asks. A turn that still goes on should be dropped before.
     pub async fn hang_up(&self, place: &Place, ask: &Ask) {
-        let _ = (place, ask);
+        self.ears.hang_up(&self.way(place), ask).await;
     }
 
-    /// Remembers what a webhook told of a job; the next [`Operation::Demand`] of a pool with
-    /// [`crate::github::demand::Source::Webhook`] counts it. True: it was news.
+    /// Remembers what a webhook told of a job; the next [`Operation::Demand`] of a pool with [`Source::Webhook`] counts it. True:
+    /// it was news, and not a delivery that came before or too late.
     pub fn heard(&self, event: &JobEvent) -> bool {
-        let _ = event;
-        false
+        self.heard.book().hear(event, self.line.now())
     }
 
     /// What is left of the budgets that GitHub gave us, as its last answers said.
     pub fn budgets(&self) -> Vec<Budget> {
-        Vec::new()
+        self.line.limits().budgets(self.line.now())
     }
+
+    async fn demand(&self, place: &Place, ask: &Ask) -> Result<Demand, Fault> {
+        match ask.source {
+            Source::ScaleSet => self.ears.demand(&self.way(place), ask).await,
+            Source::Webhook => self.heard.demand(&self.line, place, ask).await,
+            Source::Polling => polled::demand(&self.line, place, ask).await,
+        }
+    }
+
+    async fn just_in_time(&self, place: &Place, new: &Newcomer<'_>, set: Option<&str>) -> Result<Value, Fault> {
+        let Some(pool) = set else { return self.registry.just_in_time(&self.line, place, new).await };
+        let way = self.way(place);
+        let number = self.ears.number(&way, pool, new.group).await?;
+        match way.just_in_time(number, new).await {
+            // The scale set was made anew since.
+            Err(fault) if fault.status() == Some(404) => {
+                self.ears.forget(place, pool, new.group);
+                let number = self.ears.number(&way, pool, new.group).await?;
+                way.just_in_time(number, new).await
+            }
+            answer => answer,
+        }
+    }
+
+    async fn run(&self, place: &Place, operation: &Operation) -> Result<Value, Fault> {
+        let (line, registry) = (&self.line, &self.registry);
+        match operation {
+            Operation::Runners => Ok(to_value(&registry.list(line, place).await?)),
+            Operation::Demand(ask) => Ok(to_value(&self.demand(place, ask).await?)),
+            Operation::JustInTime { name, labels, group, folder, scale_set } => {
+                self.just_in_time(place, &Newcomer { name, labels, group, folder }, scale_set.as_deref()).await
+            }
+            Operation::RegistrationToken => {
+                let _turn = registry.turn(line, place).await;
+                registry.token(line, place).await
+            }
+            Operation::Remove { runner } => registry.remove(line, place, *runner).await.map(|()| Value::Null),
+            Operation::ScaleSet(ask) => self.ears.make(&self.way(place), ask).await.map(|()| Value::Null),
+            Operation::RemoveScaleSet { pool, group } => {
+                self.ears.remove(&self.way(place), pool, group).await.map(|()| Value::Null)
+            }
+        }
+    }
+
+    async fn answer(&self, method: &str, path: &str, params: &Params) -> Result<Value, PveError> {
+        let request = format!("{method} {path}");
+        let Some((place, operation)) = Operation::read(method, path, params) else {
+            return Err(Fault::refused(501, "this is nothing that is asked of GitHub").told(&request));
+        };
+        self.run(&place, &operation).await.map_err(|fault| match (&operation, fault) {
+            // The one answer that nobody can get again.
+            (Operation::JustInTime { name, .. }, Fault::Lost(why)) => {
+                let what = format!("{why}; a registration `{name}` that was made is of no use any more, and is taken away");
+                Fault::Lost(what).told(&request)
+            }
+            (_, fault) => fault.told(&request),
+        })
+    }
+}
+
+fn to_value(value: &impl serde::Serialize) -> Value {
+    serde_json::to_value(value).expect("made of texts and numbers")
 }
 
 impl Api for Hub {
     fn get<'a>(&'a self, query: &'a Query) -> BoxFuture<'a, Result<Value, PveError>> {
-        let _ = Operation::read("GET", &query.path, &query.params);
-        Box::pin(async { Ok(Value::Null) })
+        Box::pin(self.answer("GET", &query.path, &query.params))
     }
 
     fn send<'a>(&'a self, call: &'a Call) -> BoxFuture<'a, Result<Value, PveError>> {
-        let _ = Operation::read(call.method.as_str(), &call.path, &call.params);
-        Box::pin(async { Ok(Value::Null) })
+        Box::pin(self.answer(call.method.as_str(), &call.path, &call.params))
     }
 }

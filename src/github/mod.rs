@@ -13,8 +13,36 @@ pub mod operation;
 
 pub mod wire;
 
+pub mod address;
+
 pub mod webhook;
+
+mod fault;
 
 pub mod budget;
 
+mod jwt;
+
+mod tags;
+
+mod line;
+
+mod account;
+
+mod registry;
+
+mod tenant;
+
+mod message;
+
+mod scale_set;
+
+pub mod ear;
+
+mod book;
+
+mod polled;
+
 pub mod hub;
+
+pub mod http;

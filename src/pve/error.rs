@@ -114,6 +114,8 @@ impl Refusal {
             401 => Refusal::Unauthenticated,
             403 => Refusal::Forbidden,
             404 => Refusal::Absent,
+            // PVE has no such status; it is how a GitHub runner is told that works on a job.
+            423 => Refusal::Busy,
             501 => Refusal::Unsupported,
             502..=504 => Refusal::Unavailable,
             595 | 596 | 599 => Refusal::NodeOffline,
@@ -185,10 +187,14 @@ impl PveError {
             PveError::TaskFailed { .. } => {
                 "the task's own log above says what failed; the whole log: pvectl api GET /nodes/NODE/tasks/UPID/log"
             }
+            PveError::Garbled { request, .. } if is_github(request) => {
+                "is `apiUrl` the base of GitHub's API (https://api.github.com, https://HOST/api/v3)? A proxy in between answers like this"
+            }
             PveError::Garbled { .. } => {
                 "is this a Proxmox VE API? A proxy or a login page in between answers like this"
             }
             PveError::Refused { request, reason, .. } => match self.refusal()? {
+                refusal if is_github(request) => return github(refusal).map(str::to_owned),
                 Refusal::Unauthenticated if request == LOGIN => {
                     "check the user (with its realm: root@pam, admin@pve), the password, and that the user is enabled"
                 }
@@ -236,6 +242,39 @@ impl PveError {
 /// Whether a request goes by the host link, and not to PVE's API.
 fn is_link(request: &str) -> bool {
     request.split(' ').nth(1).is_some_and(|path| path.starts_with("/link/"))
+}
+
+/// Whether a request goes to GitHub.
+fn is_github(request: &str) -> bool {
+    request.split(' ').nth(1).is_some_and(|path| path.starts_with("/github/"))
+}
+
+/// What to do about GitHub's refusals.
+fn github(refusal: Refusal) -> Option<&'static str> {
+    match refusal {
+        Refusal::Unauthenticated => Some(
+            "GitHub did not take the token, or there is none: is it expired or revoked, and does it stand where the manifest says?",
+        ),
+        Refusal::Forbidden => Some(
+            "the name may be wrong, or the token or the App lacks a right. Organisation: `admin:org`, or Self-hosted runners: write; \
+             repository: `repo`, or Administration: write; enterprise: `manage_runners:enterprise`; jobs of repositories: Actions: read",
+        ),
+        Refusal::NodeOffline => Some("does this machine reach GitHub's API (name, firewall, HTTPS_PROXY)? https://www.githubstatus.com"),
+        Refusal::Unavailable => Some("nothing is made or taken away for the pool until GitHub answers; it is asked again by itself"),
+        Refusal::Busy => Some("the runner goes when its job has ended"),
+        Refusal::Unsupported => Some("this command has no way to GitHub"),
+        Refusal::Absent
+        | Refusal::Exists
+        | Refusal::Digest
+        | Refusal::Locked
+        | Refusal::NetworksLocked
+        | Refusal::NetworksPending
+        | Refusal::StillRunning
+        | Refusal::RootOnly
+        | Refusal::NoQuorum
+        | Refusal::Invalid
+        | Refusal::Other => None,
+    }
 }
 
 /// How to grant what `Permission check failed (/vms/100, VM.Audit)` says is missing.

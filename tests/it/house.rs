@@ -87,6 +87,12 @@ fn check_fence(file: &str, text: &str) -> Vec<String> {
         findings
             .push(format!("{file}: only the configuration and the command line name `pve::http`; take a `&dyn Api`"));
     }
+    // The real way to GitHub is one of several; who plans or simulates takes a `Wire`.
+    if !matches!(room(file), Some("github" | "cli" | "daemon") | None)
+        && paths("crate", text).iter().any(|path| path == "github::http" || path.starts_with("github::http::"))
+    {
+        findings.push(format!("{file}: only the command line and the daemon name `github::http`; take a `&dyn Wire`"));
+    }
     findings
 }
 
@@ -298,6 +304,13 @@ fn mutant_fence() {
     for good in ["use crate::pve::request::Call;", "// no reqwest::Client here", "use crate::host::hyperbole::x;"] {
         assert_eq!(check_fence("src/host/ssh.rs", good), Vec::<String>::new(), "{good}");
     }
+    for file in ["src/engine/door.rs", "src/sim/world.rs", "src/kinds/runner_pool/spec.rs"] {
+        for bad in ["use crate::github::http::HttpWire;", "use crate::github::{http, hub::Hub};"] {
+            assert_eq!(check_fence(file, bad).len(), 1, "{file}: {bad}");
+        }
+        assert!(check_fence(file, "use crate::github::hub::Hub;").is_empty(), "{file}");
+    }
+    assert!(check_fence("src/cli/github.rs", "use crate::github::http::HttpWire;").is_empty());
     assert!(check_fence("src/cli/run.rs", "use std::process::ExitCode; fn f() { std::process::exit(1) }").is_empty());
     assert!(check_fence("src/cli/mod.rs", "use std::process::ExitCode; use crate::pve::http::Client;").is_empty());
     assert!(check_fence("src/pve/http.rs", "use std::{fs, time}; // no std::process").is_empty());

@@ -1,6 +1,7 @@
 //! What a webhook says, and whether it comes from whom it should: GitHub's and Gitea's signature, GitLab's token. Pure; the
 //! HTTP route is elsewhere. A body without a good signature is not even parsed.
 
+use crate::github::webhook::is_signed;
 use axum::http::HeaderMap;
 use ring::hmac;
 use serde_json::Value;
@@ -79,13 +80,13 @@ pub fn pushed(headers: &HeaderMap, body: &[u8], secret: &[u8]) -> Result<Hook, R
 
 /// In the same time, whatever differs and wherever.
 fn vouches(voucher: &Voucher<'_>, body: &[u8], secret: &[u8]) -> bool {
-    let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
     match voucher {
-        Voucher::Signature(signature) => {
-            hex::decode(signature).is_ok_and(|bytes| hmac::verify(&key, body, &bytes).is_ok())
-        }
+        Voucher::Signature(signature) => is_signed(body, secret, signature),
         // Compared by their codes, which have one length.
-        Voucher::Token(token) => hmac::verify(&key, token.as_bytes(), hmac::sign(&key, secret).as_ref()).is_ok(),
+        Voucher::Token(token) => {
+            let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
+            hmac::verify(&key, token.as_bytes(), hmac::sign(&key, secret).as_ref()).is_ok()
+        }
     }
 }
 
