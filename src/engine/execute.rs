@@ -198,6 +198,9 @@ async fn one(
     }
     let request = step.call.to_string();
     let failed = |error: PveError| Stop::Failed { step: step.title.clone(), error };
+    if let Some(query) = &step.first {
+        api.get(query).await.map_err(failed)?;
+    }
     let mut call = step.call.clone();
     call.params.extend(kept.iter().cloned());
     if let Some(rows) = &step.rows {

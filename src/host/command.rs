@@ -12,6 +12,7 @@ use crate::host::journal::{self, Ask};
 use crate::host::mounts;
 use crate::host::operation::{Command, Operation};
 use crate::host::program::{self, Request};
+use crate::host::runner::{Handed, Start, look as runner_look};
 use crate::host::token::Token;
 use crate::host::tools;
 use std::time::Duration;
@@ -46,6 +47,8 @@ impl Operation {
             Operation::Unlock { guest, vmid, lock } => Some(unlock(*guest, *vmid, lock)),
             Operation::ContainerCreate { vmid, template, options } => container_create(*vmid, template, options),
             Operation::ContainerJournal { vmid, ask } => container_journal(*vmid, ask),
+            Operation::ContainerRunnerState { vmid, lines } => Some(container_runner_state(*vmid, *lines)),
+            Operation::ContainerRunner { vmid, start, secret } => container_runner(*vmid, start, secret),
             Operation::Mounts => Some(mounts::look()),
             Operation::Folder { path } => Some(mounts::folder(path)),
             Operation::Mount { wish } => wish.command(),
@@ -57,13 +60,14 @@ impl Operation {
 
     /// The operation whose command on this node is exactly these words and this input; `None` where there is none.
     pub fn of_command(words: &[&str], input: &str, node: &Token) -> Option<Operation> {
-        let readers: [Reader; 9] = [
+        let readers: [Reader; 10] = [
             read_container_jobs,
             read_node_jobs,
             read_maintenance,
             read_unlock,
             read_container_create,
             read_container_journal,
+            read_container_runner,
             read_mounts,
             read_health,
             read_tools,
@@ -246,6 +250,31 @@ fn tools() -> Command {
 
 fn read_tools(_: &[&str], input: &str) -> Option<Operation> {
     (input == TOOLS).then_some(Operation::Tools)
+}
+
+// ---- GitHub runners in containers -------------------------------------------------------------------------------------
+
+fn container_runner_state(vmid: VmId, lines: u32) -> Command {
+    let words = runner_look::words(System::Linux, lines).into_iter().map(|word| Token::new(word).expect("plain"));
+    look(in_container(vmid, words.collect()), runner_look::input(System::Linux, lines))
+}
+
+/// The secret is in the input, and nowhere else.
+fn container_runner(vmid: VmId, start: &Start, secret: &Handed) -> Option<Command> {
+    if start.system != System::Linux || start.check().is_err() {
+        return None;
+    }
+    Some(begin(in_container(vmid, shell(&[Token::own("runner")])), start.script(secret.expose()?)?))
+}
+
+fn read_container_runner(words: &[&str], input: &str) -> Option<Operation> {
+    let ["pct", "exec", vmid, "--", inside @ ..] = words else { return None };
+    let vmid = number(vmid)?;
+    if let Some(lines) = runner_look::heard(inside, input) {
+        return Some(Operation::ContainerRunnerState { vmid, lines });
+    }
+    let (start, secret) = Start::of_script(input)?;
+    Some(Operation::ContainerRunner { vmid, start, secret: Handed::new(&secret) })
 }
 
 // ---- what they are made of --------------------------------------------------------------------------------------------

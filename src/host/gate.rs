@@ -28,7 +28,10 @@ fn opens(operation: &Operation) -> Option<String> {
             let plain = ["/mnt/", "/media/", "/srv/"].iter().any(|folder| path.starts_with(folder));
             (!plain || path.split('/').any(|part| part == "..")).then(|| format!("a mount at {path}"))
         }
-        Operation::ContainerJobs { .. }
+        // What it runs by somebody's words (hooks, the runner) is root in the container, as the command of a health check is.
+        Operation::ContainerRunner { .. }
+        | Operation::ContainerRunnerState { .. }
+        | Operation::ContainerJobs { .. }
         | Operation::ContainerJob { .. }
         | Operation::NodeJobs { .. }
         | Operation::NodeJob { .. }

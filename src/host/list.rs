@@ -22,7 +22,7 @@ const fn entry(name: &'static str, writes: bool, does: &'static str, why: &'stat
 }
 
 /// All operations.
-pub const ENTRIES: [Entry; 14] = [
+pub const ENTRIES: [Entry; 16] = [
     entry(
         "ContainerJobs",
         false,
@@ -121,6 +121,20 @@ pub const ENTRIES: [Entry; 14] = [
         "the API takes no lock away, and lets only root@pam pass by one",
         "/bin/sh -s -- unlock qemu|lxc VMID LOCK",
     ),
+    entry(
+        "ContainerRunnerState",
+        false,
+        "reads how far a GitHub runner in a container is, and what it printed",
+        "the API cannot look into a container",
+        "pct exec VMID -- /bin/sh -s -- runner-state LINES",
+    ),
+    entry(
+        "ContainerRunner",
+        true,
+        "begins a GitHub runner in a container, once",
+        "the API runs nothing in a container",
+        "pct exec VMID -- /bin/sh -s -- runner",
+    ),
 ];
 
 impl Operation {
@@ -141,6 +155,8 @@ impl Operation {
             Operation::Health => 11,
             Operation::Tools => 12,
             Operation::Unlock { .. } => 13,
+            Operation::ContainerRunnerState { .. } => 14,
+            Operation::ContainerRunner { .. } => 15,
         };
         &ENTRIES[at]
     }

@@ -36,6 +36,8 @@ pub mod local;
 
 pub mod ssh;
 
+pub mod guest;
+
 pub mod ways;
 
 pub mod gate;

@@ -5,8 +5,10 @@ use crate::base::id::{GuestType, VmId};
 use crate::host::job::Job;
 use crate::host::journal::Ask;
 use crate::host::mounts::Wish;
+use crate::host::runner::{Handed, Start, look};
 use crate::host::token::Token;
 use crate::pve::request::{Call, Method, Query};
+use std::fmt;
 use std::time::Duration;
 
 /// What the path of a request to the host link begins with. PVE's API has nothing there.
@@ -70,6 +72,22 @@ pub enum Operation {
         /// Which lines.
         ask: Ask,
     },
+    /// Reads how far a GitHub runner in a container is, and the last lines of what it printed. PVE's API cannot look into a container.
+    ContainerRunnerState {
+        /// Which container.
+        vmid: VmId,
+        /// So many lines of its log.
+        lines: u32,
+    },
+    /// Begins a GitHub runner in a container that runs, once. PVE's API runs nothing in a container.
+    ContainerRunner {
+        /// Which container.
+        vmid: VmId,
+        /// What is begun.
+        start: Start,
+        /// What it registers with.
+        secret: Handed,
+    },
     /// Reads what is mounted, the file systems of all block devices, and the mount units. PVE's API tells of disks, not of mounts.
     Mounts,
     /// Reads whether a folder is there, and empty. PVE's API shows no folders.
@@ -94,8 +112,9 @@ pub enum Operation {
     Tools,
 }
 
-/// A command as a transport runs it: every word is plain, so that no shell can read more into it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A command as a transport runs it: every word is plain, so that no shell can read more into it. Its `Debug` does not show the
+/// input, in which a secret may be.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Command {
     /// The program and its arguments.
     pub words: Vec<Token>,
@@ -105,6 +124,18 @@ pub struct Command {
     pub timeout: Duration,
     /// As much of its output is kept, in bytes.
     pub output_bytes_max: usize,
+}
+
+impl fmt::Debug for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Command { words, input, timeout, output_bytes_max } = self;
+        f.debug_struct("Command")
+            .field("words", words)
+            .field("input", &format_args!("{} bytes", input.len()))
+            .field("timeout", timeout)
+            .field("output_bytes_max", output_bytes_max)
+            .finish()
+    }
 }
 
 impl Operation {
@@ -121,11 +152,15 @@ impl Operation {
                 let query = since.iter().fold(query, |query, since| query.with("since", since));
                 after.iter().fold(query, |query, after| query.with("after", after))
             }
+            Operation::ContainerRunnerState { vmid, lines } => {
+                Query::new(path(format!("/pct/{vmid}/runner"))).with("lines", lines)
+            }
             Operation::Mounts => Query::new(path("/mounts".into())),
             Operation::Folder { path: at } => Query::new(path("/folder".into())).with("path", at),
             Operation::Health => Query::new(path("/health".into())),
             Operation::Tools => Query::new(path("/tools".into())),
             Operation::ContainerJob { .. }
+            | Operation::ContainerRunner { .. }
             | Operation::NodeJob { .. }
             | Operation::Maintenance { .. }
             | Operation::Unlock { .. }
@@ -135,7 +170,8 @@ impl Operation {
         })
     }
 
-    /// The request that a plan holds for this on a node: a write. `None` for a read, and for a job that cannot be written down.
+    /// The request that a plan holds for this on a node: a write. `None` for a read, and for a job that cannot be written down. A
+    /// secret that is not there yet is a parameter that comes later.
     pub fn call(&self, node: &str) -> Option<Call> {
         let path = |rest: String| format!("{ROOT}{node}{rest}");
         let begin = |path: String, job: &Job| {
@@ -147,6 +183,11 @@ impl Operation {
         match self {
             Operation::ContainerJob { vmid, job } => begin(path(format!("/pct/{vmid}/jobs")), job),
             Operation::NodeJob { job } => begin(path("/jobs".into()), job),
+            Operation::ContainerRunner { vmid, start, secret } => {
+                let call = Call::new(Method::Post, path(format!("/pct/{vmid}/runner")));
+                let call = start.params().iter().fold(call, |call, (key, value)| call.with(key.as_str(), value));
+                Some(secret.expose().iter().fold(call, |call, secret| call.with(Handed::PARAM, secret)))
+            }
             Operation::Maintenance { enable } => {
                 Some(Call::new(Method::Put, path("/maintenance".into())).with("enable", u8::from(*enable)))
             }
@@ -168,6 +209,7 @@ impl Operation {
             Operation::ContainerJobs { .. }
             | Operation::NodeJobs { .. }
             | Operation::ContainerJournal { .. }
+            | Operation::ContainerRunnerState { .. }
             | Operation::Mounts
             | Operation::Folder { .. }
             | Operation::Health
@@ -208,6 +250,15 @@ impl Operation {
                     },
                     after: param("after").map(str::to_owned),
                 },
+            },
+            ("GET", ["pct", vmid, "runner"]) => Operation::ContainerRunnerState {
+                vmid: number(vmid)?,
+                lines: param("lines")?.parse().ok().filter(|lines| *lines <= look::LINES_MAX)?,
+            },
+            ("POST", ["pct", vmid, "runner"]) => Operation::ContainerRunner {
+                vmid: number(vmid)?,
+                start: Start::of_params(params)?,
+                secret: Handed::of(params),
             },
             ("POST", ["pct"]) => {
                 let others = params.iter().filter(|(key, _)| key != "vmid" && key != "ostemplate");
@@ -277,6 +328,8 @@ mod tests {
                 vmid,
                 ask: Ask { lines: 10, since: Some(5), after: Some("s=1;i=2 x".into()) },
             },
+            Operation::ContainerRunnerState { vmid, lines: 20 },
+            Operation::ContainerRunner { vmid, start: crate::host::runner::sample(), secret: Handed::new("c2VjcmV0") },
             Operation::Mounts,
             Operation::Folder { path: token("/mnt/usb") },
             Operation::Mount {

@@ -8,7 +8,7 @@
 
 pub mod options;
 
-mod verdict;
+pub(in crate::host) mod verdict;
 
 use crate::base::links::Links;
 use crate::host::child::{self, Bounds, Ended, Trouble};
@@ -335,7 +335,7 @@ fn lost(cause: &str) -> LinkError {
     LinkError::Lost { cause: cause.to_owned() }
 }
 
-fn unplaced(why: &str) -> LinkError {
+pub(in crate::host) fn unplaced(why: &str) -> LinkError {
     let hint = "set XDG_RUNTIME_DIR to a folder of yours with a short and plain name";
     LinkError::Unsent {
         cause: format!("there is no place for the connection's socket: {why}"),
@@ -343,13 +343,13 @@ fn unplaced(why: &str) -> LinkError {
     }
 }
 
-fn unstarted(error: &std::io::Error) -> LinkError {
+pub(in crate::host) fn unstarted(error: &std::io::Error) -> LinkError {
     let hint = "OpenSSH's client must be on the PATH of this machine (Debian: apt install openssh-client)";
     LinkError::Unsent { cause: format!("ssh cannot be started: {error}"), hint: Some(hint.to_owned()) }
 }
 
 /// A folder that nobody else can read, with a name short enough for a socket.
-fn private_folder() -> Result<PathBuf, String> {
+pub(in crate::host) fn private_folder() -> Result<PathBuf, String> {
     static FOLDERS: AtomicU64 = AtomicU64::new(0);
     let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute());
     let mut why = "no folder is short enough".to_owned();
@@ -378,7 +378,7 @@ fn private_folder() -> Result<PathBuf, String> {
 }
 
 /// The end of a log, which nobody needs any more.
-fn read_and_remove(log: &Path) -> String {
+pub(in crate::host) fn read_and_remove(log: &Path) -> String {
     let bytes = std::fs::read(log).unwrap_or_default();
     let _ = std::fs::remove_file(log);
     String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(LOG_BYTES_MAX)..]).into_owned()

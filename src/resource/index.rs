@@ -112,6 +112,8 @@ pub struct Index {
     pub pools: BTreeMap<String, PoolRow>,
     /// The addresses by which nodes know each other.
     pub addresses: BTreeMap<String, IpAddr>,
+    /// The cluster's name; empty on a node that is in no cluster.
+    pub cluster: String,
     /// `None` on a node that is in no cluster.
     pub quorate: Option<bool>,
     /// Privileges by path, as `/access/permissions` tells of us; the flag says whether paths below inherit it.
@@ -206,6 +208,7 @@ impl Index {
             }
             if row["type"] == "cluster" {
                 index.quorate = number(&row["quorate"]).map(|q| q != 0);
+                index.cluster = member(row, "name");
             }
             if row["type"] == "node"
                 && let (Some(node), Some(online)) = (index.nodes.get_mut(&member(row, "name")), number(&row["online"]))
@@ -306,6 +309,12 @@ impl Index {
     /// Whether a task on a node is fetching a file of this name just now.
     pub fn is_fetching(&self, node: &str, name: &str) -> bool {
         self.fetching.contains(&(node.to_owned(), name.to_owned()))
+    }
+
+    /// What the cluster is called; a node that is in none goes by its own name.
+    pub fn cluster_name(&self) -> &str {
+        let alone = || self.nodes.keys().next().map_or("", String::as_str);
+        if self.cluster.is_empty() { alone() } else { &self.cluster }
     }
 
     /// Whether we hold a privilege on a path: the entry of the nearest path above it decides, as PVE resolves it.

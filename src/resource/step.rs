@@ -126,6 +126,8 @@ pub struct Step {
     pub impact: Impact,
     /// What must have room before it starts.
     pub limits: Vec<Limit>,
+    /// What is read right before it: where that fails, it is not sent.
+    pub first: Option<Query>,
     /// What is checked again right before it.
     pub guard: Option<Guard>,
     /// How long after its end what it asked for begins to show: the HA manager looks every ten seconds.
@@ -181,6 +183,7 @@ impl Step {
             expect: Expect::Value,
             impact,
             limits: Vec::new(),
+            first: None,
             guard: None,
             settles: None,
             rows: None,

@@ -2,7 +2,7 @@
 # SYSTEM, through a named pipe that only SYSTEM and the administrators can open, so that it is in no argument and no file.
 param([string[]]$Words)
 $ErrorActionPreference = 'Stop'
-$Secret = (New-Object IO.StreamReader ([Console]::OpenStandardInput()), ([Text.Encoding]::UTF8)).ReadToEnd().Trim()
+$Secret = @SECRET@
 if ($Secret -eq '') { [Console]::Error.WriteLine('no secret came by standard input: nothing is begun'); exit 64 }
 $Program = @'
 $ErrorActionPreference = 'Stop'

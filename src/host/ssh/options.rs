@@ -97,11 +97,11 @@ impl Spot {
 
 /// A node, and where it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Target {
-    pub(super) node: Token,
-    pub(super) host: Token,
-    pub(super) user: Token,
-    pub(super) port: Option<u16>,
+pub(in crate::host) struct Target {
+    pub(in crate::host) node: Token,
+    pub(in crate::host) host: Token,
+    pub(in crate::host) user: Token,
+    pub(in crate::host) port: Option<u16>,
 }
 
 impl Settings {
@@ -123,7 +123,7 @@ impl Settings {
     }
 
     /// What every call is told.
-    pub(super) fn common(&self, target: &Target) -> Vec<String> {
+    pub(in crate::host) fn common(&self, target: &Target) -> Vec<String> {
         let seconds = self.connect_timeout.as_secs().max(1);
         let mut all = vec!["-T".to_owned()];
         let mut option = |text: String| all.extend(["-o".to_owned(), text]);

@@ -5,7 +5,7 @@ use crate::host::ssh::options::Target;
 
 /// How a session ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(in crate::host) enum Verdict {
     /// The command ended with this code.
     Done(i32),
     /// The command was not begun: it may be tried again.
@@ -40,7 +40,7 @@ pub(super) fn verdict(code: Option<i32>, log: &str) -> Verdict {
 }
 
 /// The last line that is no trace.
-fn last(log: &str) -> Option<&str> {
+pub(in crate::host) fn last(log: &str) -> Option<&str> {
     log.lines().map(str::trim).rfind(|line| !line.is_empty() && !line.starts_with("debug"))
 }
 

@@ -3,7 +3,7 @@
 use crate::github::place::{Scope, SecretRef};
 use crate::host::token::Token;
 use crate::kinds::runner_pool::spec::{
-    AuthSpec, DemandMode, HostKey, Os, RegistrationMode, RunnerPoolSpec, Via, seconds,
+    AuthSpec, DemandMode, HostKey, Os, RegistrationMode, RunnerPoolSpec, Via,
 };
 use crate::kinds::runner_pool::warm;
 use crate::resource::step::Problem;
@@ -262,7 +262,7 @@ fn timeouts(spec: &RunnerPoolSpec, problems: &mut Vec<Problem>) {
         ("maxLifetime", t.max_lifetime, 300),
     ];
     for (field, span, least) in at_least {
-        if seconds(span) < least {
+        if span.signed() < least {
             let message = format!("nothing could ever be done in time: less than {least} s");
             problems.push(Problem::new(&format!("timeouts.{field}"), message).help("say more"));
         }

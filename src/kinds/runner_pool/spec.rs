@@ -430,11 +430,6 @@ impl JsonSchema for AppId {
     }
 }
 
-/// Seconds as moments are counted.
-pub fn seconds(span: Seconds) -> i64 {
-    i64::try_from(span.0).unwrap_or(i64::MAX)
-}
-
 /// Where on GitHub a pool's runners are, and as whom it is spoken to.
 pub fn place(spec: &RunnerPoolSpec) -> Place {
     let api = spec.github.api_url.as_deref().unwrap_or(PUBLIC_API).trim_end_matches('/');

@@ -1,6 +1,7 @@
 //! Times at which more idle runners are kept ready.
 
-use crate::kinds::runner_pool::spec::{RunnerPoolSpec, Warm, seconds};
+use crate::kinds::when;
+use crate::kinds::runner_pool::spec::{RunnerPoolSpec, Warm};
 use crate::resource::step::Problem;
 use crate::schedule::slots::Schedule;
 
@@ -21,22 +22,12 @@ pub struct Idle {
 /// # Errors
 /// What is wrong, with its field; `at` is its place in the list.
 fn schedule(warm: &Warm, at: usize) -> Result<Schedule, Problem> {
-    let field = |name: &str| if name.is_empty() { format!("warm.{at}") } else { format!("warm.{at}.{name}") };
-    let zone = warm.time_zone.as_deref();
-    let about = |name: &str, why: String| {
-        let of_zone = zone.is_some_and(|zone| Schedule::calendar("02:00", Some(zone)).is_err());
-        Problem::new(&field(if of_zone { "timeZone" } else { name }), why)
-    };
-    match (&warm.schedule, &warm.cron) {
-        (Some(text), None) => Schedule::calendar(text, zone).map_err(|why| about("schedule", why)),
-        (None, Some(text)) => Schedule::cron(text, zone).map_err(|why| about("cron", why)),
-        (Some(_), Some(_)) => {
-            Err(Problem::new(&field("cron"), "both `schedule` and `cron` are said").help("leave one of them out"))
-        }
-        (None, None) => Err(Problem::new(&field(""), "it says no time").help(
-            "say `schedule: \"Mon..Fri 08:00\"` (a calendar event, as PVE has them), or `cron: \"0 8 * * 1-5\"`",
-        )),
-    }
+    let said = (warm.schedule.as_deref(), warm.cron.as_deref());
+    let read = when::schedule(said, warm.time_zone.as_deref(), ("Mon..Fri 08:00", "0 8 * * 1-5"));
+    read.map_err(|mut problem| {
+        problem.path.splice(0..0, ["warm".to_owned(), at.to_string()]);
+        problem
+    })
 }
 
 /// What is wrong with the times of a pool.
@@ -44,7 +35,7 @@ pub fn check(spec: &RunnerPoolSpec) -> Vec<Problem> {
     let mut problems = Vec::new();
     for (at, warm) in spec.warm.iter().enumerate() {
         problems.extend(schedule(warm, at).err());
-        if !(60..=DURATION_MAX).contains(&seconds(warm.duration)) {
+        if !(60..=DURATION_MAX).contains(&warm.duration.signed()) {
             let message = "it lasts for a minute at least and for a week at most";
             problems.push(Problem::new(&format!("warm.{at}.duration"), message).help("say how long, such as 10h"));
         }
@@ -64,7 +55,7 @@ pub fn idle(spec: &RunnerPoolSpec, now: i64) -> Idle {
     }
     for (at, warm) in spec.warm.iter().enumerate() {
         let Ok(schedule) = schedule(warm, at) else { continue };
-        let end = schedule.last(now).map(|slot| slot.saturating_add(seconds(warm.duration))).filter(|end| now < *end);
+        let end = schedule.last(now).map(|slot| slot.saturating_add(warm.duration.signed())).filter(|end| now < *end);
         if end.is_some() {
             idle.wanted = idle.wanted.max(warm.min_idle);
         }

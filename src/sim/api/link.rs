@@ -60,6 +60,8 @@ fn run(world: &mut World, node: &str, operation: &Operation) -> Result<String, R
         // These have routes of their own, or the simulated node has no such program.
         Operation::ContainerCreate { .. }
         | Operation::ContainerJournal { .. }
+        | Operation::ContainerRunner { .. }
+        | Operation::ContainerRunnerState { .. }
         | Operation::Mounts
         | Operation::Folder { .. }
         | Operation::Mount { .. }

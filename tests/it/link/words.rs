@@ -2,11 +2,12 @@
 
 use proptest::prelude::*;
 use pvectl::base::id::{GuestType, VmId};
-use pvectl::host::job::{ConfigFiles, Deed, Job, Package};
+use pvectl::host::job::{ConfigFiles, Deed, Job, Package, System};
 use pvectl::host::journal::Ask;
 use pvectl::host::list::ENTRIES;
 use pvectl::host::mounts::Wish;
 use pvectl::host::operation::Operation;
+use pvectl::host::runner::{Handed, Registration, Start};
 use pvectl::host::token::Token;
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -19,6 +20,20 @@ const CASES: u32 = 48;
 
 fn token(text: &str) -> Token {
     Token::new(text).expect("plain")
+}
+
+fn runner() -> Start {
+    Start {
+        system: System::Linux,
+        name: "ci-50000-ab12t3w0q1".into(),
+        directory: "/opt/actions-runner".into(),
+        user: None,
+        host_name: true,
+        version: None,
+        before: Some("echo \"it's $(id)\"; ' '\ntrue".into()),
+        after: None,
+        registration: Registration::JustInTime,
+    }
 }
 
 /// One of each.
@@ -41,6 +56,8 @@ fn samples() -> Vec<Operation> {
             options: vec![(token("features"), "nesting=1,keyctl=1".into()), (token("description"), "a 'b'\n".into())],
         },
         Operation::ContainerJournal { vmid, ask: Ask { lines: 10, since: Some(5), after: Some("s=1;i=2".into()) } },
+        Operation::ContainerRunnerState { vmid, lines: 20 },
+        Operation::ContainerRunner { vmid, start: runner(), secret: Handed::new("c2VjcmV0") },
         Operation::Mounts,
         Operation::Folder { path: token("/mnt/usb") },
         Operation::Mount {
