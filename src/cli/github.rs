@@ -59,7 +59,8 @@ pub fn hub(clock: Arc<dyn Clock>) -> Hub {
 fn machine() -> Option<String> {
     let read = || std::fs::read_to_string("/etc/hostname").ok();
     let name = read().or_else(|| std::env::var("COMPUTERNAME").ok()).or_else(|| std::env::var("HOSTNAME").ok())?;
-    let name: String = name.trim().chars().filter(|c| c.is_ascii_alphanumeric() || "-_.".contains(*c)).take(60).collect();
+    let name: String =
+        name.trim().chars().filter(|c| c.is_ascii_alphanumeric() || "-_.".contains(*c)).take(60).collect();
     (!name.is_empty()).then_some(name)
 }
 

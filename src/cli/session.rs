@@ -149,14 +149,17 @@ impl Session {
         };
         sim.clear_faults();
         global.sim_fault.iter().cloned().for_each(|fault| sim.inject(fault));
+        let github = Arc::new(sim.github());
+        let clock: Arc<dyn Clock> = Arc::new(sim.clock());
+        let hub = Arc::new(Hub::new(github, Arc::clone(&clock), Arc::new(SimSecrets)));
         Ok(Session {
             // The simulator is its own link to its nodes.
-            api: Arc::new(sim.api()),
+            api: Arc::new(Door::of(Arc::new(sim.api())).with_hub(Arc::clone(&hub))),
+            hub: Some(hub),
             link: None,
-            hub: None,
             // The simulator keeps nothing of a run that is killed.
             shelf: None,
-            clock: Arc::new(sim.clock()),
+            clock,
             names: Arc::new(sim.names()),
             files: Arc::new(Folder::new("")),
             sim: Some((sim, path)),
@@ -208,7 +211,10 @@ impl Session {
 
     /// What speaks to GitHub for a daemon.
     pub fn github(&self) -> Arc<dyn GitHub> {
-        Arc::new(Nobody)
+        match self.hub() {
+            Some(hub) => hub,
+            None => Arc::new(Nobody),
+        }
     }
 
     /// Lets the simulator's time pass by itself, so many times as fast as ours, beginning with ours if it is behind: for whoever stays.

@@ -82,6 +82,7 @@ mod tests {
     #[test]
     fn a_job_is_of_its_repository_its_owner_and_its_enterprise() {
         let event = JobEvent {
+            delivery: String::new(),
             api: String::new(),
             enterprise: Some("corp".into()),
             job: Job { repository: "Acme/app".into(), ..Job::default() },

@@ -5,6 +5,8 @@ pub mod news;
 
 pub mod past;
 
+pub mod seen;
+
 use serde::{Deserialize, Serialize};
 
 /// A runner pool, as it was last seen.
@@ -56,6 +58,8 @@ pub struct PoolCondition {
     pub reason: String,
     /// A sentence.
     pub message: String,
+    /// A person should look at it.
+    pub warns: bool,
 }
 
 /// A machine of a pool, as it was last seen.
@@ -84,9 +88,11 @@ pub struct MachineRecord {
     pub address: Option<String>,
     /// The job that it has, where it is known.
     pub job: Option<String>,
-    /// Why it failed.
+    /// Why it failed: `NoAgent`, `NeverOnline`, …
     pub cause: Option<String>,
-    /// What it waits for.
+    /// The same in more words.
+    pub why: Option<String>,
+    /// What it waits for, or why it goes.
     pub waits: Option<String>,
     /// When it got how far.
     pub times: Times,

@@ -11,6 +11,7 @@ use crate::daemon::github::GitHub;
 use crate::daemon::pace::Haste;
 use crate::daemon::queue::Batch;
 use crate::daemon::runners::Seen as Pool;
+use crate::daemon::runners::seen::pools;
 use crate::daemon::shared::Shared;
 use crate::daemon::signs;
 use crate::daemon::source::{Broken, Reading, Source};
@@ -286,7 +287,7 @@ pub fn look(
         let cluster = Cluster { api: &api, clock: &*clock, kinds: &KINDS, names: &*names, files: &*files };
         let seen = observe(&cluster, &of.desired, &settings).await?;
         let plan = plan(&of.desired, &seen, cluster.kinds, &settings);
-        let (windows, pools) = (windows(&of.desired, &seen, &source), Vec::new());
+        let (windows, pools) = (windows(&of.desired, &seen, &source), pools(&of.desired, &seen, &source));
         Ok::<Glance, PveError>(Glance { plan, windows, pools })
     });
     Box::pin(async move {

@@ -259,8 +259,12 @@ fn github(refusal: Refusal) -> Option<&'static str> {
             "the name may be wrong, or the token or the App lacks a right. Organisation: `admin:org`, or Self-hosted runners: write; \
              repository: `repo`, or Administration: write; enterprise: `manage_runners:enterprise`; jobs of repositories: Actions: read",
         ),
-        Refusal::NodeOffline => Some("does this machine reach GitHub's API (name, firewall, HTTPS_PROXY)? https://www.githubstatus.com"),
-        Refusal::Unavailable => Some("nothing is made or taken away for the pool until GitHub answers; it is asked again by itself"),
+        Refusal::NodeOffline => {
+            Some("does this machine reach GitHub's API (name, firewall, HTTPS_PROXY)? https://www.githubstatus.com")
+        }
+        Refusal::Unavailable => {
+            Some("nothing is made or taken away for the pool until GitHub answers; it is asked again by itself")
+        }
         Refusal::Busy => Some("the runner goes when its job has ended"),
         Refusal::Unsupported => Some("this command has no way to GitHub"),
         Refusal::Absent

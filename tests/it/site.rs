@@ -310,7 +310,11 @@ fn pool() -> PoolRecord {
         assigned: Some(2),
         running: Some(1),
         waiting_since_ms: Some(NOW - 2 * MINUTE),
-        conditions: vec![PoolCondition { reason: "JobsWait".into(), message: "pve1 has no memory left".into() }],
+        conditions: vec![PoolCondition {
+            reason: "JobsWait".into(),
+            message: "pve1 has no memory left".into(),
+            warns: true,
+        }],
         machines: vec![busy, booting],
         orphans: vec!["ci-50009-0a1btabc00".into()],
         foreign: vec![50_777],
@@ -418,7 +422,16 @@ pub(crate) fn state() -> State {
 struct Word;
 
 impl Hook for Word {
-    fn read(&self, headers: &axum::http::HeaderMap, body: &[u8]) -> Result<Hooked, String> {
+    fn listens(&self, _: &std::collections::BTreeSet<SecretRef>) -> bool {
+        true
+    }
+
+    fn read(
+        &self,
+        headers: &axum::http::HeaderMap,
+        body: &[u8],
+        _: &std::collections::BTreeSet<SecretRef>,
+    ) -> Result<Hooked, String> {
         if headers.get("x-hub-signature-256").is_none_or(|shown| shown != "sha256=good") {
             return Err("the signature is not good".into());
         }

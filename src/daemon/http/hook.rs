@@ -68,7 +68,9 @@ pub async fn github(Of(site): Of<Arc<Site>>, headers: HeaderMap, body: Bytes) ->
             tokio::spawn(async move {
                 match shared.ask(Wish::Heard { event }).await {
                     Ok(said) => tracing::debug!("a job's webhook: {said}"),
-                    Err(why) => tracing::warn!("a job was not heard: {why}; it is found when queued jobs are asked for"),
+                    Err(why) => {
+                        tracing::warn!("a job was not heard: {why}; it is found when queued jobs are asked for")
+                    }
                 }
             });
             (StatusCode::ACCEPTED, "heard\n".to_owned())

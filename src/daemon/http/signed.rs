@@ -50,9 +50,10 @@ impl Signed {
 
 impl Hook for Signed {
     fn read(&self, headers: &HeaderMap, body: &[u8], pools: &BTreeSet<SecretRef>) -> Result<Hooked, String> {
+        let delivery = headers.get("x-github-delivery").and_then(|id| id.to_str().ok()).unwrap_or_default();
         let own = self.own.as_ref().map(|own| pushed(headers, body, own.expose().as_bytes()));
         match own {
-            Some(Ok(hook)) => return meant(hook, false),
+            Some(Ok(hook)) => return meant(hook, delivery, false),
             Some(Err(Refused::Forged)) | None => {}
             Some(Err(refused @ (Refused::Unsigned | Refused::TooLarge | Refused::Malformed(_)))) => {
                 return Err(refused.to_string());
@@ -61,7 +62,7 @@ impl Hook for Signed {
         for pool in pools {
             let Some(secret) = self.secret(pool) else { continue };
             match pushed(headers, body, secret.expose().as_bytes()) {
-                Ok(hook) => return meant(hook, true),
+                Ok(hook) => return meant(hook, delivery, true),
                 Err(Refused::Forged) => {}
                 Err(refused @ (Refused::Unsigned | Refused::TooLarge | Refused::Malformed(_))) => {
                     return Err(refused.to_string());
@@ -77,11 +78,11 @@ impl Hook for Signed {
 }
 
 /// What it means for us.
-fn meant(hook: webhook::Hook, of_pool: bool) -> Result<Hooked, String> {
+fn meant(hook: webhook::Hook, delivery: &str, of_pool: bool) -> Result<Hooked, String> {
     match hook {
         webhook::Hook::Push { .. } if of_pool => Ok(Hooked::Other),
         webhook::Hook::Push { urls, branch } => Ok(Hooked::Pushed { urls, branch }),
-        webhook::Hook::Job(event) => match JobEvent::read(&event) {
+        webhook::Hook::Job(event) => match JobEvent::of(delivery, &event) {
             Ok(event) => Ok(Hooked::Job(Box::new(event))),
             Err(disbelief) => Err(disbelief.to_string()),
         },

@@ -160,7 +160,7 @@ impl Runners {
                 let of: Labels = of.iter().cloned().chain([label("stage", &machine.stage)]).collect();
                 self.machines.get_or_create(&of).inc();
             }
-            for condition in &pool.conditions {
+            for condition in pool.conditions.iter().filter(|condition| condition.warns) {
                 let of: Labels = of.iter().cloned().chain([label("reason", &condition.reason)]).collect();
                 self.condition.get_or_create(&of).set(1.0);
             }

@@ -113,7 +113,7 @@ fn machine_is(taken: &mut Taken, known: &Known, machine: &MachineRecord, first: 
     if let Some(cause) = new.cause.clone().filter(|_| old.is_none_or(|old| old.cause.is_none())) {
         if !(first && old.is_none()) {
             taken.counts.push(Count::Failed(cause.clone()));
-            let why = machine.waits.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+            let why = machine.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
             let message = format!("{} ({}) failed: {cause}{why}", machine.name, machine.vmid);
             taken.news.push(News { level: Level::Warning, reason: "MachineFailed".to_owned(), message });
         }
@@ -213,9 +213,11 @@ fn job_ended(taken: &mut Taken, known: &Known, job: &JobRecord) {
 
 /// What came up about the pool, and what is over.
 fn conditions(taken: &mut Taken, before: Option<&PoolRecord>) {
-    let reasons = |pool: &PoolRecord| -> Vec<String> { pool.conditions.iter().map(|c| c.reason.clone()).collect() };
+    let reasons = |pool: &PoolRecord| -> Vec<String> {
+        pool.conditions.iter().filter(|c| c.warns).map(|c| c.reason.clone()).collect()
+    };
     let (was, is) = (before.map(reasons).unwrap_or_default(), reasons(&taken.pool));
-    for condition in &taken.pool.conditions {
+    for condition in taken.pool.conditions.iter().filter(|condition| condition.warns) {
         if !was.contains(&condition.reason) {
             let (reason, message) = (condition.reason.clone(), condition.message.clone());
             taken.news.push(News { level: Level::Warning, reason, message });
@@ -346,7 +348,7 @@ mod tests {
     fn conditions_are_told_when_they_come_and_when_they_go() {
         let mut desk = desk();
         let mut stuck = pool(1_000, &[]);
-        stuck.conditions.push(PoolCondition { reason: "JobsWait".into(), message: "no capacity".into() });
+        stuck.conditions.push(PoolCondition { reason: "JobsWait".into(), message: "no capacity".into(), warns: true });
         let told = |taken: &Taken| taken.news.iter().map(|n| n.reason.clone()).collect::<Vec<_>>();
         assert_eq!(told(&desk.look(stuck.clone(), None)), ["JobsWait"]);
         stuck.conditions[0].message = "still no capacity".into();

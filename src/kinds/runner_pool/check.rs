@@ -2,9 +2,7 @@
 
 use crate::github::place::{Scope, SecretRef};
 use crate::host::token::Token;
-use crate::kinds::runner_pool::spec::{
-    AuthSpec, DemandMode, HostKey, Os, RegistrationMode, RunnerPoolSpec, Via,
-};
+use crate::kinds::runner_pool::spec::{AuthSpec, DemandMode, HostKey, Os, RegistrationMode, RunnerPoolSpec, Via};
 use crate::kinds::runner_pool::warm;
 use crate::resource::step::Problem;
 use std::collections::BTreeSet;

@@ -1,7 +1,7 @@
 //! Times at which more idle runners are kept ready.
 
-use crate::kinds::when;
 use crate::kinds::runner_pool::spec::{RunnerPoolSpec, Warm};
+use crate::kinds::when;
 use crate::resource::step::Problem;
 use crate::schedule::slots::Schedule;
 
