@@ -25,6 +25,7 @@ use crate::pve::api::Api;
 use crate::pve::networks_lock::{Remembering, Shelf};
 use crate::secret_files::Folder;
 use crate::sim::Sim;
+use crate::sim::github::front::SimSecrets;
 use crate::sim::baseline::Baseline;
 use futures::future::BoxFuture;
 use std::path::PathBuf;

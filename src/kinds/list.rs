@@ -8,6 +8,7 @@ use crate::kinds::objects::table::{
     SecurityGroup, Storage, User,
 };
 use crate::kinds::patch_window::PatchWindowKind;
+use crate::kinds::runner_pool::RunnerPoolKind;
 use crate::kinds::snapshot_policy::SnapshotPolicyKind;
 use crate::kinds::{
     container::ContainerKind, guest_template::GuestTemplateKind, pool::PoolKind, virtual_machine::VirtualMachineKind,
@@ -19,7 +20,7 @@ use std::marker::PhantomData;
 
 /// All kinds, in the order in which `explain` and the schemas list them, and in which objects are made: what is deleted goes
 /// in the opposite order.
-pub static KINDS: [&dyn AnyKind; 22] = [
+pub static KINDS: [&dyn AnyKind; 23] = [
     &Entry::<PoolKind>(PhantomData),
     &Entry::<Object<Role>>(PhantomData),
     &Entry::<Object<Group>>(PhantomData),
@@ -42,6 +43,7 @@ pub static KINDS: [&dyn AnyKind; 22] = [
     &Entry::<Object<FirewallOptions>>(PhantomData),
     &Entry::<SnapshotPolicyKind>(PhantomData),
     &Entry::<PatchWindowKind>(PhantomData),
+    &Entry::<RunnerPoolKind>(PhantomData),
 ];
 
 /// The names of everything that a manifest may be, sets of guests included.

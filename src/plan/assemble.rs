@@ -83,8 +83,10 @@ pub fn plan(desired: &DesiredSet, seen: &Observation, kinds: &[&'static dyn AnyK
     let mut superseded: Vec<Gone> = Vec::new();
     let bound_identities: BTreeSet<&Identity> = bound.known.values().collect();
     for one in owned(desired, seen, kinds) {
-        let declared = desired.resources.contains_key(&one.owner);
-        let doomed = settings.delete.contains(&one.owner);
+        // What a policy makes is declared by the policy.
+        let owner = desired.resources.get_key_value(&one.owner.declared()).map_or(&one.owner, |(policy, _)| policy);
+        let declared = desired.resources.contains_key(owner);
+        let doomed = settings.delete.contains(owner) && !(one.owner.is_member() && one.kind.goes_itself());
         if declared && !doomed {
             let another = bound.known.get(&one.owner).is_some_and(|now| number(now) != number(&one.identity));
             if another && one.version.is_some() {
@@ -101,6 +103,9 @@ pub fn plan(desired: &DesiredSet, seen: &Observation, kinds: &[&'static dyn AnyK
     }
     // What cannot carry our marker is deleted by its manifest, never pruned.
     for want in desired.resources.values().filter(|w| settings.delete.contains(&w.resource) && !w.kind.marks()) {
+        if want.kind.goes_itself() {
+            continue;
+        }
         gone.extend(bound.known.get(&want.resource).map(|identity| Gone {
             kind: want.kind,
             owner: want.resource.clone(),
@@ -119,7 +124,8 @@ pub fn plan(desired: &DesiredSet, seen: &Observation, kinds: &[&'static dyn AnyK
         settings.only.as_ref().map(|only| only.iter().map(ResourceRef::declared).collect());
     let asked = |w: &&Desired| policies.as_ref().is_none_or(|only| only.contains(&w.resource));
     let mut members: Vec<Delta> = Vec::new();
-    for want in desired.resources.values().filter(|w| !settings.delete.contains(&w.resource)).filter(asked) {
+    let stays = |w: &&Desired| !settings.delete.contains(&w.resource) || w.kind.goes_itself();
+    for want in desired.resources.values().filter(stays).filter(asked) {
         let (delta, of_guests) = one(desired, want, &bound, seen, settings, &leaving);
         deltas.insert(want.resource.clone(), delta);
         members.extend(of_guests);
@@ -196,6 +202,7 @@ fn one(
         seen,
         identities: &bound.known,
         leaving,
+        going: settings.delete.contains(resource),
         retain: want.retain,
         member_of: want.member_of.as_deref(),
         adopt,
@@ -375,6 +382,7 @@ fn removal(scene: &Scene<'_>, one: &Gone) -> Delta {
         seen: scene.seen,
         identities: &scene.bound.known,
         leaving: scene.leaving,
+        going: true,
         retain: false,
         member_of: None,
         adopt: false,

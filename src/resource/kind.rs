@@ -34,6 +34,8 @@ pub struct PlanContext<'a> {
     pub identities: &'a BTreeMap<ResourceRef, Identity>,
     /// Guests that the same plan deletes.
     pub leaving: &'a BTreeSet<VmId>,
+    /// Its manifest is there, and it is to be deleted all the same (`pvectl delete`): what it made goes before it.
+    pub going: bool,
     /// The manifest says `pvectl/deletion-policy: Retain`.
     pub retain: bool,
     /// The `GuestSet` or `NetworkProfile` that it is made for.
@@ -158,6 +160,11 @@ pub trait Kind: Send + Sync + 'static {
     fn marks() -> bool {
         true
     }
+    /// Whether its manifest is what says how that goes which it made: then it is planned with [`PlanContext::going`] when it is
+    /// deleted, until nothing is left.
+    fn goes_itself() -> bool {
+        false
+    }
     /// What must be read to plan it; `spec` is `None` for something that may have to be deleted.
     fn reads(identity: &Identity, spec: Option<&Self::Spec>, index: &Index) -> Vec<Query>;
     /// Whether an object is Proxmox's own, which nobody made and nobody can change.
@@ -235,6 +242,10 @@ pub trait AnyKind: Send + Sync {
     }
     /// [`Kind::marks`].
     fn marks(&self) -> bool;
+    /// [`Kind::goes_itself`].
+    fn goes_itself(&self) -> bool {
+        false
+    }
     /// [`Kind::reads`].
     fn reads(&self, identity: &Identity, spec: Option<&AnySpec>, index: &Index) -> Vec<Query>;
     /// [`Kind::names`].
@@ -322,6 +333,10 @@ impl<K: Kind> AnyKind for Entry<K> {
 
     fn marks(&self) -> bool {
         K::marks()
+    }
+
+    fn goes_itself(&self) -> bool {
+        K::goes_itself()
     }
 
     fn reads(&self, identity: &Identity, value: Option<&AnySpec>, index: &Index) -> Vec<Query> {

@@ -1,11 +1,14 @@
 //! What is wrong with a pool whatever the cluster is like, each with its field.
 
 use crate::github::place::{Scope, SecretRef};
+use crate::host::guest::HostKeys;
+use crate::host::ssh::options::Spot;
 use crate::host::token::Token;
-use crate::kinds::runner_pool::spec::{AuthSpec, DemandMode, HostKey, Os, RegistrationMode, RunnerPoolSpec, Via};
+use crate::kinds::runner_pool::spec::{AuthSpec, DemandMode, Os, RegistrationMode, RunnerPoolSpec, Via};
 use crate::kinds::runner_pool::warm;
 use crate::resource::step::Problem;
 use std::collections::BTreeSet;
+use std::path::Path;
 
 /// As long as GitHub takes a label.
 const LABEL_CHARACTERS_MAX: usize = 256;
@@ -227,10 +230,30 @@ fn bootstrap(spec: &RunnerPoolSpec, problems: &mut Vec<Problem>) {
             if Token::argument(ssh.user.as_str()).is_none_or(|user| user.as_str().contains([':', '@', '/', '='])) {
                 problems.push(Problem::new("bootstrap.ssh.user", format!("`{}` is no name of a user", ssh.user)));
             }
-            if ssh.host_key == HostKey::Known && ssh.known_hosts.is_none() {
+            let spot = |text: &str| text.starts_with('/') && Spot::new(Path::new(text)).is_some();
+            if !spot(&ssh.private_key.file) {
                 problems.push(
-                    Problem::new("bootstrap.ssh.knownHosts", "no host key is known, so no machine would be believed")
-                        .help("name a file with the template's host keys, or say `hostKey: AcceptNew` where nobody else is on that network"),
+                    Problem::new(
+                        "bootstrap.ssh.privateKey.file",
+                        format!("`{}` is no such path", ssh.private_key.file),
+                    )
+                    .help("an absolute path without blanks, such as /etc/pvectl/runner_ed25519"),
+                );
+            }
+            let ways = [ssh.known_hosts.is_some(), ssh.host_key.is_some(), ssh.accept_new];
+            if ways.into_iter().filter(|said| *said).count() != 1 {
+                problems.push(
+                    Problem::new("bootstrap.ssh", "which host keys are believed is not said in exactly one way")
+                        .help("`hostKey: ssh-ed25519 AAAA…` (the template's), `knownHosts: FILE`, or `acceptNew: true` where nobody else is on that network"),
+                );
+            }
+            if ssh.known_hosts.as_deref().is_some_and(|file| !spot(file)) {
+                problems.push(Problem::new("bootstrap.ssh.knownHosts", "it is no absolute path without blanks"));
+            }
+            if ssh.host_key.as_deref().is_some_and(|key| HostKeys::pinned(key).is_none()) {
+                problems.push(
+                    Problem::new("bootstrap.ssh.hostKey", "it is no host key")
+                        .help("as ssh-keyscan has it: ssh-ed25519 AAAA…"),
                 );
             }
         }
@@ -307,13 +330,19 @@ mod tests {
         let app = json!({"app": {"id": 1, "installationId": 2, "privateKey": {"file": "/etc/pvectl/app.pem"}}});
         let windows = json!({"os": "Windows", "directory": r"D:\runner", "hostName": true, "version": "2.330.0"});
         assert_eq!(check(&spec(&[("github/auth", app), ("bootstrap", windows)])), []);
-        let ssh = json!({"via": "SSH", "ssh": {"user": "ci", "privateKey": {"file": "k"}, "knownHosts": "h"}});
+        let ssh = json!({"via": "SSH", "ssh": {"user": "ci", "privateKey": {"file": "/k"}, "knownHosts": "/h"}});
         assert_eq!(check(&spec(&[("bootstrap", ssh)])), []);
         let idle =
             json!([{"schedule": "Mon..Fri 08:00", "duration": "10h", "timeZone": "Europe/Berlin", "minIdle": 4}]);
         assert_eq!(check(&spec(&[("demand", json!("Idle")), ("warm", idle)])), []);
         let local = json!("http://127.0.0.1:8080");
         assert_eq!(check(&spec(&[("github/apiUrl", local)])), []);
+    }
+
+    fn ssh(more: Value) -> Value {
+        let mut ssh = json!({"user": "ci", "privateKey": {"file": "/k"}});
+        ssh.as_object_mut().expect("a map").extend(more.as_object().cloned().unwrap_or_default());
+        json!({"via": "SSH", "ssh": ssh})
     }
 
     #[test]
@@ -344,8 +373,16 @@ mod tests {
             ("bootstrap/workFolder", json!("my work"), "bootstrap.workFolder"),
             ("bootstrap/before", json!("a\nb"), "bootstrap.before"),
             ("bootstrap/via", json!("SSH"), "bootstrap.ssh"),
-            ("bootstrap", json!({"via": "SSH", "ssh": {"user": "ci"}}), "bootstrap.ssh.knownHosts"),
-            ("bootstrap/ssh", json!({"user": "ci"}), "bootstrap.ssh"),
+            ("bootstrap", ssh(json!({})), "bootstrap.ssh"),
+            ("bootstrap", ssh(json!({"acceptNew": true, "knownHosts": "/h"})), "bootstrap.ssh"),
+            ("bootstrap", ssh(json!({"knownHosts": "h"})), "bootstrap.ssh.knownHosts"),
+            ("bootstrap", ssh(json!({"hostKey": "nonsense"})), "bootstrap.ssh.hostKey"),
+            (
+                "bootstrap",
+                ssh(json!({"acceptNew": true, "privateKey": {"file": "k"}})),
+                "bootstrap.ssh.privateKey.file",
+            ),
+            ("bootstrap/ssh", json!({"user": "ci", "privateKey": {"file": "/k"}}), "bootstrap.ssh"),
             ("timeouts", json!({"clone": "1s"}), "timeouts.clone"),
             ("timeouts", json!({"maxLifetime": "1h"}), "timeouts.maxLifetime"),
             ("timeouts", json!({"idle": "60s", "minIdleAge": "60s"}), "timeouts.minIdleAge"),

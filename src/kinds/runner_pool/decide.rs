@@ -238,10 +238,11 @@ fn shrink(seen: &Seen<'_>, decision: &mut Decision) {
     }
     idle.sort_unstable();
     let surplus = usize::try_from(serving.saturating_sub(decision.target)).unwrap_or(0);
-    let mut go = |at: usize, why: &str, decision: &mut Decision| {
+    let go = |at: usize, why: &str, decision: &mut Decision| {
         let runner = seen.machines[at].runner.as_ref().map(|runner| runner.id);
         let act = Act::Leave { runner, why: why.to_owned() };
-        decision.verdicts[at] = Verdict { stage: Stage::Leaving, act: Some(act), waits: None, warns: false, next: None };
+        decision.verdicts[at] =
+            Verdict { stage: Stage::Leaving, act: Some(act), waits: None, warns: false, next: None };
     };
     if surplus > 0 {
         idle.iter().take(surplus).for_each(|(_, _, at)| go(*at, "it is one more than are needed", decision));
@@ -257,7 +258,8 @@ fn shrink(seen: &Seen<'_>, decision: &mut Decision) {
 
 /// Whether it is a clone of another version of the template than the present one.
 pub fn is_outdated(machine: &Machine, template: Option<&Template>) -> bool {
-    template.is_some_and(|now| machine.marks.template.is_some_and(|of| of != now.vmid) || machine.version != now.version)
+    template
+        .is_some_and(|now| machine.marks.template.is_some_and(|of| of != now.vmid) || machine.version != now.version)
 }
 
 /// What keeps a pool from growing.
@@ -385,7 +387,12 @@ fn no_room(rooms: &[Room], memory: u64) -> String {
     let gib = |bytes: i64| format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30));
     let words = rooms.iter().map(|room| match &room.against {
         Some(why) => format!("{}: {why}", room.node),
-        None => format!("{}: {} of memory to give, and a machine takes {}", room.node, gib(room.memory.max(0)), gib(signed(memory))),
+        None => format!(
+            "{}: {} of memory to give, and a machine takes {}",
+            room.node,
+            gib(room.memory.max(0)),
+            gib(signed(memory))
+        ),
     });
     let words: Vec<String> = words.collect();
     if words.is_empty() { "no node of `nodes` is there".to_owned() } else { words.join("; ") }
@@ -438,7 +445,8 @@ fn clear(seen: &Seen<'_>, failures: &Failures<'_>, decision: &mut Decision) {
     kept.sort_unstable_by_key(|(failed, at)| (std::cmp::Reverse(*failed), *at));
     let for_a_look = if seen.going { 0 } else { usize::try_from(seen.spec.on_failure.keep).unwrap_or(0) };
     let memory = failures.last.filter(|_| !failures.over && !seen.going && !seen.drained).map(|(m, failure)| {
-        let halts = failure.cause == Cause::VersionTooOld && !seen.template.as_ref().is_ok_and(|t| is_outdated(m, Some(t)));
+        let halts =
+            failure.cause == Cause::VersionTooOld && !seen.template.as_ref().is_ok_and(|t| is_outdated(m, Some(t)));
         (m.vmid, halts || retry_at(failures).is_some_and(|until| seen.now < until))
     });
     for (place, (_, at)) in kept.iter().enumerate() {
@@ -447,7 +455,10 @@ fn clear(seen: &Seen<'_>, failures: &Failures<'_>, decision: &mut Decision) {
         // The next machine counts on; until it is there, only this one knows.
         let waits_for_next = memory.is_some_and(|(vmid, _)| vmid == m.vmid)
             && decision.target > 0
-            && !seen.machines.iter().any(|other| !other.has_failed() && other.marks.made >= m.marks.failed.as_ref().map_or(0, |f| f.at));
+            && !seen
+                .machines
+                .iter()
+                .any(|other| !other.has_failed() && other.marks.made >= m.marks.failed.as_ref().map_or(0, |f| f.at));
         if place < for_a_look {
             if failures.over && !m.marks.forgiven {
                 let marks = Marks { forgiven: true, ..m.marks.clone() };

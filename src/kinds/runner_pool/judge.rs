@@ -370,7 +370,10 @@ impl Scene<'_> {
         if let Some(runner) = m.runner.as_ref().filter(|runner| runner.busy && runner.online) {
             let why = format!("it is off, and GitHub still sees its runner {} at work", runner.id);
             let Some(ended) = m.marks.ended else {
-                return Verdict { waits: Some(why), ..self.mark(m, Stage::Ended, |marks| marks.ended = Some(self.now)) };
+                return Verdict {
+                    waits: Some(why),
+                    ..self.mark(m, Stage::Ended, |marks| marks.ended = Some(self.now))
+                };
             };
             if self.now - ended < OFFLINE_MAX {
                 return Verdict::wait(Stage::Ended, why, self.now + 15);
@@ -519,4 +522,4 @@ impl Scene<'_> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::kinds::runner_pool) mod tests;

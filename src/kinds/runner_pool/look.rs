@@ -6,11 +6,11 @@ use crate::github::demand::Demand;
 use crate::github::operation::Operation;
 use crate::github::runner::Runner;
 use crate::kinds::guest::observed::{GuestSeen, decode_row};
-use crate::kinds::guest::{fit, mapping};
 use crate::kinds::guest::rules::checks::Checks;
 use crate::kinds::guest::rules::evaluate::stops_conversion;
 use crate::kinds::guest::rules::sets::RuleSet;
 use crate::kinds::guest::spec::CloneMode;
+use crate::kinds::guest::{firewall, fit, mapping};
 use crate::kinds::runner_pool::decide::{Decision, Room, Seen, Template, decide};
 use crate::kinds::runner_pool::machine::{Inside, Machine, Power};
 use crate::kinds::runner_pool::marks::Marks;
@@ -23,7 +23,6 @@ use crate::resource::observation::{Observation, guest_query};
 use crate::resource::reference::{Identity, ResourceRef};
 use crate::resource::step::Problem;
 use serde::Deserialize;
-use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -80,6 +79,8 @@ pub struct Look {
     pub runners: Result<Vec<Runner>, String>,
     /// What is not provably the pool's.
     pub foreign: Vec<Foreign>,
+    /// The template, where machines can be made of it.
+    pub template: Option<GuestSeen>,
     /// What stands against new machines, by field.
     pub problems: Vec<Problem>,
     /// The template is not there yet.
@@ -109,10 +110,17 @@ pub fn reads(pool: &str, spec: &RunnerPoolSpec, index: &Index) -> Vec<Query> {
         reads.extend(Operation::Demand(ask(spec, pool)).query(&place));
     }
     let online = |row: &&Arc<GuestRow>| index.nodes.get(&row.node).is_none_or(|n| n.online);
+    if !spec.networks.is_empty() {
+        let nodes = index.nodes.values().filter(|node| node.online).map(|node| &node.name);
+        let meant = nodes.filter(|node| spec.nodes.is_empty() || spec.nodes.contains(node));
+        reads.extend(meant.map(|node| fit::bridges_query(node)));
+    }
+    reads.extend(firewall::reads(None, spec.firewall.as_ref()));
     for row in index.guests.values().filter(online).filter(|row| may_be(row, spec, pool)) {
         reads.extend(fit::looks(row));
-        // The index is up to ten seconds old: it does not know yet that a guest was started.
-        if row.status != "stopped" || in_range(row.vmid, spec) && row.lock.is_none() {
+        if row.status == "stopped" {
+            reads.extend(firewall::reads(Some(row), spec.firewall.as_ref()));
+        } else {
             reads.extend(way::reads(row, spec));
         }
     }
@@ -150,6 +158,10 @@ impl Around<'_> {
             idle.wanted = wanted.min(spec.size.max);
         }
         let proof = self.proof(spec);
+        let (template, guest) = match template {
+            Ok((template, guest)) => (Ok(template), Some(guest)),
+            Err(why) => (Err(why), None),
+        };
         let decision = decide(&Seen {
             spec,
             pool: self.name,
@@ -161,12 +173,12 @@ impl Around<'_> {
             machines: own.iter().map(|own| own.machine.clone()).collect(),
             making,
             taken: self.seen.index.guests.keys().copied().chain(declared).collect(),
-            rooms: self.rooms(spec, template.as_ref().ok().map(|(_, seen)| seen)),
-            template: template.map(|(template, _)| template),
+            rooms: self.rooms(spec, guest.as_ref()),
+            template,
             drained: self.drained(spec),
             going: self.going,
         });
-        Look { own, decision, demand, runners, foreign, problems, waits_for }
+        Look { own, decision, demand, runners, foreign, template: guest, problems, waits_for }
     }
 
     fn demand(&self, spec: &RunnerPoolSpec) -> Result<Demand, String> {
@@ -175,7 +187,9 @@ impl Around<'_> {
         }
         let query = Operation::Demand(ask(spec, self.name)).query(&place(spec));
         match query.and_then(|query| self.seen.answer(&query)) {
-            Some(Ok(answer)) => Demand::deserialize(answer.as_ref()).map_err(|error| format!("its demand is none: {error}")),
+            Some(Ok(answer)) => {
+                Demand::deserialize(answer.as_ref()).map_err(|error| format!("its demand is none: {error}"))
+            }
             Some(Err(error)) => Err(error.to_string()),
             None => Err("it was not asked".to_owned()),
         }
@@ -290,7 +304,9 @@ impl Around<'_> {
         let volumes = fit::volumes(template.row.guest, &template.config);
         let storages: BTreeSet<&str> = match (&spec.clone.mode, &spec.clone.storage) {
             (CloneMode::Full, Some(storage)) => std::iter::once(storage.as_str()).collect(),
-            (CloneMode::Full | CloneMode::Linked, _) => volumes.iter().filter_map(|v| Some(v.split_once(':')?.0)).collect(),
+            (CloneMode::Full | CloneMode::Linked, _) => {
+                volumes.iter().filter_map(|v| Some(v.split_once(':')?.0)).collect()
+            }
         };
         let size = if spec.clone.mode == CloneMode::Full { disks(template) } else { 0 };
         let floor = spec.min_free_storage.map_or(0, |size| size.0.0);
@@ -299,10 +315,13 @@ impl Around<'_> {
             let Some(row) = index.nodes.get(&node) else {
                 return Room { node, memory: 0, against: Some("there is no such node".to_owned()) };
             };
-            let free = i64::try_from(row.memory).unwrap_or(i64::MAX) - i64::try_from(row.memory_used).unwrap_or(i64::MAX);
+            let free =
+                i64::try_from(row.memory).unwrap_or(i64::MAX) - i64::try_from(row.memory_used).unwrap_or(i64::MAX);
             let storage = |name: &&str| -> Option<String> {
                 let at = index.storages.get(&(node.clone(), (*name).to_owned()));
-                let Some(at) = at.filter(|at| at.available) else { return Some(format!("storage `{name}` is not there")) };
+                let Some(at) = at.filter(|at| at.available) else {
+                    return Some(format!("storage `{name}` is not there"));
+                };
                 let left = at.size.saturating_sub(at.used);
                 let wants = size.saturating_add(floor);
                 // What tells no size cannot be full.
@@ -311,7 +330,8 @@ impl Around<'_> {
                     format!("storage `{name}` has only {shown} left")
                 })
             };
-            let bound = |name: &&str| index.storages.get(&(home.clone(), (*name).to_owned())).is_some_and(|s| !s.shared);
+            let bound =
+                |name: &&str| index.storages.get(&(home.clone(), (*name).to_owned())).is_some_and(|s| !s.shared);
             let of_template = || volumes.iter().filter_map(|v| Some(v.split_once(':')?.0));
             let against = match () {
                 () if !row.online => Some("it does not answer".to_owned()),
@@ -346,9 +366,4 @@ fn disks(template: &GuestSeen) -> u64 {
         crate::base::quantity::Bytes::parse(parts.get("size")?).map(|bytes| bytes.0)
     };
     slots.filter_map(size).sum()
-}
-
-/// What the agent's `file-read` brought.
-pub(super) fn content(value: &Value) -> &str {
-    value["content"].as_str().unwrap_or_default()
 }

@@ -58,8 +58,7 @@ fn made(cx: &PlanContext<'_>, spec: &RunnerPoolSpec, look: &Look, new: &New) -> 
     create(&inner, &want, &mut delta);
     firewall::check(&inner, &want.fields, &mut delta);
     let vms = format!("/vms/{}", new.vmid);
-    let paths: Vec<String> =
-        std::iter::once(vms).chain(spec.pool.iter().map(|pool| format!("/pool/{pool}"))).collect();
+    let paths: Vec<String> = std::iter::once(vms).chain(spec.pool.iter().map(|pool| format!("/pool/{pool}"))).collect();
     require_any(&inner, &mut delta, &paths, &["VM.PowerMgmt"]);
     if guest == GuestType::Qemu {
         // PVE 8 asks for VM.Monitor instead.

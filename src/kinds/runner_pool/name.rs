@@ -64,11 +64,8 @@ mod tests {
 
     #[test]
     fn a_name_tells_whose_it_is() {
-        let place = |scope| Place {
-            api: PUBLIC_API.into(),
-            scope,
-            auth: Auth::Token(SecretRef::Env("GITHUB_TOKEN".into())),
-        };
+        let place =
+            |scope| Place { api: PUBLIC_API.into(), scope, auth: Auth::Token(SecretRef::Env("GITHUB_TOKEN".into())) };
         let acme = place(Scope::Organization("acme".into()));
         let ours = proof("lab", "home", "ci", &acme);
         assert_eq!(ours.len(), 4);
@@ -86,7 +83,14 @@ mod tests {
         assert_eq!(text, format!("ci-50000-{ours}tovfpc"));
         assert_eq!(read("ci", &text), Some(Named { vmid, proof: ours.clone(), made }));
         assert_ne!(name("ci", vmid, &ours, made + 1), text);
-        for bad in ["ci-50000", "ci-50000-abcd", "ci-x-abcd0123ab", "ci-50000-ABCD0123ab", "other-50000-abcd0123ab", "ci-2-50000-abcd0123ab"] {
+        for bad in [
+            "ci-50000",
+            "ci-50000-abcd",
+            "ci-x-abcd0123ab",
+            "ci-50000-ABCD0123ab",
+            "other-50000-abcd0123ab",
+            "ci-2-50000-abcd0123ab",
+        ] {
             assert_eq!(read("ci", bad), None, "{bad}");
         }
         let longest = name(&"p".repeat(POOL_CHARACTERS_MAX), VmId::new(999_999_999).expect("a number"), &ours, made);

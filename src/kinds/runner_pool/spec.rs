@@ -310,7 +310,8 @@ pub enum RegistrationMode {
     Token,
 }
 
-/// How machines are reached by SSH.
+/// How machines are reached by SSH. Which host keys are believed is said in exactly one way: `knownHosts`, `hostKey` or
+/// `acceptNew`.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Ssh {
@@ -320,33 +321,26 @@ pub struct Ssh {
     #[serde(default)]
     #[schemars(range(min = 1, max = 65535))]
     pub port: Option<u16>,
-    /// The file of the key to log in with; else what ssh finds by itself.
-    #[serde(default)]
-    pub private_key: Option<KeyFile>,
-    /// Which host keys are believed.
-    #[serde(default)]
-    pub host_key: HostKey,
-    /// The file of host keys to believe, for `hostKey: Known`: that of the template, under the template's name.
+    /// The key to log in with.
+    pub private_key: KeyFile,
+    /// The file of host keys that are believed, as ssh has them; a name in it may be a pattern of addresses (`10.0.5.*`).
     #[serde(default)]
     pub known_hosts: Option<String>,
+    /// The one host key that is believed: the template's, which its clones have too (`ssh-ed25519 AAAA…`).
+    #[serde(default)]
+    pub host_key: Option<String>,
+    /// Whatever a machine shows at first is believed. Who is between pvectl and the machine may take its place, and gets the
+    /// runner's registration.
+    #[serde(default)]
+    pub accept_new: bool,
 }
 
 /// Where a key stands.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct KeyFile {
-    /// Its file.
+    /// Its file: an absolute path.
     pub file: String,
-}
-
-/// Which host keys are believed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-pub enum HostKey {
-    /// Those of `knownHosts`, and no other: the template has its host keys, and clones keep them.
-    #[default]
-    Known,
-    /// Whatever a machine says that has just been made. Whoever is between pvectl and the machine may read the runner's secret.
-    AcceptNew,
 }
 
 /// How long each stage may take.

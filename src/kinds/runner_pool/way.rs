@@ -2,19 +2,25 @@
 
 use crate::base::id::GuestType;
 use crate::github::place::Scope;
+use crate::host::guest::{HostKeys, Login, Operation};
 use crate::host::job::System;
-use crate::host::runner::{Registration, RunnerState, STATE, Start, WINDOWS_STATE};
+use crate::host::operation::Operation as Link;
+use crate::host::runner::look::Look;
+use crate::host::runner::{Handed, Registration, RunnerState, STATE, Start, WINDOWS_STATE};
+use crate::host::ssh::options::Spot;
+use crate::host::token::Token;
 use crate::kinds::guest::hand::deed::base;
-use crate::kinds::runner_pool::look::content;
 use crate::kinds::runner_pool::machine::Inside;
 use crate::kinds::runner_pool::spec::{RegistrationMode, RunnerPoolSpec, Via};
 use crate::pve::error::Refusal;
 use crate::pve::request::{Call, Method, Query};
 use crate::resource::index::GuestRow;
 use crate::resource::interfaces;
-use crate::resource::observation::Observation;
+use crate::resource::observation::{Observation, guest_query};
 use crate::resource::step::Problem;
+use serde_json::Value;
 use std::net::IpAddr;
+use std::path::Path;
 
 fn file_query(row: &GuestRow, system: System) -> Query {
     let file = match system {
@@ -24,35 +30,45 @@ fn file_query(row: &GuestRow, system: System) -> Query {
     Query::new(format!("{}/agent/file-read", base(row))).with("file", file)
 }
 
-/// What is read of a machine's inside.
+/// What is read of a machine's inside. One request, whatever the way.
 pub fn reads(row: &GuestRow, spec: &RunnerPoolSpec) -> Vec<Query> {
+    query(row, spec).into_iter().collect()
+}
+
+fn query(row: &GuestRow, spec: &RunnerPoolSpec) -> Option<Query> {
     match (spec.via(row.guest), row.guest) {
-        (Via::GuestAgent, GuestType::Qemu) => vec![file_query(row, spec.system())],
-        (Via::GuestAgent | Via::Ssh | Via::HostLink, _) => Vec::new(),
+        (Via::GuestAgent, GuestType::Qemu) => Some(file_query(row, spec.system())),
+        (Via::HostLink, GuestType::Lxc) => Link::ContainerRunnerState { vmid: row.vmid, lines: 0 }.query(&row.node),
+        (Via::Ssh, _) => Some(interfaces::query(row)),
+        (Via::GuestAgent, GuestType::Lxc) | (Via::HostLink, GuestType::Qemu) => None,
     }
 }
 
 /// How far a machine's runner is, as its inside tells.
 pub fn inside(row: &GuestRow, spec: &RunnerPoolSpec, seen: &Observation) -> Inside {
-    match (spec.via(row.guest), row.guest) {
-        (Via::GuestAgent, GuestType::Qemu) => {}
-        (Via::GuestAgent | Via::Ssh | Via::HostLink, _) => return Inside::Unread,
-    }
-    match seen.answer(&file_query(row, spec.system())) {
-        Some(Ok(value)) => Inside::Read(RunnerState::read(content(value))),
-        // The agent answers, and there is no such file: nothing was begun.
-        Some(Err(error)) if error.refusal() == Some(Refusal::Absent) => Inside::Read(RunnerState::default()),
-        Some(Err(error)) if error.refusal() == Some(Refusal::NodeOffline) => Inside::Unread,
-        Some(Err(error)) if error.refusal() == Some(Refusal::Forbidden) => Inside::Shut(error.to_string()),
-        Some(Err(error)) => Inside::Silent(error.to_string()),
+    let ssh = spec.via(row.guest) == Via::Ssh;
+    match query(row, spec).and_then(|query| seen.answer(&query)) {
+        Some(Ok(value)) if ssh => {
+            let pending = seen.value(&guest_query(row)).unwrap_or(&Value::Null);
+            match interfaces::own(value, pending).into_iter().next() {
+                Some(address) => Inside::At(address),
+                None => Inside::NoAddress("it has no address yet that leads somewhere".to_owned()),
+            }
+        }
+        Some(Ok(value)) if row.guest == GuestType::Lxc => {
+            Inside::Read(Look::read(value.as_str().unwrap_or_default()).state)
+        }
+        Some(Ok(value)) => Inside::Read(RunnerState::read(value["content"].as_str().unwrap_or_default())),
+        Some(Err(error)) => match error.refusal() {
+            Some(Refusal::NodeOffline) => Inside::Unread,
+            Some(Refusal::Forbidden | Refusal::Unsupported) => Inside::Shut(error.to_string()),
+            // The agent answers, and there is no such file: nothing was begun.
+            Some(Refusal::Absent) if !ssh && row.guest == GuestType::Qemu => Inside::Read(RunnerState::default()),
+            Some(_) | None if ssh => Inside::NoAddress(error.to_string()),
+            Some(_) | None => Inside::Silent(error.to_string()),
+        },
         None => Inside::Unread,
     }
-}
-
-/// Its first address that leads somewhere, where it was asked.
-pub fn address(row: &GuestRow, seen: &Observation) -> Option<IpAddr> {
-    let answer = seen.value(&interfaces::query(row))?;
-    interfaces::cards(answer).into_iter().flat_map(|card| card.addresses).next()
 }
 
 /// What stands against a way into guests of a type.
@@ -61,7 +77,8 @@ pub fn against(guest: GuestType, spec: &RunnerPoolSpec) -> Vec<Problem> {
     match (spec.via(guest), guest) {
         (Via::GuestAgent, GuestType::Qemu) => {}
         (Via::GuestAgent, GuestType::Lxc) => problems.push(
-            Problem::new("bootstrap.via", "containers have no guest agent").help("say `via: HostLink`, or leave it out"),
+            Problem::new("bootstrap.via", "containers have no guest agent")
+                .help("say `via: HostLink`, or leave it out"),
         ),
         (Via::HostLink, GuestType::Qemu) => problems.push(
             Problem::new("bootstrap.via", "by the host link only containers are reached")
@@ -113,17 +130,58 @@ pub fn start(spec: &RunnerPoolSpec, name: &str) -> Start {
     }
 }
 
-/// The request that begins a runner; its secret comes as the parameter `input-data`, from the step before.
+/// How a machine is logged in to.
+fn login(spec: &RunnerPoolSpec, name: &str, address: IpAddr) -> Option<Login> {
+    let ssh = spec.bootstrap.ssh.as_ref()?;
+    let spot = |text: &str| Spot::new(Path::new(text));
+    let host_keys = match (&ssh.known_hosts, &ssh.host_key) {
+        (Some(file), _) => HostKeys::File(spot(file)?),
+        (None, Some(key)) => HostKeys::pinned(key)?,
+        (None, None) => HostKeys::AcceptNew,
+    };
+    Some(Login {
+        name: Token::argument(name)?,
+        address,
+        port: ssh.port.unwrap_or(22),
+        user: Token::argument(ssh.user.as_str())?,
+        private_key: spot(&ssh.private_key.file)?,
+        host_keys,
+    })
+}
+
+/// What is looked at right before, if something is, and the request that begins a runner; its secret comes with the parameter
+/// [`Handed::PARAM`], from the step before.
 ///
 /// # Errors
 /// Why there is no way.
-pub fn begin(row: &GuestRow, spec: &RunnerPoolSpec, start: &Start) -> Result<Call, String> {
+pub fn begin(
+    row: &GuestRow,
+    spec: &RunnerPoolSpec,
+    start: &Start,
+    address: Option<IpAddr>,
+) -> Result<(Option<Query>, Call), String> {
     start.check()?;
+    let unsaid = || "what is to be begun cannot be written down for it".to_owned();
     match (spec.via(row.guest), row.guest) {
         (Via::GuestAgent, GuestType::Qemu) => {
             let call = Call::new(Method::Post, format!("{}/agent/exec", base(row)));
-            Ok(start.command().iter().fold(call, |call, word| call.with("command", word)))
+            Ok((None, start.command().iter().fold(call, |call, word| call.with("command", word))))
         }
-        (Via::GuestAgent | Via::Ssh | Via::HostLink, _) => Err("there is no such way into it yet".to_owned()),
+        (Via::HostLink, GuestType::Lxc) => {
+            let secret = Handed::default();
+            let call = Link::ContainerRunner { vmid: row.vmid, start: start.clone(), secret }.call(&row.node);
+            Ok((None, call.ok_or_else(unsaid)?))
+        }
+        (Via::Ssh, _) => {
+            let address = address.ok_or_else(|| "its address is not known".to_owned())?;
+            let login = login(spec, &start.name, address).ok_or_else(unsaid)?;
+            // Nothing is registered for a machine that sshd does not let us into.
+            let look = Operation::RunnerState { system: start.system, lines: 0 }.query(&login);
+            let call = Operation::Runner { start: start.clone(), secret: Handed::default() }.call(&login);
+            Ok((look, call.ok_or_else(unsaid)?))
+        }
+        (Via::GuestAgent, GuestType::Lxc) | (Via::HostLink, GuestType::Qemu) => {
+            Err("there is no such way into it: say another `bootstrap.via`".to_owned())
+        }
     }
 }

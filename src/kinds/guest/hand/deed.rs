@@ -124,6 +124,7 @@ impl Scene<'_> {
             seen: self.seen,
             identities: &BTreeMap::new(),
             leaving: &BTreeSet::new(),
+            going: false,
             retain: false,
             member_of: None,
             adopt: false,

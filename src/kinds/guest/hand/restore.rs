@@ -157,6 +157,7 @@ impl Hand for Restore {
                 seen,
                 identities: &BTreeMap::new(),
                 leaving: &BTreeSet::new(),
+                going: false,
                 retain: false,
                 member_of: None,
                 adopt: false,
