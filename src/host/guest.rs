@@ -13,8 +13,9 @@ use crate::host::runner::{Handed, Start, look};
 use crate::host::ssh::options::Spot;
 use crate::host::token::Token;
 use crate::pve::request::{Call, Method, Params, Query};
+// Addresses are values; what opens connections is in `std`.
+use core::net::IpAddr;
 use std::fmt;
-use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 

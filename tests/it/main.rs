@@ -79,3 +79,4 @@ mod keep;
 mod kills;
 mod link;
 mod process;
+mod runner_inside;
