@@ -12,7 +12,7 @@
 //! | `storage-full`                                | no room                                                      |
 //!
 //! `WHEN` is the number of a request from now (0 is the next), `writes`, or `METHOD:TEXT`, where either may be empty and
-//! TEXT is a part of the path. A `*` at its end: every time, not only the first.
+//! TEXT is a part of the path; of a request to GitHub, of its whole address (`POST:generate-jitconfig`). A `*` at its end: every time, not only the first.
 
 use crate::sim::faults::{Fault, FaultKind, When};
 
@@ -68,7 +68,7 @@ fn moment(when: &str) -> Result<When, String> {
         return Ok(When::Request(n));
     }
     match when.split_once(':') {
-        Some((method, path)) if ["", "GET", "POST", "PUT", "DELETE"].contains(&method) => {
+        Some((method, path)) if ["", "GET", "POST", "PUT", "PATCH", "DELETE"].contains(&method) => {
             Ok(When::Matching { method: method.to_owned(), path: path.to_owned() })
         }
         _ => Err(format!("`{when}` is no moment: a number, `writes`, or METHOD:PATH")),

@@ -25,8 +25,8 @@ use crate::pve::api::Api;
 use crate::pve::networks_lock::{Remembering, Shelf};
 use crate::secret_files::Folder;
 use crate::sim::Sim;
-use crate::sim::github::front::SimSecrets;
 use crate::sim::baseline::Baseline;
+use crate::sim::github::front::{NewJobs, SimSecrets};
 use futures::future::BoxFuture;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -150,14 +150,15 @@ impl Session {
         };
         sim.clear_faults();
         global.sim_fault.iter().cloned().for_each(|fault| sim.inject(fault));
-        let github = Arc::new(sim.github());
+        // Between commands nobody listens to whom GitHub could offer a job.
+        sim.with_world(|world| world.github.settings.offers = false);
         let clock: Arc<dyn Clock> = Arc::new(sim.clock());
-        let hub = Arc::new(Hub::new(github, Arc::clone(&clock), Arc::new(SimSecrets)));
+        let hub = Arc::new(Hub::new(Arc::new(sim.github()), Arc::clone(&clock), Arc::new(SimSecrets)));
         Ok(Session {
             // The simulator is its own link to its nodes.
             api: Arc::new(Door::of(Arc::new(sim.api())).with_hub(Arc::clone(&hub))),
-            hub: Some(hub),
             link: None,
+            hub: Some(hub),
             // The simulator keeps nothing of a run that is killed.
             shelf: None,
             clock,
@@ -233,6 +234,11 @@ impl Session {
         }
         let now = i64::try_from(self.clock.now_ms() / 1000).unwrap_or(i64::MAX);
         jiff::Timestamp::from_second(now).unwrap_or(jiff::Timestamp::MAX)
+    }
+
+    /// Queues jobs on the simulated GitHub. Their numbers.
+    pub fn queue(&self, jobs: &NewJobs) -> Vec<u64> {
+        self.sim.iter().flat_map(|(sim, _)| sim.github().queue(jobs)).collect()
     }
 
     /// Keeps the simulator's state for the next command.

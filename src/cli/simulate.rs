@@ -1,13 +1,16 @@
-//! `sim serve`: the simulator as a server of its own, over HTTPS on loopback.
+//! `sim serve`: the simulator as a server of its own, over HTTPS on loopback. `sim advance`, `sim job`: what happens by itself in
+//! a real data centre, and on a real GitHub.
 
 use crate::cli::args::Global;
-use crate::cli::args::sim::{Baseline as Wanted, Sim as Asked, SimAdvance, SimServe};
+use crate::cli::args::sim::{Baseline as Wanted, Sim as Asked, SimAdvance, SimJob, SimServe};
 use crate::cli::exit;
 use crate::cli::run::{Ended, Failure, block_on_deaf, print};
 use crate::cli::session::Session;
 use crate::config::disk::write_atomically;
+use crate::github::place::Scope;
 use crate::sim::Sim;
 use crate::sim::baseline::Baseline;
+use crate::sim::github::front::NewJobs;
 use crate::sim::serve::serve;
 
 /// Guests and nodes of `--baseline scale` where nothing is said.
@@ -22,6 +25,7 @@ pub fn sim(global: &Global, args: &Asked) -> Ended {
     match args {
         Asked::Serve(args) => serve_it(args),
         Asked::Advance(args) => advance(global, args),
+        Asked::Job(args) => job(global, args),
     }
 }
 
@@ -31,6 +35,28 @@ fn advance(global: &Global, args: &SimAdvance) -> Ended {
     let now = session.pass(args.by);
     session.close()?;
     print(&format!("it is {now} on the simulated cluster\n"));
+    Ok(exit::DONE)
+}
+
+/// `sim job`.
+fn job(global: &Global, args: &SimJob) -> Ended {
+    let SimJob { repository, labels, takes, count, api, enterprise } = args;
+    if !Scope::Repository(repository.clone()).is_plain() {
+        let said = format!("`{repository}` is no repository");
+        return Err(Failure::new(exit::USAGE, said).hint("write it as owner/name: acme/app"));
+    }
+    let session = Session::open(&Global { sim: true, ..global.clone() }, None)?;
+    let new = NewJobs {
+        api: api.trim_end_matches('/').to_owned(),
+        enterprise: enterprise.clone(),
+        count: usize::try_from(*count).unwrap_or(1),
+        labels: labels.clone(),
+        ..NewJobs::new(repository, &[], *takes)
+    };
+    let ids = session.queue(&new);
+    session.close()?;
+    let jobs: String = ids.iter().map(|id| format!("job {id} of {repository} is queued\n")).collect();
+    print(&jobs);
     Ok(exit::DONE)
 }
 

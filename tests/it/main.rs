@@ -40,6 +40,7 @@ mod host_mount;
 mod snapshot_verbs;
 
 mod apidoc;
+mod openapi;
 
 mod guests;
 

@@ -2,6 +2,7 @@
 
 use crate::cli::args::duration;
 use crate::cli::fault;
+use crate::github::place::PUBLIC_API;
 use crate::sim::faults::Fault;
 use clap::{Args, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -14,6 +15,31 @@ pub enum Sim {
     Serve(SimServe),
     /// Let time pass on the cluster of --sim, which stands still between commands
     Advance(SimAdvance),
+    /// Queue jobs on the GitHub of --sim, for runner pools
+    Job(SimJob),
+}
+
+/// `sim job`.
+#[derive(Debug, Args)]
+pub struct SimJob {
+    /// Whose jobs: owner/name
+    #[arg(value_name = "OWNER/NAME")]
+    pub repository: String,
+    /// The labels that each asks for
+    #[arg(long, value_delimiter = ',', default_value = "self-hosted", value_name = "LABEL,…")]
+    pub labels: Vec<String>,
+    /// How long each takes
+    #[arg(long, value_parser = duration, default_value = "90s", value_name = "TIME")]
+    pub takes: Duration,
+    /// How many
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub count: u32,
+    /// On which GitHub: the apiUrl of the pool
+    #[arg(long, default_value = PUBLIC_API, value_name = "URL")]
+    pub api: String,
+    /// The enterprise that the owner is of, for pools of an enterprise
+    #[arg(long, value_name = "SLUG")]
+    pub enterprise: Option<String>,
 }
 
 /// `sim advance`.

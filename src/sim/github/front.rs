@@ -20,7 +20,7 @@ const POLL_MS: u64 = 50_000;
 const LOOK: Duration = Duration::from_millis(50);
 
 /// The key that an App of a simulated GitHub signs with. It opens nothing.
-const KEY: &str = include_str!("key.pem");
+const KEY: &str = include_str!("../../github/jwt/pkcs1.pem");
 
 /// The GitHub of a simulated cluster; clones share it.
 #[derive(Clone, Debug)]

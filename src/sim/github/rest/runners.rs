@@ -151,11 +151,16 @@ fn groups(world: &World, asked: &Asked, at: &At) -> Response {
     let rows: Vec<Value> = page
         .into_iter()
         .map(|(id, name)| {
-            json!({
-                "id": id, "name": name, "visibility": "all", "default": id == DEFAULT_GROUP, "inherited": false,
+            let mut row = json!({
+                "id": id, "name": name, "visibility": "all", "default": id == DEFAULT_GROUP,
                 "runners_url": format!("{base}/{id}/runners"), "allows_public_repositories": false,
                 "restricted_to_workflows": false, "selected_workflows": [], "workflow_restrictions_read_only": false,
-            })
+            });
+            // An enterprise's groups are nobody else's.
+            if at.scope.starts_with("orgs/") {
+                row["inherited"] = false.into();
+            }
+            row
         })
         .collect();
     let response = json(200, &json!({ "total_count": count, "runner_groups": rows }));
