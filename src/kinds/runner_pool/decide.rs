@@ -251,6 +251,9 @@ fn shrink(seen: &Seen<'_>, decision: &mut Decision) {
     let starting = count(decision, Stage::is_starting);
     let leaving = count(decision, |stage| stage == Stage::Leaving);
     let outdated = |at: &usize| is_outdated(&seen.machines[*at], seen.template.as_ref().ok());
+    if serving < decision.target {
+        return;
+    }
     if let (0, 0, Some(at)) = (starting, leaving, idle.iter().map(|(_, _, at)| *at).find(outdated)) {
         go(at, "its template has a new version", decision);
     }
@@ -278,7 +281,13 @@ fn grow(seen: &Seen<'_>, failures: &Failures<'_>, decision: &mut Decision) -> Ag
     let serving = count(decision, Stage::serves).saturating_add(making);
     let missing = decision.target.saturating_sub(serving);
     if missing == 0 {
-        return Against::Nothing;
+        let waits = seen.demand.as_ref().is_ok_and(|demand| demand.waiting() > 0);
+        let idle = count(decision, |stage| stage == Stage::Idle);
+        return if waits && idle == 0 && serving >= spec.size.max {
+            Against::Why("AtMaximum", format!("all {serving} machines have a job, or are on their way (`size.max`)"))
+        } else {
+            Against::Nothing
+        };
     }
     let template = match &seen.template {
         Ok(template) => template,

@@ -80,7 +80,7 @@ mod tests {
         let vmid = VmId::new(50_000).expect("a number");
         let made = 1_795_315_200;
         let text = name("ci", vmid, &ours, made);
-        assert_eq!(text, format!("ci-50000-{ours}tovfpc"));
+        assert_eq!(text, format!("ci-50000-{ours}tovu2o"));
         assert_eq!(read("ci", &text), Some(Named { vmid, proof: ours.clone(), made }));
         assert_ne!(name("ci", vmid, &ours, made + 1), text);
         for bad in [
