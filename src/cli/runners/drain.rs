@@ -1,6 +1,7 @@
 //! `runners drain`: machines that have no job go, those that have one end it. It is done now and once: who says so for longer
 //! writes it into the manifest.
 
+use crate::base::quantity::counted;
 use crate::cli::args::Global;
 use crate::cli::args::runners::Drain;
 use crate::cli::exit;
@@ -69,7 +70,11 @@ pub fn drain(global: &Global, args: &Drain) -> Ended {
         let busy: Vec<&str> =
             stands.machines.iter().filter(meant).filter(|one| works(one)).map(|one| one.name.as_str()).collect();
         if !busy.is_empty() && !global.quiet {
-            let _ = writeln!(anstream::stderr(), "{} end their jobs first: {}", busy.len(), busy.join(", "));
+            let (count, names) = (counted(busy.len(), "machine"), busy.join(", "));
+            let _ = writeln!(
+                anstream::stderr(),
+                "Not gone before the end of its job: {count} ({names}); --wait waits for that."
+            );
         }
         if machine.is_none() && !global.quiet {
             let _ = writeln!(

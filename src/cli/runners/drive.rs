@@ -61,7 +61,9 @@ impl Drive<'_> {
         loop {
             let scene = survey(self.session, self.tree, &self.only).await?;
             let (pools, now) = (scene.pools(), scene.now());
-            let Some(of) = pools.first() else { return Err(Failure::new(exit::USAGE, "the pool cannot be understood")) };
+            let Some(of) = pools.first() else {
+                return Err(Failure::new(exit::USAGE, "the pool cannot be understood"));
+            };
             let began = *began.get_or_insert(now);
             self.tell(&of.stands, &mut told);
             self.session.save()?;
@@ -150,7 +152,10 @@ impl Drive<'_> {
             match self.job.view() {
                 View::Quiet => {}
                 View::Json => {
-                    print(&format!("{}\n", json!({"event": "Stands", "machine": name, "stage": stage, "detail": detail})));
+                    print(&format!(
+                        "{}\n",
+                        json!({"event": "Stands", "machine": name, "stage": stage, "detail": detail})
+                    ));
                 }
                 View::Lines if detail.is_empty() => drop(writeln!(anstream::stderr(), "  · {name}: {stage}")),
                 View::Lines => drop(writeln!(anstream::stderr(), "  · {name}: {stage}: {detail}")),

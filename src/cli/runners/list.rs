@@ -1,5 +1,6 @@
 //! `runners list`: the machines of pools. And `get RunnerPool`: the pools themselves.
 
+use crate::base::quantity::counted;
 use crate::cli::args::runners::List;
 use crate::cli::args::{self, Global};
 use crate::cli::exit;
@@ -81,7 +82,10 @@ pub fn about(of: &Of<'_>, now: i64) -> String {
         text += &format!("  {sign} {}: {}\n", condition.reason, visible(&condition.message));
     }
     for runner in &stands.orphans {
-        text += &format!("  · {} is registered and has no machine: its registration is taken away\n", visible(&runner.name));
+        text += &format!(
+            "  · {} is registered and has no machine: its registration is taken away\n",
+            visible(&runner.name)
+        );
     }
     for (name, why) in &stands.strangers {
         text += &format!("  · runner {} is left alone: {}\n", visible(name), visible(why));
@@ -93,7 +97,7 @@ pub fn about(of: &Of<'_>, now: i64) -> String {
     text
 }
 
-/// In numbers: `2 of 3 machines; 1 job waits (for 40s), 1 runs; 1 idle wanted, at most 4`.
+/// In numbers: `2 machines (3 wanted, 1 of them idle, at most 4); 1 job waiting (for 40s), 1 running`.
 pub fn numbers(of: &Of<'_>, now: i64) -> String {
     let stands = &of.stands;
     let there = stands.machines.iter().filter(|machine| machine.stage.serves()).count();
@@ -104,12 +108,19 @@ pub fn numbers(of: &Of<'_>, now: i64) -> String {
             let waiting = demand.waiting();
             let since = demand.waiting_since.filter(|_| waiting > 0);
             let since = since.map(|since| format!(" (for {})", span((now - since).max(0)))).unwrap_or_default();
-            format!("{waiting} {} waiting{since}, {} running", if waiting == 1 { "job" } else { "jobs" }, demand.running)
+            format!(
+                "{waiting} {} waiting{since}, {} running",
+                if waiting == 1 { "job" } else { "jobs" },
+                demand.running
+            )
         }
     };
     format!(
-        "{there} of {} machines; {jobs}; {} idle wanted, at most {}",
-        stands.target, stands.idle_wanted, stands.max
+        "{} ({} wanted, {} of them idle, at most {}); {jobs}",
+        counted(there, "machine"),
+        stands.target,
+        stands.idle_wanted,
+        stands.max
     )
 }
 

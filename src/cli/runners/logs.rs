@@ -31,7 +31,8 @@ pub fn logs(global: &Global, args: &Logs) -> Ended {
             Found::Machine(of, machine) => (of, machine),
             Found::Pool(of) => {
                 let names: Vec<&str> = of.stands.machines.iter().map(|machine| machine.name.as_str()).collect();
-                let failure = Failure::new(exit::USAGE, format!("{NAME}/{} is a pool; name one of its machines", of.name));
+                let failure =
+                    Failure::new(exit::USAGE, format!("{NAME}/{} is a pool; name one of its machines", of.name));
                 let none = "it has none just now".to_owned();
                 return Err(failure.hint(if names.is_empty() { none } else { names.join(", ") }));
             }
@@ -43,10 +44,18 @@ pub fn logs(global: &Global, args: &Logs) -> Ended {
     Ok(exit::DONE)
 }
 
-async fn look(cluster: &Cluster<'_>, machine: &MachineStanding, system: System, tail: usize) -> Result<String, Failure> {
+async fn look(
+    cluster: &Cluster<'_>,
+    machine: &MachineStanding,
+    system: System,
+    tail: usize,
+) -> Result<String, Failure> {
     let failed = |error: PveError| {
         let failure = Failure::wire(exit::FAILED, &error);
-        Failure { message: format!("{} ({}) cannot be looked into: {}", machine.name, machine.vmid, failure.message), ..failure }
+        Failure {
+            message: format!("{} ({}) cannot be looked into: {}", machine.name, machine.vmid, failure.message),
+            ..failure
+        }
     };
     if machine.guest == GuestType::Lxc {
         let lines = u32::try_from(tail).unwrap_or(u32::MAX);
@@ -65,7 +74,10 @@ async fn look(cluster: &Cluster<'_>, machine: &MachineStanding, system: System, 
         match get(cluster.api, cluster.clock, &Query::new(path).with("file", file)).await {
             Ok(answer) => {
                 if answer["truncated"].as_bool() == Some(true) || answer["truncated"] == 1 {
-                    let _ = writeln!(anstream::stderr(), "warning: {file} is longer than the agent reads: its end is missing");
+                    let _ = writeln!(
+                        anstream::stderr(),
+                        "warning: {file} is longer than the agent reads: its end is missing"
+                    );
                 }
                 text += &lines_of(answer["content"].as_str().unwrap_or_default(), tail);
             }

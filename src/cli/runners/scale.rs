@@ -19,8 +19,10 @@ pub fn scale(global: &Global, args: &Scale) -> Ended {
         want.annotations.insert(IDLE.to_owned(), args.count.to_string());
         let Some(spec) = want.spec.downcast_ref::<RunnerPoolSpec>() else { continue };
         if args.count > spec.size.max {
-            let failure =
-                Failure::new(exit::USAGE, format!("{} are more than its `size.max`, which is {}", args.count, spec.size.max));
+            let failure = Failure::new(
+                exit::USAGE,
+                format!("{} are more than its `size.max`, which is {}", args.count, spec.size.max),
+            );
             return Err(failure.hint("raise it in the manifest"));
         }
     }
