@@ -85,6 +85,7 @@ pub fn ordered(verb: &Verb) -> Option<Order<'_>> {
         | Verb::Network(_)
         | Verb::Host(_)
         | Verb::Patch(_)
+        | Verb::Runners(_)
         | Verb::Run(_)
         | Verb::Status(_)
         | Verb::Proposals(_)

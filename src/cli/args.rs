@@ -10,6 +10,8 @@ pub mod host;
 pub mod network;
 pub mod node;
 pub mod patch;
+
+pub mod runners;
 pub mod sim;
 
 use std::net::IpAddr;
@@ -183,6 +185,9 @@ pub enum Verb {
     /// Patch windows: how they stand, what would be installed, what was; run one now
     #[command(subcommand)]
     Patch(patch::Patch),
+    /// Runner pools: their machines and jobs, what a runner printed; drain and scale
+    #[command(subcommand)]
+    Runners(runners::Runners),
     /// The host link: what is done on the nodes themselves because PVE's API cannot do it
     #[command(subcommand)]
     Host(host::Host),

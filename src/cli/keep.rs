@@ -6,6 +6,7 @@ use crate::cli::args::Global;
 use crate::cli::args::daemon::{Run, RunMode};
 use crate::cli::command::Programs;
 use crate::cli::exit;
+use crate::cli::github::Stored;
 use crate::cli::run::{Ended, Failure, block_on_deaf, print};
 use crate::cli::session::{AheadClock, Session};
 use crate::config::error::ConfigError;
@@ -183,6 +184,7 @@ fn clusters(
             outside: Arc::new(Ends { session: Arc::clone(&session), known: known_ways }),
             root_ticket: session.root_ticket,
             links: session.links.clone(),
+            github: session.github(),
         });
         out.of.push(out.places.len() - 1);
         known.insert(context, out.places.len() - 1);
@@ -262,12 +264,13 @@ async fn site(
     let reveal = |field| config::reveal(field, &Programs::default()).map_err(unusable);
     let token = config.token.as_ref().map(reveal).transpose()?;
     let hook = config.github_webhook.as_ref().map(reveal).transpose()?;
+    let hook = Signed::new(hook, Arc::new(Stored), Arc::new(clock));
     let tls = config.tls.as_ref().map(|tls| Tls::load(&tls.cert_file, &tls.key_file)).transpose().map_err(wrong)?;
     let site = Site {
         shared: shared.clone(),
         metrics: Arc::clone(metrics),
         history,
-        hook: hook.map(|secret| Arc::new(Signed(secret)) as Arc<dyn Hook>),
+        hook: Some(Arc::new(hook) as Arc<dyn Hook>),
         clock: Arc::new(clock),
         gate: Gate::new(token.as_ref(), config.hosts.clone()).map_err(wrong)?,
         began_ms: clock.now_ms(),

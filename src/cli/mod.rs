@@ -33,6 +33,8 @@ pub mod network;
 pub mod node_health;
 pub mod output;
 pub mod patch;
+
+pub mod runners;
 pub mod played;
 pub mod policies;
 pub mod problems;

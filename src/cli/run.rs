@@ -8,7 +8,7 @@ use crate::cli::{
     actions, adopt, apply, auth, check, daemon, delete, diff, exit, host, import, keep, manifests, raw, show, simulate,
     wait,
 };
-use crate::cli::{backups, logs, network, node_health, patch};
+use crate::cli::{backups, logs, network, node_health, patch, runners};
 use crate::pve::error::PveError;
 use clap::Parser;
 use std::future::Future;
@@ -175,6 +175,7 @@ fn dispatch(cli: &Cli) -> Ended {
             NetworkVerb::Test(args) => network::test(global, args),
         },
         Verb::Patch(verb) => patch::run(global, verb),
+        Verb::Runners(verb) => runners::run(global, verb),
         Verb::Host(verb) => host::host(global, verb),
         Verb::Run(args) => keep::run(global, args),
         Verb::Status(args) => daemon::status(args),

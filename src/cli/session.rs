@@ -12,6 +12,7 @@ use crate::cli::shelf::FileShelf;
 use crate::config::connect::{connect, open};
 use crate::config::disk::write_atomically;
 use crate::config::resolve::{Credentials, Flags};
+use crate::daemon::github::{GitHub, Nobody};
 use crate::dns::System;
 use crate::engine::door::Door;
 use crate::engine::reconcile::Cluster;
@@ -208,6 +209,14 @@ impl Session {
     /// What a daemon shares between its runs.
     pub fn parts(&self) -> (Arc<dyn Api>, Arc<dyn Resolver>, Arc<Folder>) {
         (Arc::clone(&self.api), Arc::clone(&self.names), Arc::clone(&self.files))
+    }
+
+    /// What speaks to GitHub for a daemon.
+    pub fn github(&self) -> Arc<dyn GitHub> {
+        match self.hub() {
+            Some(hub) => hub,
+            None => Arc::new(Nobody),
+        }
     }
 
     /// Lets the simulator's time pass by itself, so many times as fast as ours, beginning with ours if it is behind: for whoever stays.

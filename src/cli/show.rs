@@ -10,6 +10,7 @@ use crate::cli::output::{self, Form, Format, yaml};
 use crate::cli::patch;
 use crate::cli::policies;
 use crate::cli::profiles;
+use crate::cli::runners;
 use crate::cli::run::{Ended, Failure, block_on, print};
 use crate::cli::session::Session;
 use crate::cli::sets;
@@ -17,7 +18,7 @@ use crate::config::disk::write_atomically;
 use crate::daemon::record::ObjectRecord;
 use crate::engine::observe::{index, on_nodes, read_all};
 use crate::kinds::guest::observed::{GuestSeen, decode};
-use crate::kinds::{list, patch_window, snapshot_policy};
+use crate::kinds::{list, patch_window, runner_pool, snapshot_policy};
 use crate::manifest::document::{API_VERSION, LIST};
 use crate::manifest::explain;
 use crate::pve::request::Query;
@@ -63,6 +64,9 @@ pub fn get(global: &Global, args: &args::Get) -> Ended {
     }
     if kind.name() == patch_window::NAME {
         return patch::status::get(global, args);
+    }
+    if kind.name() == runner_pool::NAME {
+        return runners::list::get(global, args);
     }
     let session = Session::open(global, None)?;
     let wide = args.format.output == Some(Format::Wide);
@@ -193,6 +197,9 @@ pub fn describe(global: &Global, args: &args::Describe) -> Ended {
     }
     if kind.name() == patch_window::NAME {
         return patch::status::describe(global, args);
+    }
+    if kind.name() == runner_pool::NAME {
+        return runners::describe::describe(global, &args.name, &args.files, &args.format);
     }
     let session = Session::open(global, None)?;
     let (listed, seen) = block_on(survey(&session, kind))??;

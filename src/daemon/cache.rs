@@ -9,6 +9,7 @@ use crate::base::id::VmId;
 use crate::daemon::meter::Meter;
 use crate::daemon::pace::{Haste, Pace};
 use crate::daemon::rota::Rota;
+use crate::github::operation::{Operation as OnGitHub, ROOT};
 use crate::pve::api::Api;
 use crate::pve::error::PveError;
 use crate::pve::request::{Call, Query};
@@ -23,6 +24,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 const LIST_MS: u64 = 2_500;
 /// How old anything else may be that is no guest's: permissions, pools, storages, groups of rules.
 const OTHER_MS: u64 = 20_000;
+/// How old what GitHub said may be in a look. A look that somebody waits for begins with [`Cache::forget_github`].
+const GITHUB_MS: u64 = 5_000;
 /// What no look has asked for in this time is forgotten.
 const UNUSED_MS: u64 = 900_000;
 /// Times of our own requests that are remembered for each guest, to know ourselves in PVE's log.
@@ -60,6 +63,13 @@ pub fn guest_of(path: &str) -> Option<VmId> {
     let rest = path.strip_prefix("/nodes/")?.split_once('/')?.1;
     let rest = rest.strip_prefix("qemu/").or_else(|| rest.strip_prefix("lxc/"))?;
     rest.split('/').next()?.parse().ok().and_then(VmId::new)
+}
+
+/// Whose runners a request to GitHub is about: `orgs/acme`. `None`: it is none.
+fn scope_of(path: &str) -> Option<&str> {
+    let rest = path.strip_prefix(ROOT)?;
+    let parts = if rest.starts_with("repos/") { 3 } else { 2 };
+    Some(rest.match_indices('/').nth(parts - 1).map_or(rest, |(at, _)| &rest[..at]))
 }
 
 /// Whether an answer holds what people write, and not what is measured or in progress.
@@ -143,16 +153,27 @@ impl Cache {
 
     /// Reads from the wire and remembers.
     pub async fn fresh(&self, query: &Query, haste: &Haste) -> Result<Value, PveError> {
-        self.pace.turn(&*self.clock, haste).await;
+        // GitHub has budgets of its own, which the hub keeps.
+        if !OnGitHub::is_github(&query.path) {
+            self.pace.turn(&*self.clock, haste).await;
+        }
         let began = self.clock.now_ms();
         let answer = self.api.get(query).await;
-        self.meter.request(&self.cluster, "GET", answer.as_ref().err(), self.clock.now_ms().saturating_sub(began));
+        self.count("GET", &query.path, answer.as_ref().err(), began);
         if let Ok(value) = &answer
             && !is_fleeting(query)
         {
             self.remember(query, value);
         }
         answer
+    }
+
+    fn count(&self, method: &str, path: &str, error: Option<&PveError>, began_ms: u64) {
+        let took = self.clock.now_ms().saturating_sub(began_ms);
+        match scope_of(path) {
+            Some(scope) => self.meter.github(scope, method, error, took),
+            None => self.meter.request(&self.cluster, method, error, took),
+        }
     }
 
     fn remember(&self, query: &Query, value: &Value) {
@@ -169,6 +190,7 @@ impl Cache {
         let known = memory.known.get_mut(query)?;
         let limit = match query.path.as_str() {
             "/cluster/resources" | "/cluster/tasks" => LIST_MS,
+            path if OnGitHub::is_github(path) => GITHUB_MS,
             _ if is_configuration(query) && guest_of(&query.path).is_some() => u64::MAX,
             _ => OTHER_MS,
         };
@@ -207,6 +229,11 @@ impl Cache {
     /// Forgets everything that is no guest's.
     pub fn forget_others(&self) {
         self.memory().known.retain(|query, _| guest_of(&query.path).is_some());
+    }
+
+    /// Forgets what GitHub said: it has something new.
+    pub fn forget_github(&self) {
+        self.memory().known.retain(|query, _| !OnGitHub::is_github(&query.path));
     }
 
     /// Forgets all: somebody asks for a look that owes nothing to memory.
@@ -255,12 +282,7 @@ impl Cache {
             }
         }
         let answer = self.api.send(call).await;
-        self.meter.request(
-            &self.cluster,
-            call.method.as_str(),
-            answer.as_ref().err(),
-            self.clock.now_ms().saturating_sub(began),
-        );
+        self.count(call.method.as_str(), &call.path, answer.as_ref().err(), began);
         self.forget(&touched);
         self.forget_others();
         answer
@@ -464,6 +486,53 @@ mod tests {
         look.get(&pools).await.expect("an answer");
         assert_eq!(api.reads.load(Ordering::Relaxed), 3, "it is older than it seems");
         assert_eq!(cache.scan(60_000).await, Scanned::Same, "it is read in turn");
+    }
+
+    /// Counts requests of each sort.
+    #[derive(Default)]
+    struct Sorts(Mutex<Vec<String>>);
+
+    impl Meter for Sorts {
+        fn request(&self, cluster: &str, method: &str, _: Option<&PveError>, _: u64) {
+            self.0.lock().expect("nobody failed").push(format!("{cluster} {method}"));
+        }
+        fn github(&self, scope: &str, method: &str, _: Option<&PveError>, _: u64) {
+            self.0.lock().expect("nobody failed").push(format!("{scope} {method}"));
+        }
+        fn task(&self, _: &str, _: &str, _: bool, _: u64) {}
+        fn run(&self, _: &str, _: &str, _: u64) {}
+        fn waited(&self, _: u64) {}
+        fn queue(&self, _: usize, _: u64, _: u64) {}
+        fn memory(&self, _: &'static str, _: usize) {}
+        fn drift(&self, _: &str, _: Option<crate::daemon::record::Healer>) {}
+        fn patch_failed(&self, _: &str, _: &str) {}
+        fn runner(&self, _: &str, _: &str, _: &crate::daemon::runners::news::Count) {}
+    }
+
+    #[tokio::test]
+    async fn what_github_said_is_believed_for_seconds_and_counted_apart() {
+        let (api, sim, sorts) =
+            (Arc::new(Counting::default()), Sim::new(Baseline::Homelab), Arc::new(Sorts::default()));
+        let cache = Cache::new("c", Arc::clone(&api) as Arc<dyn Api>, Arc::new(sim.clock()), Arc::clone(&sorts) as _);
+        let cache = Arc::new(cache);
+        // As much as nothing: what goes to GitHub does not wait for it.
+        cache.budget(1);
+        let look = Look { cache: Arc::clone(&cache), haste: Haste::Soon(Arc::default()) };
+        let runners = Query::new("/github/repos/acme/app/runners").with("api", "x");
+        for _ in 0..3 {
+            look.get(&runners).await.expect("an answer");
+        }
+        assert_eq!(api.reads.load(Ordering::Relaxed), 1);
+        sim.advance(std::time::Duration::from_millis(GITHUB_MS + 1));
+        look.get(&runners).await.expect("an answer");
+        cache.forget_github();
+        look.get(&runners).await.expect("an answer");
+        Run::new(Arc::clone(&cache), BTreeSet::new()).get(&runners).await.expect("an answer");
+        assert_eq!(api.reads.load(Ordering::Relaxed), 4, "old, forgotten, and in a run");
+        cache.send(&Call::new(Method::Delete, "/github/orgs/acme/runners/7")).await.expect("an answer");
+        look.get(&config(100)).await.expect("an answer");
+        let told = sorts.0.lock().expect("nobody failed").clone();
+        assert_eq!(told[3..], ["repos/acme/app GET", "orgs/acme DELETE", "c GET"]);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use crate::daemon::notice::sinks::{Notices, Sending};
 use crate::daemon::record::{DriftRecord, EventRecord, Level, RunRecord, State};
 use crate::daemon::report::findings::Compared;
 use crate::daemon::report::writer::Writer;
+use crate::daemon::runners::{JobRecord, RunnerRecord};
 use crate::daemon::store::book::Record;
 use crate::daemon::store::keeper::Keeper;
 use crate::daemon::windows::PatchRecord;
@@ -126,6 +127,14 @@ impl Ear for Ears {
 
     fn patch(&self, patch: &PatchRecord) {
         self.keep(|| Record::Patch(patch.clone()));
+    }
+
+    fn runner(&self, runner: &RunnerRecord) {
+        self.keep(|| Record::Runner(runner.clone()));
+    }
+
+    fn job(&self, job: &JobRecord) {
+        self.keep(|| Record::Job(job.clone()));
     }
 
     fn turned(&self, state: &State) {

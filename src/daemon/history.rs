@@ -2,6 +2,7 @@
 //! of the daemon's work depends on it.
 
 use crate::daemon::record::{DriftRecord, EventRecord, RunRecord};
+use crate::daemon::runners::{JobRecord, RunnerRecord};
 use crate::daemon::store::query;
 use crate::daemon::windows::PatchRecord;
 
@@ -37,6 +38,10 @@ pub trait History: Send + Sync {
     fn runs(&self, past: &Past) -> Result<Vec<RunRecord>, String>;
     /// What targets of patch windows got; `name` is the window.
     fn patches(&self, past: &Past) -> Result<Vec<PatchRecord>, String>;
+    /// What became of machines of runner pools; `name` is the pool.
+    fn runners(&self, past: &Past) -> Result<Vec<RunnerRecord>, String>;
+    /// Jobs of runner pools; `name` is the pool.
+    fn jobs(&self, past: &Past) -> Result<Vec<JobRecord>, String>;
 }
 
 /// The SQLite file, each time through a connection of its own that cannot write.
@@ -52,6 +57,12 @@ impl History for query::History {
     }
     fn patches(&self, past: &Past) -> Result<Vec<PatchRecord>, String> {
         query::History::patches(self, past).map_err(|e| e.in_full())
+    }
+    fn runners(&self, past: &Past) -> Result<Vec<RunnerRecord>, String> {
+        query::History::runners(self, past).map_err(|e| e.in_full())
+    }
+    fn jobs(&self, past: &Past) -> Result<Vec<JobRecord>, String> {
+        query::History::jobs(self, past).map_err(|e| e.in_full())
     }
 }
 
@@ -97,6 +108,20 @@ impl Past {
         self.is_of(&patch.source)
             && self.name.as_ref().is_none_or(|window| window.eq_ignore_ascii_case(&patch.window))
             && self.reaches(patch.opened_ms, Some(patch.ended_ms.unwrap_or(patch.opened_ms)))
+    }
+
+    /// Whether what became of a machine is meant: `name` is the pool.
+    pub fn takes_runner(&self, runner: &RunnerRecord) -> bool {
+        self.is_of(&runner.source) && self.is_pool(&runner.pool) && self.reaches(runner.seen_ms, runner.gone_ms)
+    }
+
+    /// Whether a job is meant: `name` is the pool.
+    pub fn takes_job(&self, job: &JobRecord) -> bool {
+        self.is_of(&job.source) && self.is_pool(&job.pool) && self.reaches(job.seen_ms, job.ended_ms)
+    }
+
+    fn is_pool(&self, pool: &str) -> bool {
+        self.name.as_ref().is_none_or(|name| name.eq_ignore_ascii_case(pool))
     }
 
     fn is_of(&self, source: &str) -> bool {

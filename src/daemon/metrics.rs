@@ -5,6 +5,7 @@
 pub mod count;
 pub mod machine;
 mod nodes;
+mod runners;
 pub mod table;
 mod windows;
 
@@ -133,6 +134,7 @@ pub struct Metrics {
     history_lost: Counter,
     nodes: nodes::NodeGauges,
     windows: windows::Windows,
+    runners: runners::Runners,
 }
 
 impl Default for Metrics {
@@ -177,6 +179,7 @@ impl Metrics {
             history_lost: Counter::default(),
             nodes: nodes::NodeGauges::default(),
             windows: windows::Windows::default(),
+            runners: runners::Runners::new(),
         };
         let mut registry = Registry::default();
         metrics.register(&mut registry);
@@ -225,6 +228,7 @@ impl Metrics {
                 _ => {
                     self.nodes.register(registry, bare, help);
                     self.windows.register(name, help, registry);
+                    self.runners.register(name, help, registry);
                 }
             }
         }
@@ -401,6 +405,7 @@ impl Metrics {
             self.snapshot_newest.get_or_create(&labels).set(newest);
         }
         self.windows.read(state, |source| self.value("source", source));
+        self.runners.read(state, |label, value| self.value(label, value));
         for drift in state.drift.iter().filter(|d| d.healed_ms.is_none()) {
             let labels = vec![self.value("source", &drift.source), self.value("kind", &drift.kind)];
             self.drifted.get_or_create(&labels).inc();

@@ -40,6 +40,12 @@ pub mod look;
 
 pub mod windows;
 
+pub mod runners;
+
+pub mod github;
+
+pub mod listen;
+
 pub mod suspend;
 
 pub mod work;

@@ -1,10 +1,13 @@
 //! What the daemon tells of itself, as values: the store keeps them, HTTP serves them, reports and messages render them.
 //! These shapes are a promise to whoever reads the API or the store. Times are milliseconds since the epoch.
 
+use crate::daemon::runners::past::Known as Runners;
+use crate::daemon::runners::{BudgetRecord, PoolRecord};
 use crate::daemon::windows::WindowRecord;
 use crate::daemon::windows::news::Known;
+use crate::github::place::SecretRef;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// What a source may do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -371,7 +374,15 @@ pub struct State {
     pub windows: BTreeMap<(String, String), WindowRecord>,
     /// What targets of windows got, by id.
     pub patches: Known,
-    /// What they got outlives the daemon.
+    /// Runner pools, by source and name.
+    pub pools: BTreeMap<(String, String), PoolRecord>,
+    /// What became of their machines, and their jobs.
+    pub runners: Runners,
+    /// Where the secrets stand with which GitHub signs what it tells runner pools.
+    pub webhook_secrets: BTreeSet<SecretRef>,
+    /// What is left of what GitHub lets us ask.
+    pub budgets: Vec<BudgetRecord>,
+    /// What targets of windows got outlives the daemon.
     pub remembers: bool,
     /// Why the daemon is not ready yet, or no longer; `None`: it is.
     pub unready: Option<String>,

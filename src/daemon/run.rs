@@ -33,6 +33,10 @@ mod seen;
 
 mod windows;
 
+mod runners;
+
+mod listen;
+
 mod told;
 
 mod ran;
@@ -145,6 +149,10 @@ struct Thread {
     known: BTreeMap<ResourceRef, Known>,
     /// Some object is none of the cluster yet: a guest that comes may be it, or in its way.
     unbound: bool,
+    /// Its runner pools for which GitHub is asked, by name.
+    pools: BTreeMap<String, listen::Pool>,
+    /// GitHub has something new since the last look.
+    heard: bool,
     /// After how many moments each object's last run ended, as long as a look may be older than that.
     ran: BTreeMap<ResourceRef, u64>,
 }
@@ -167,6 +175,8 @@ struct Daemon {
     ledger: Ledger,
     suspended: Suspensions,
     work: FuturesUnordered<Work>,
+    /// Who listens to GitHub, by line and pool.
+    listeners: BTreeMap<(usize, String), listen::Ear>,
     /// Runs in progress on each cluster.
     running: Vec<usize>,
     runs: u64,
@@ -198,6 +208,7 @@ pub async fn run(setup: Setup) -> End {
         ledger: Ledger::resume(setup.open_drift),
         suspended: setup.suspended,
         work: FuturesUnordered::new(),
+        listeners: BTreeMap::new(),
         runs: 0,
         moments: 0,
         last_ms: 0,
@@ -212,6 +223,7 @@ pub async fn run(setup: Setup) -> End {
         daemon.turn(now);
         if let Some((why, _)) = &ends
             && daemon.running.iter().all(|n| *n == 0)
+            && daemon.listeners.is_empty()
         {
             return End::Asked(*why, true);
         }
@@ -260,6 +272,7 @@ impl Daemon {
         if back > 0 {
             self.queue.set_back(back);
             self.compared_ms.fill(None);
+            self.listeners.values_mut().for_each(|ear| ear.set_back(back));
             for thread in &mut self.threads {
                 thread.look_ms = thread.look_ms.map(|at| at.saturating_sub(back));
                 thread.last_look_ms = thread.last_look_ms.saturating_sub(back);
@@ -328,12 +341,15 @@ impl Daemon {
                 look_took_ms: 0,
                 known: BTreeMap::new(),
                 unbound: false,
+                pools: BTreeMap::new(),
+                heard: false,
                 ran: BTreeMap::new(),
             });
         }
         let names: BTreeSet<&String> = self.threads.iter().map(|t| &t.config.name).collect();
         state.sources.retain(|name, _| names.contains(name));
         state.objects.retain(|(source, ..), _| names.contains(source));
+        state.pools.retain(|(source, _), _| names.contains(source));
         // What was queued before this life is queued no more.
         state.objects.values_mut().for_each(|object| (object.failures, object.next_ms) = (0, None));
         drop(state);
@@ -349,6 +365,8 @@ impl Daemon {
     fn end(&mut self) {
         self.ending = true;
         self.places.iter().for_each(|place| place.cache.close());
+        // Whoever works goes on working: only the listening ends.
+        self.hang_up();
     }
 
     fn is_suspended(&self, thread: &Thread) -> bool {
@@ -375,12 +393,13 @@ impl Daemon {
             .filter(|t| !t.looking && t.reading.is_some() && self.polled[t.place])
             .filter_map(|t| t.look_ms);
         let queue = self.queue.wake_ms(|source| self.may_run(source));
-        looks.chain(queue).min().unwrap_or(u64::MAX).max(now)
+        looks.chain(queue).chain(self.listens_ms()).min().unwrap_or(u64::MAX).max(now)
     }
 
     /// Sets going what is due, and shows how things stand.
     fn turn(&mut self, now: u64) {
         if !self.ending {
+            self.listen(now);
             self.looks(now);
             loop {
                 let sources = self.threads.iter().map(|t| t.config.name.clone());
@@ -406,8 +425,9 @@ impl Daemon {
             self.tell(&old.source, None, Level::Warning, "ProposalExpired", text, None);
             self.look_soon(&old.source, now);
         }
+        let budgets = self.budgets();
         let mut state = self.shared.write();
-        state.turned_ms = now;
+        (state.turned_ms, state.budgets) = (now, budgets);
         self.meter.memory("events", state.events.len());
         self.meter.memory("runs", state.runs.len());
         for key in self.queue.touched() {
@@ -432,7 +452,7 @@ impl Daemon {
             let place = &self.places[thread.place];
             let settings = self.settings(line);
             // For manifests that moved somebody waits; else it is watching, and keeps to its budget.
-            let urgent = Arc::new(AtomicBool::new(thread.moved));
+            let urgent = Arc::new(AtomicBool::new(thread.moved || thread.heard));
             let haste = Haste::Soon(Arc::clone(&urgent));
             self.work.push(work::look(
                 (line, self.moments),
@@ -443,7 +463,7 @@ impl Daemon {
                 haste,
             ));
             let thread = &mut self.threads[line];
-            (thread.looking, thread.look_ms, thread.urgent) = (true, None, urgent);
+            (thread.looking, thread.look_ms, thread.urgent, thread.heard) = (true, None, urgent, false);
         }
     }
 
@@ -555,6 +575,7 @@ impl Daemon {
                 self.looked(line, after, &reading, glance, now);
             }
             Moment::Ran(ran) => self.ran(*ran, now),
+            Moment::Listened { key, ended } => self.listened(key, ended, now),
         }
     }
 

@@ -2,6 +2,7 @@
 //! of the state, the loop; a reader holds the lock for as long as it copies.
 
 use crate::daemon::record::State;
+use crate::github::webhook::JobEvent;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::sync::{mpsc, oneshot};
 
@@ -63,6 +64,11 @@ pub enum Wish {
         urls: Vec<String>,
         /// The branch.
         branch: String,
+    },
+    /// GitHub told of a job: look at the pools that it may be of.
+    Heard {
+        /// What it told.
+        event: Box<JobEvent>,
     },
 }
 

@@ -2,6 +2,7 @@
 
 use crate::daemon::meter::Ear;
 use crate::daemon::record::{DriftRecord, EventRecord, RunRecord, State};
+use crate::daemon::runners::{JobRecord, RunnerRecord};
 use crate::daemon::windows::PatchRecord;
 use sd_notify::NotifyState;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -57,6 +58,14 @@ impl<E: Ear> Ear for Pulse<E> {
 
     fn patch(&self, patch: &PatchRecord) {
         self.ear.patch(patch);
+    }
+
+    fn runner(&self, runner: &RunnerRecord) {
+        self.ear.runner(runner);
+    }
+
+    fn job(&self, job: &JobRecord) {
+        self.ear.job(job);
     }
 
     fn turned(&self, state: &State) {

@@ -7,14 +7,19 @@ use crate::base::links::Links;
 use crate::base::resolver::Resolver;
 use crate::base::secret_file::SecretFiles;
 use crate::daemon::cache::{Cache, Look, Run, Scanned};
+use crate::daemon::github::GitHub;
 use crate::daemon::pace::Haste;
 use crate::daemon::queue::Batch;
+use crate::daemon::runners::Seen as Pool;
+use crate::daemon::runners::seen::pools;
 use crate::daemon::shared::Shared;
 use crate::daemon::signs;
 use crate::daemon::source::{Broken, Reading, Source};
 use crate::daemon::windows::{Seen, windows};
 use crate::engine::observe::observe;
 use crate::engine::reconcile::{Cluster, Halt, Report, reconcile};
+use crate::github::demand::Ask;
+use crate::github::place::Place as OnGitHub;
 use crate::kinds::list::KINDS;
 use crate::lockout::way::Way;
 use crate::plan::assemble::{Plan, Settings, plan};
@@ -29,10 +34,12 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 /// The longest wait between two polls of a cluster that does not answer.
 const POLL_MAX: Duration = Duration::from_secs(30);
+/// How long the orderly end of a listener may take.
+const HANG_UP: Duration = Duration::from_secs(10);
 /// How long a reading in turn goes on before it tells what it found.
 const SCAN_TICK: Duration = Duration::from_millis(500);
 
@@ -52,6 +59,8 @@ pub struct Place {
     pub root_ticket: bool,
     /// The nodes that have a host link.
     pub links: Links,
+    /// What speaks to GitHub for it.
+    pub github: Arc<dyn GitHub>,
 }
 
 /// What this machine knows of our way to a cluster; asked again before each look, since it may change.
@@ -97,6 +106,24 @@ pub enum Moment {
     Looked(Box<Looked>),
     /// A run has ended.
     Ran(Box<Ran>),
+    /// A turn of a listener has ended.
+    Listened {
+        /// Which line, and the pool's name.
+        key: (usize, String),
+        /// How.
+        ended: Listened,
+    },
+}
+
+/// How a turn of a listener ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listened {
+    /// Well; whether there is news.
+    Well(bool),
+    /// GitHub did not answer, or said no.
+    Failed(String),
+    /// It was told to end, and has.
+    HungUp,
 }
 
 /// A look that has ended.
@@ -119,6 +146,8 @@ pub struct Glance {
     pub plan: Plan,
     /// How patch windows stand.
     pub windows: Vec<Seen>,
+    /// How runner pools stand.
+    pub pools: Vec<Pool>,
 }
 
 /// A run that has ended.
@@ -258,7 +287,8 @@ pub fn look(
         let cluster = Cluster { api: &api, clock: &*clock, kinds: &KINDS, names: &*names, files: &*files };
         let seen = observe(&cluster, &of.desired, &settings).await?;
         let plan = plan(&of.desired, &seen, cluster.kinds, &settings);
-        Ok::<Glance, PveError>(Glance { plan, windows: windows(&of.desired, &seen, &source) })
+        let (windows, pools) = (windows(&of.desired, &seen, &source), pools(&of.desired, &seen, &source));
+        Ok::<Glance, PveError>(Glance { plan, windows, pools })
     });
     Box::pin(async move {
         let glance = match task.await {
@@ -267,6 +297,46 @@ pub fn look(
         };
         Moment::Looked(Box::new(Looked { line, began_ms, after, reading, glance }))
     })
+}
+
+/// One turn of a pool's listener, until it ends or is told to.
+pub fn listen(key: (usize, String), github: Arc<dyn GitHub>, (place, ask): (OnGitHub, Ask), stop: Arc<Notify>) -> Work {
+    let task = tokio::spawn(async move {
+        let turn = tokio::select! {
+            biased;
+            () = stop.notified() => None,
+            turn = github.listen(&place, &ask) => Some(turn),
+        };
+        if turn.is_none() {
+            end_call(&*github, &place, &ask).await;
+        }
+        turn
+    });
+    Box::pin(async move {
+        let ended = match task.await {
+            Ok(Some(Ok(news))) => Listened::Well(news),
+            Ok(Some(Err(error))) => Listened::Failed(error.to_string()),
+            Ok(None) => Listened::HungUp,
+            Err(bug) => Listened::Failed(format!("a bug of pvectl: {bug}")),
+        };
+        Moment::Listened { key, ended }
+    })
+}
+
+/// The end of a pool's listener that does not wait for GitHub just now.
+pub fn hang_up(key: (usize, String), github: Arc<dyn GitHub>, (place, ask): (OnGitHub, Ask)) -> Work {
+    let task = tokio::spawn(async move { end_call(&*github, &place, &ask).await });
+    Box::pin(async move {
+        // Whatever became of it: nobody listens any more.
+        drop(task.await);
+        Moment::Listened { key, ended: Listened::HungUp }
+    })
+}
+
+async fn end_call(github: &dyn GitHub, place: &OnGitHub, ask: &Ask) {
+    if tokio::time::timeout(HANG_UP, github.hang_up(place, ask)).await.is_err() {
+        tracing::debug!("GitHub was not told that nobody listens for {} any more; it finds out by itself", ask.pool);
+    }
 }
 
 /// What a run needs besides its manifests.

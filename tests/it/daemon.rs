@@ -14,6 +14,8 @@ use pvectl::daemon::shared::{Shared, Wish};
 use pvectl::daemon::source::{Broken, Reading, Revision, Source};
 use pvectl::daemon::suspend::Suspensions;
 use pvectl::daemon::work::{Outside, Place};
+use pvectl::engine::door::Door;
+use pvectl::github::hub::Hub;
 use pvectl::lockout::way::Way;
 use pvectl::pve::api::Api;
 use pvectl::pve::error::PveError;
@@ -21,6 +23,7 @@ use pvectl::pve::request::{Call, Method, Query};
 use pvectl::sim::Sim;
 use pvectl::sim::faults::{Fault, FaultKind};
 use pvectl::sim::front::SimApi;
+use pvectl::sim::github::front::SimSecrets;
 use serde_json::Value;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
@@ -217,7 +220,9 @@ fn setup(lab: &Lab, text: &str, shape: impl FnOnce(&mut SourceConfig), once: boo
         weather: Arc::clone(&weather),
         times: Arc::clone(&times),
     };
-    let cache = Cache::new("sim", Arc::new(wire), Arc::clone(&clock), Arc::new(NoMeter));
+    let hub = Arc::new(Hub::new(Arc::new(lab.sim.github()), Arc::clone(&clock), Arc::new(SimSecrets)));
+    let door = Door::of(Arc::new(wire)).with_hub(Arc::clone(&hub));
+    let cache = Cache::new("sim", Arc::new(door), Arc::clone(&clock), Arc::new(NoMeter));
     let place = Place {
         name: "sim".into(),
         cache: Arc::new(cache),
@@ -226,6 +231,7 @@ fn setup(lab: &Lab, text: &str, shape: impl FnOnce(&mut SourceConfig), once: boo
         outside: Arc::new(Nowhere),
         root_ticket: true,
         links: Links::Every,
+        github: hub,
     };
     let (shared, asked) = Shared::new(State::default());
     let (signal, receiver) = watch::channel(Signal::Go);

@@ -12,6 +12,7 @@ use pvectl::daemon::ears::{Ears, Own};
 use pvectl::daemon::history::Past;
 use pvectl::daemon::meter::Meter;
 use pvectl::daemon::record::{Healer, Level, State};
+use pvectl::daemon::runners::news::Count;
 use pvectl::daemon::store::book::Bounds;
 use pvectl::daemon::store::keeper::{Keeper, Keeping};
 use pvectl::pve::api::Api;
@@ -46,6 +47,8 @@ impl Meter for Most {
     }
     fn drift(&self, _source: &str, _healed: Option<Healer>) {}
     fn patch_failed(&self, _source: &str, _window: &str) {}
+    fn github(&self, _scope: &str, _method: &str, _error: Option<&PveError>, _took_ms: u64) {}
+    fn runner(&self, _source: &str, _pool: &str, _count: &Count) {}
 }
 
 /// The time as the history's thread sees it: that of the last event.

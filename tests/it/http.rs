@@ -5,6 +5,7 @@ use pvectl::daemon::history::{History, Past};
 use pvectl::daemon::http::listen::Tls;
 use pvectl::daemon::metrics::CONTENT_TYPE;
 use pvectl::daemon::record::{DriftRecord, EventRecord, RunRecord, State};
+use pvectl::daemon::runners::{JobRecord, RunnerRecord};
 use pvectl::daemon::shared::Wish;
 use pvectl::daemon::store::book::{Book, Bounds, Record};
 use pvectl::daemon::store::query;
@@ -167,6 +168,27 @@ fn windows_and_what_their_targets_got_are_served() {
     assert!(found["note"].as_str().is_some_and(|note| note.contains("database is locked")));
 }
 
+#[test]
+fn runner_pools_their_machines_and_jobs_are_served() {
+    let served = Served::of(state());
+    let found = served.json("/api/v1/runners?name=ci");
+    let machine = &found["items"][0]["machines"][0];
+    assert_eq!((&machine["stage"], &machine["times"]["busyMs"]), (&json!("Busy"), &json!(NOW - 60_000)));
+    assert_eq!(served.json("/api/v1/runners?source=lab")["items"], json!([]));
+    let found = served.json("/api/v1/runners/history?pool=ci&result=failed&cause=NoAgent");
+    assert_eq!(found["items"][0]["vmid"], 50_002);
+    assert!(found["note"].as_str().is_some_and(|note| note.contains("no history")));
+    assert_eq!(served.json("/api/v1/runners/history?pool=win")["items"], json!([]));
+    let found = served.json("/api/v1/runners/jobs?repository=acme/app");
+    assert_eq!(names(&found, "runner"), ["ci-50000-0a1btabc12"]);
+    let broken = Served::with(state(), Wanted { history: Some(Arc::new(Kept(false))), ..Wanted::default() });
+    for path in ["/api/v1/runners/history", "/api/v1/runners/jobs"] {
+        let found = broken.json(path);
+        assert_eq!(found["items"].as_array().map(Vec::len), Some(1), "what is in memory");
+        assert!(found["note"].as_str().is_some_and(|note| note.contains("database is locked")));
+    }
+}
+
 /// A history with one spell, or one that cannot be read.
 struct Kept(bool);
 
@@ -185,6 +207,12 @@ impl History for Kept {
         panic!("a bug of the history")
     }
     fn patches(&self, _: &Past) -> Result<Vec<PatchRecord>, String> {
+        Err("database is locked".into())
+    }
+    fn runners(&self, _: &Past) -> Result<Vec<RunnerRecord>, String> {
+        Err("database is locked".into())
+    }
+    fn jobs(&self, _: &Past) -> Result<Vec<JobRecord>, String> {
         Err("database is locked".into())
     }
 }

@@ -70,6 +70,7 @@ mod sdn;
 
 mod browser;
 mod daemon_verbs;
+mod daemon_runners;
 mod http;
 mod logs;
 mod metrics;

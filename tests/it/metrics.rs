@@ -6,6 +6,7 @@ use pvectl::daemon::meter::Meter;
 use pvectl::daemon::metrics::table::{Described, METRICS};
 use pvectl::daemon::metrics::{Metrics, RunResult, Told, VALUES_MAX};
 use pvectl::daemon::record::{DriftRecord, Healer, SourceRecord, State, Verdict};
+use pvectl::daemon::runners::news::Count;
 use pvectl::host::health::{Measure, Sensor, Smart};
 use pvectl::kinds::node_health::findings::of_node;
 use pvectl::kinds::node_health::{Disk, NodeHealth, Pool};
@@ -79,6 +80,12 @@ fn busy() -> (Metrics, State) {
     metrics.notified("chat", Told::Sent, 1);
     metrics.history_lost(2);
     metrics.target_failed("homelab", "sunday");
+    let loops: &dyn Meter = &metrics;
+    loops.github("orgs/acme", "GET", None, 20);
+    let failed = Count::Failed("NoAgent".into());
+    for count in [Count::Queued(4_000), Count::Stage("boot", 20_000), Count::Job(60_000), failed] {
+        loops.runner("homelab", "ci", &count);
+    }
     let mut state = site::state();
     let member = site::member("homelab");
     let policy =
@@ -215,6 +222,33 @@ fn what_the_loop_tells_is_counted() {
     ] {
         assert!(text.lines().any(|l| l == line), "{line}\n{text}");
     }
+}
+
+#[test]
+fn runner_pools_are_told_in_the_words_of_githubs_controller() {
+    let (metrics, mut state) = busy();
+    let text = metrics.render(&state);
+    for line in [
+        "pvectl_runner_assigned_jobs{source=\"homelab\",pool=\"ci\"} 2.0",
+        "pvectl_runner_registered_runners{source=\"homelab\",pool=\"ci\"} 1.0",
+        "pvectl_runner_busy_runners{source=\"homelab\",pool=\"ci\"} 1.0",
+        "pvectl_runner_idle_runners{source=\"homelab\",pool=\"ci\"} 0.0",
+        "pvectl_runner_machines{source=\"homelab\",pool=\"ci\",stage=\"Booting\"} 1.0",
+        "pvectl_runner_condition{source=\"homelab\",pool=\"ci\",reason=\"JobsWait\"} 1.0",
+        "pvectl_runner_queue_seconds_sum{source=\"homelab\",pool=\"ci\"} 4.0",
+        "pvectl_runner_stage_seconds_sum{source=\"homelab\",pool=\"ci\",stage=\"boot\"} 20.0",
+        "pvectl_runner_failures_total{source=\"homelab\",pool=\"ci\",cause=\"NoAgent\"} 1",
+        "pvectl_github_requests_total{scope=\"orgs/acme\",method=\"GET\",status=\"200\"} 1",
+        "pvectl_github_rate_remaining{api=\"https://api.github.com\",account=\"token GITHUB_TOKEN\",resource=\"core\"} 4321.0",
+    ] {
+        assert!(text.lines().any(|l| l == line), "{line}\n{text}");
+    }
+    // What is not known is not told, and what is gone neither.
+    let pool = state.pools.values_mut().next().expect("a pool");
+    (pool.assigned, pool.running) = (None, None);
+    pool.machines.clear();
+    let text = metrics.render(&state);
+    assert!(!text.contains("pvectl_runner_assigned_jobs{") && !text.contains("stage=\"Booting\""), "{text}");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use pvectl::daemon::record::{FieldRecord, State, Verdict};
 use pvectl::daemon::shared::Wish;
 
 /// Every page with a name for its golden.
-pub(crate) const PAGES: [(&str, &str); 12] = [
+pub(crate) const PAGES: [(&str, &str); 13] = [
     ("overview", "/"),
     ("objects", "/objects"),
     ("objects_chosen", "/objects?kind=VirtualMachine&state=Drifted&refresh=10"),
@@ -20,6 +20,7 @@ pub(crate) const PAGES: [(&str, &str); 12] = [
     ("runs", "/runs"),
     ("events", "/events"),
     ("windows", "/windows"),
+    ("runners", "/runners"),
 ];
 
 /// The token that forms of a page carry.
@@ -48,7 +49,7 @@ fn pages_as_they_are() {
 #[test]
 fn a_daemon_that_knows_nothing_yet_has_pages_too() {
     let served = Served::of(State { unready: Some("nothing was read yet".into()), ..State::default() });
-    for path in ["/", "/objects", "/drift", "/proposals", "/runs", "/events", "/windows"] {
+    for path in ["/", "/objects", "/drift", "/proposals", "/runs", "/events", "/windows", "/runners"] {
         let page = served.get(path);
         assert_eq!(page.status, 200, "{path}");
         assert!(page.text.contains("Not ready: nothing was read yet"), "{path}");
@@ -140,6 +141,27 @@ fn hostile(text: &str) -> State {
         for left in &mut patch.left {
             (left.name, left.why) = (own(), Some(own()));
         }
+    }
+    for pool in all.pools.values_mut() {
+        (pool.name, pool.source, pool.scope, pool.demand, pool.template) = (own(), own(), own(), own(), own());
+        (pool.assigned, pool.trouble, pool.orphans) = (None, Some(own()), vec![own()]);
+        for condition in &mut pool.conditions {
+            (condition.reason, condition.message) = (own(), own());
+        }
+        for machine in &mut pool.machines {
+            (machine.name, machine.node, machine.stage, machine.address) = (own(), own(), own(), Some(own()));
+            (machine.job, machine.cause, machine.waits) = (Some(own()), Some(own()), Some(own()));
+        }
+    }
+    for runner in all.runners.runners.values_mut() {
+        (runner.name, runner.node, runner.pool, runner.result) = (own(), own(), own(), Some(own()));
+        (runner.cause, runner.job) = (Some(own()), Some(own()));
+    }
+    for job in all.runners.jobs.values_mut() {
+        (job.repository, job.name, job.pool, job.runner) = (own(), own(), own(), Some(own()));
+    }
+    for budget in &mut all.budgets {
+        (budget.api, budget.account, budget.resource) = (own(), own(), own());
     }
     for object in all.objects.values_mut() {
         (object.source, object.identity, object.action, object.revision) = (own(), Some(own()), own(), own());

@@ -13,7 +13,9 @@ use pvectl::daemon::record::{
     Actor, ConditionRecord, DriftRecord, EventRecord, FieldRecord, Healer, Level, Mode, ObjectRecord, ProposalRecord,
     RunRecord, SourceRecord, State, TaskRecord, Verdict,
 };
+use pvectl::daemon::runners::{BudgetRecord, JobRecord, MachineRecord, PoolCondition, PoolRecord, RunnerRecord, Times};
 use pvectl::daemon::shared::{Shared, Wish};
+use pvectl::github::place::SecretRef;
 use pvectl::daemon::windows::{
     ChangedRecord, LeftRecord, OpeningRecord, PatchRecord, PendingRecord, TargetRecord, WindowRecord,
 };
@@ -262,6 +264,100 @@ pub(crate) fn patch() -> PatchRecord {
     }
 }
 
+/// A pool with a machine that works and one that waits for its agent.
+fn pool() -> PoolRecord {
+    let times = Times {
+        made_ms: Some(NOW - 3 * MINUTE),
+        started_ms: Some(NOW - 170_000),
+        registering_ms: Some(NOW - 140_000),
+        online_ms: Some(NOW - 130_000),
+        busy_ms: Some(NOW - MINUTE),
+        ended_ms: None,
+    };
+    let busy = MachineRecord {
+        vmid: 50_000,
+        node: "pve1".into(),
+        name: "ci-50000-0a1btabc12".into(),
+        stage: "Busy".into(),
+        since_ms: Some(NOW - MINUTE),
+        runner: Some(7),
+        online: true,
+        busy: true,
+        version: Some("2.330.0".into()),
+        address: Some("10.0.0.50".into()),
+        job: Some("acme/app: CI / build".into()),
+        times,
+        ..MachineRecord::default()
+    };
+    let booting = MachineRecord {
+        vmid: 50_001,
+        node: "pve2".into(),
+        name: "ci-50001-0a1btabc34".into(),
+        stage: "Booting".into(),
+        since_ms: Some(NOW - 20_000),
+        waits: Some("for its guest agent".into()),
+        times: Times { made_ms: Some(NOW - 30_000), started_ms: Some(NOW - 20_000), ..Times::default() },
+        ..MachineRecord::default()
+    };
+    PoolRecord {
+        source: "homelab".into(),
+        name: "ci".into(),
+        scope: "orgs/acme".into(),
+        demand: "ScaleSet".into(),
+        template: "linux-runner".into(),
+        max: 4,
+        idle_wanted: 1,
+        target: 3,
+        assigned: Some(2),
+        running: Some(1),
+        waiting_since_ms: Some(NOW - 2 * MINUTE),
+        conditions: vec![PoolCondition {
+            reason: "JobsWait".into(),
+            message: "pve1 has no memory left".into(),
+            warns: true,
+        }],
+        machines: vec![busy, booting],
+        orphans: vec!["ci-50009-0a1btabc00".into()],
+        foreign: vec![50_777],
+        failing: Some("NoAgent".into()),
+        seen_ms: NOW - 1_000,
+        ..PoolRecord::default()
+    }
+}
+
+/// What became of one of its machines, and a job.
+fn past() -> (RunnerRecord, JobRecord) {
+    let runner = RunnerRecord {
+        id: "homelab/ci/ci-50002-0a1btabc56".into(),
+        source: "homelab".into(),
+        pool: "ci".into(),
+        name: "ci-50002-0a1btabc56".into(),
+        vmid: 50_002,
+        node: "pve1".into(),
+        times: Times { made_ms: Some(NOW - 20 * MINUTE), ..Times::default() },
+        seen_ms: NOW - 20 * MINUTE,
+        gone_ms: Some(NOW - 10 * MINUTE),
+        result: Some("Failed".into()),
+        cause: Some("NoAgent".into()),
+        job: None,
+    };
+    let job = JobRecord {
+        id: "homelab/ci/77".into(),
+        source: "homelab".into(),
+        pool: "ci".into(),
+        job: 77,
+        repository: "acme/app".into(),
+        name: "CI / build".into(),
+        labels: vec!["self-hosted".into()],
+        seen_ms: NOW - 4 * MINUTE,
+        queued_ms: Some(NOW - 4 * MINUTE),
+        began_ms: Some(NOW - MINUTE),
+        ended_ms: None,
+        runner: Some("ci-50000-0a1btabc12".into()),
+    };
+    (runner, job)
+}
+
 /// A state with one of everything.
 pub(crate) fn state() -> State {
     let mut state = State { turned_ms: NOW - 1_000, ..State::default() };
@@ -292,6 +388,18 @@ pub(crate) fn state() -> State {
     state.drift = vec![spell(false)];
     state.windows.insert(("homelab".into(), "sunday".into()), window());
     state.patches.insert(patch().id, patch());
+    state.pools.insert(("homelab".into(), "ci".into()), pool());
+    let (runner, job) = past();
+    state.runners.remember([runner], [job]);
+    state.budgets.push(BudgetRecord {
+        api: "https://api.github.com".into(),
+        account: "token GITHUB_TOKEN".into(),
+        resource: "core".into(),
+        limit: 5_000,
+        remaining: 4_321,
+        reset_ms: NOW + 30 * MINUTE,
+        limited_until_ms: None,
+    });
     for proposal in [proposal("7f3a2c", Verdict::Waiting), proposal("11aa22", Verdict::Done)] {
         state.proposals.insert(proposal.id.clone(), proposal);
     }
@@ -315,7 +423,16 @@ pub(crate) fn state() -> State {
 struct Word;
 
 impl Hook for Word {
-    fn read(&self, headers: &axum::http::HeaderMap, body: &[u8]) -> Result<Hooked, String> {
+    fn listens(&self, _: &std::collections::BTreeSet<SecretRef>) -> bool {
+        true
+    }
+
+    fn read(
+        &self,
+        headers: &axum::http::HeaderMap,
+        body: &[u8],
+        _: &std::collections::BTreeSet<SecretRef>,
+    ) -> Result<Hooked, String> {
         if headers.get("x-hub-signature-256").is_none_or(|shown| shown != "sha256=good") {
             return Err("the signature is not good".into());
         }
@@ -377,6 +494,7 @@ impl Served {
                     | Wish::Suspend { .. }
                     | Wish::Resume { .. }
                     | Wish::Reconcile { .. }
+                    | Wish::Heard { .. }
                     | Wish::Pushed { .. } => Ok(format!("heard: {:?}", ask.what)),
                 };
                 heard.lock().expect("nobody failed with it").push(ask.what);

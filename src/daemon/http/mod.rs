@@ -22,6 +22,8 @@ pub mod page;
 
 pub mod windows;
 
+pub mod runners;
+
 pub mod words;
 
 pub mod signed;

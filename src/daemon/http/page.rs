@@ -51,6 +51,7 @@ static PAGES: LazyLock<Environment<'static>> = LazyLock::new(|| {
         ("proposal", include_str!("pages/proposal.html")),
         ("runs", include_str!("pages/runs.html")),
         ("windows", include_str!("pages/windows.html")),
+        ("runners", include_str!("pages/runners.html")),
         ("events", include_str!("pages/events.html")),
         ("said", include_str!("pages/said.html")),
     ] {

@@ -106,6 +106,13 @@ pub const WINDOWS: &[&str] = &["source", "name"];
 /// What targets of patch windows got.
 pub const PATCHES: &[&str] = &["source", "window", "target", "result", "since", "until", "limit"];
 
+/// Runner pools.
+pub const RUNNERS: &[&str] = &["source", "name"];
+/// What became of their machines.
+pub const MACHINES: &[&str] = &["source", "pool", "result", "cause", "since", "until", "limit"];
+/// Their jobs.
+pub const JOBS: &[&str] = &["source", "pool", "repository", "since", "until", "limit"];
+
 /// Sources that are wanted.
 pub fn sources(state: &State, params: &Params) -> Vec<SourceRecord> {
     state.sources.values().filter(|s| params.is("name", &s.name)).cloned().collect()

@@ -4,7 +4,7 @@ use crate::base::clock::Clock;
 use crate::daemon::history::{History, Past};
 use crate::daemon::http::gate::{Gate, Refusal};
 use crate::daemon::http::hook::Hook;
-use crate::daemon::http::{api, health, hook, page, report, windows, wish};
+use crate::daemon::http::{api, health, hook, page, report, runners, windows, wish};
 use crate::daemon::metrics::Metrics;
 use crate::daemon::record::State;
 use crate::daemon::shared::Shared;
@@ -85,6 +85,9 @@ pub fn routes(site: Arc<Site>) -> Router {
         .route("/tasks", get(api::tasks))
         .route("/windows", get(windows::windows))
         .route("/patches", get(windows::patches))
+        .route("/runners", get(runners::pools))
+        .route("/runners/history", get(runners::history))
+        .route("/runners/jobs", get(runners::jobs))
         .route("/proposals", get(api::proposals))
         .route("/proposals/{id}", get(api::proposal))
         .route("/proposals/{id}/approve", post(wish::approve))
@@ -104,6 +107,7 @@ pub fn routes(site: Arc<Site>) -> Router {
         .route("/proposals/{id}", get(page::proposal))
         .route("/runs", get(page::runs))
         .route("/windows", get(windows::page))
+        .route("/runners", get(runners::page))
         .route("/events", get(page::events))
         .route("/style.css", get(page::style))
         .route("/proposals/{id}/{verb}", post(page::decide))

@@ -3,6 +3,7 @@
 use crate::daemon::meter::Meter;
 use crate::daemon::metrics::{Metrics, RunResult};
 use crate::daemon::record::Healer;
+use crate::daemon::runners::news::Count;
 use crate::pve::error::PveError;
 use std::time::Duration;
 
@@ -15,6 +16,11 @@ impl Meter for Metrics {
         let known = ["GET", "POST", "PUT", "DELETE"].into_iter().find(|known| *known == method);
         let took = Duration::from_millis(took_ms);
         Metrics::request(self, cluster, known.unwrap_or("other"), status(error), took);
+    }
+
+    fn github(&self, scope: &str, method: &str, error: Option<&PveError>, took_ms: u64) {
+        let known = ["GET", "POST", "PUT", "DELETE"].into_iter().find(|known| *known == method).unwrap_or("other");
+        self.runners.request(self.value("scope", scope), known, status(error), Duration::from_millis(took_ms));
     }
 
     fn task(&self, cluster: &str, worker: &str, well: bool, seconds: u64) {
@@ -55,6 +61,11 @@ impl Meter for Metrics {
 
     fn patch_failed(&self, source: &str, window: &str) {
         self.target_failed(source, window);
+    }
+
+    fn runner(&self, source: &str, pool: &str, count: &Count) {
+        self.runners
+            .count([self.value("source", source), self.value("pool", pool)], count, |cause| self.value("cause", cause));
     }
 }
 

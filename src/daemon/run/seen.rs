@@ -34,7 +34,7 @@ impl Daemon {
     ) {
         let thread = &mut self.threads[line];
         let name = thread.config.name.clone();
-        let Glance { plan, windows } = match glance {
+        let Glance { plan, windows, pools } = match glance {
             Ok(glance) => glance,
             Err(why) => {
                 thread.failures += 1;
@@ -95,6 +95,8 @@ impl Daemon {
         self.decide(line, &plan, &verdict, why, now);
         self.count(&name, now);
         self.windows(&name, windows);
+        self.pools(&name, pools);
+        self.heeded(line, after, now);
         self.threads[line].ran.retain(|_, at| *at > after);
         if again {
             self.look_later(line, now);

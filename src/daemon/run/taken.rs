@@ -24,11 +24,14 @@ impl Daemon {
                 let (revision, objects) = (reading.revision.clone(), reading.desired.resources.len());
                 if !same {
                     thread.has_names = reading.desired.resources.values().any(|d| !d.kind.names(&d.spec).is_empty());
+                    thread.pools = super::listen::pools(&reading, thread.config.mode);
                     thread.reading = Some(Arc::new(reading));
                     (thread.moved, thread.look_ms) = (true, Some(now));
                     thread.urgent.store(true, Ordering::Relaxed);
                 }
+                let secrets = self.webhook_secrets();
                 let mut state = self.shared.write();
+                state.webhook_secrets = secrets;
                 if let Some(record) = state.sources.get_mut(&name) {
                     (record.revision, record.subject) = (revision.id.clone(), revision.subject.clone());
                     (record.objects, record.read_ms) = (objects, now);

@@ -19,6 +19,8 @@ pub enum Hook {
         /// The branch.
         branch: String,
     },
+    /// Something became of a job of GitHub Actions: the event.
+    Job(Value),
     /// The webhook was set up, and asks whether somebody is there.
     Ping,
     /// Something that concerns nobody here: another event, a tag.
@@ -69,6 +71,7 @@ pub fn pushed(headers: &HeaderMap, body: &[u8], secret: &[u8]) -> Result<Hook, R
     let event = ["x-github-event", "x-gitea-event", "x-forgejo-event", "x-gitlab-event"].into_iter().find_map(header);
     match event {
         Some("push" | "Push Hook") => push(&json(headers, body)?),
+        Some("workflow_job") if header("x-github-event").is_some() => Ok(Hook::Job(json(headers, body)?)),
         Some("ping") => Ok(Hook::Ping),
         Some(other) => Ok(Hook::Other(other.chars().take(100).collect())),
         None => Err(Refused::Malformed("no header names the event".to_owned())),

@@ -2,8 +2,9 @@
 
 use crate::daemon::history::Past;
 use crate::daemon::record::{DriftRecord, EventRecord, RunRecord};
+use crate::daemon::runners::{JobRecord, RunnerRecord};
 use crate::daemon::store::schema::{StoreError, judge, migrate};
-use crate::daemon::store::{patches, query};
+use crate::daemon::store::{patches, query, runners};
 use crate::daemon::windows::PatchRecord;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params};
 use std::path::{Path, PathBuf};
@@ -46,6 +47,10 @@ pub enum Record {
     Run(RunRecord),
     /// What a target of a patch window got, as it is now known.
     Patch(PatchRecord),
+    /// What became of a machine of a runner pool, as it is now known.
+    Runner(RunnerRecord),
+    /// A job of a runner pool, as it is now known.
+    Job(JobRecord),
 }
 
 /// The open file.
@@ -98,6 +103,8 @@ impl Book {
                 Record::Event(event) => write_event(&transaction, event),
                 Record::Run(run) => write_run(&transaction, run),
                 Record::Patch(patch) => patches::write(&transaction, patch),
+                Record::Runner(runner) => runners::write(&transaction, runner),
+                Record::Job(job) => runners::write_job(&transaction, job),
             };
             written.map_err(failed())?;
         }
@@ -141,6 +148,8 @@ impl Book {
             ("events", "at_ms"),
             ("runs", "coalesce(ended_ms, began_ms)"),
             ("patches", "opened_ms"),
+            ("runners", "coalesce(gone_ms, seen_ms)"),
+            ("runner_jobs", "coalesce(ended_ms, seen_ms)"),
         ] {
             let old = format!(
                 "DELETE FROM {table} WHERE rowid IN (SELECT rowid FROM {table} WHERE {end} < ?1 LIMIT {PRUNE_ROWS})"

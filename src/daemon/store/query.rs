@@ -2,9 +2,10 @@
 
 use crate::daemon::history::Past;
 use crate::daemon::record::{Actor, DriftRecord, EventRecord, FieldRecord, Healer, Level, RunRecord};
+use crate::daemon::runners::{JobRecord, RunnerRecord};
 use crate::daemon::store::book::number;
-use crate::daemon::store::patches;
 use crate::daemon::store::schema::{StoreError, judge};
+use crate::daemon::store::{patches, runners};
 use crate::daemon::windows::PatchRecord;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OpenFlags, Row, params_from_iter};
@@ -53,6 +54,16 @@ impl History {
     /// What targets of patch windows got, in openings at `since` or later; `name` is the window.
     pub fn patches(&self, past: &Past) -> Result<Vec<PatchRecord>, StoreError> {
         self.read(|conn| patches::read(conn, past))
+    }
+
+    /// What became of machines of runner pools; `name` is the pool.
+    pub fn runners(&self, past: &Past) -> Result<Vec<RunnerRecord>, StoreError> {
+        self.read(|conn| runners::read(conn, past))
+    }
+
+    /// Jobs of runner pools; `name` is the pool.
+    pub fn jobs(&self, past: &Past) -> Result<Vec<JobRecord>, StoreError> {
+        self.read(|conn| runners::read_jobs(conn, past))
     }
 
     fn read<T>(&self, ask: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {

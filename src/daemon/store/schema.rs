@@ -17,7 +17,7 @@ const MAGIC: &[u8] = b"SQLite format 3\0";
 const HEADER: usize = 100;
 
 /// Each step makes the next version of the one before it. Steps that were released never change.
-const STEPS: [&str; 2] = [
+const STEPS: [&str; 3] = [
     "
 CREATE TABLE drift (
   id         TEXT PRIMARY KEY NOT NULL,
@@ -115,6 +115,45 @@ CREATE TABLE patch_packages (
   PRIMARY KEY (patch_id, position)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX patch_packages_name ON patch_packages (name);
+",
+    "
+CREATE TABLE runners (
+  id         TEXT PRIMARY KEY NOT NULL,
+  source     TEXT NOT NULL,
+  pool       TEXT NOT NULL,
+  name       TEXT NOT NULL,
+  vmid       INTEGER NOT NULL,
+  node       TEXT NOT NULL,
+  seen_ms    INTEGER NOT NULL,
+  made_ms    INTEGER,
+  started_ms INTEGER,
+  registering_ms INTEGER,
+  online_ms  INTEGER,
+  busy_ms    INTEGER,
+  ended_ms   INTEGER,
+  gone_ms    INTEGER,
+  result     TEXT,
+  cause      TEXT,
+  job        TEXT
+) STRICT;
+CREATE INDEX runners_seen ON runners (seen_ms);
+CREATE INDEX runners_pool ON runners (pool, seen_ms);
+CREATE TABLE runner_jobs (
+  id         TEXT PRIMARY KEY NOT NULL,
+  source     TEXT NOT NULL,
+  pool       TEXT NOT NULL,
+  job        INTEGER NOT NULL,
+  repository TEXT NOT NULL,
+  name       TEXT NOT NULL,
+  labels     TEXT NOT NULL,
+  seen_ms    INTEGER NOT NULL,
+  queued_ms  INTEGER,
+  began_ms   INTEGER,
+  ended_ms   INTEGER,
+  runner     TEXT
+) STRICT;
+CREATE INDEX runner_jobs_seen ON runner_jobs (seen_ms);
+CREATE INDEX runner_jobs_pool ON runner_jobs (pool, seen_ms);
 ",
 ];
 

@@ -203,7 +203,12 @@ fn filters_pick_rows_and_the_newest_come_first() {
                 Record::Drift(d) if past.takes_drift(d) => drift.push(d.seen_ms / 100),
                 Record::Event(e) if past.takes_event(e) => events.push(e.at_ms / 100),
                 Record::Run(r) if past.takes_run(r) => runs.push(r.began_ms / 100),
-                Record::Drift(_) | Record::Event(_) | Record::Run(_) | Record::Patch(_) => {}
+                Record::Drift(_)
+                | Record::Event(_)
+                | Record::Run(_)
+                | Record::Patch(_)
+                | Record::Runner(_)
+                | Record::Job(_) => {}
             }
         }
         for rows in [&mut drift, &mut events, &mut runs] {
@@ -313,7 +318,7 @@ fn what_is_not_ours_is_left_as_it_is() {
     for (file, says) in [
         (&path, "is no SQLite file"),
         (&foreign, "of another program"),
-        (&newer, "version 99, and this pvectl knows 2"),
+        (&newer, "version 99, and this pvectl knows 3"),
     ] {
         let before = std::fs::read(file).expect("it is there");
         let life = begin(file, Bounds::default());
@@ -543,7 +548,8 @@ fn a_file_of_the_version_before_gets_the_new_tables() {
     let path = folder.path().join("h.db");
     drop(book(&path));
     let old = Connection::open(&path).expect("opens");
-    old.execute_batch("DROP TABLE patch_packages; DROP TABLE patches; PRAGMA user_version = 1").expect("as it was");
+    let tables = "DROP TABLE patch_packages; DROP TABLE patches; DROP TABLE runners; DROP TABLE runner_jobs";
+    old.execute_batch(&format!("{tables}; PRAGMA user_version = 1")).expect("as it was");
     drop(old);
     book(&path).keep(&[Record::Patch(patch("101", 1, "Updated"))]).expect("it writes");
     assert_eq!(History::new(&path).patches(&Past::default()).expect("it reads").len(), 1);

@@ -1,0 +1,205 @@
+//! Who listens to GitHub, and what is done when it has news: each pool whose jobs come by a scale set has a listener, as long as
+//! its source may change things. What webhooks tell comes in here too.
+
+use super::{Daemon, Thread};
+use crate::daemon::github::concerns;
+use crate::daemon::listen::{Listener, Told};
+use crate::daemon::look;
+use crate::daemon::record::{Level, Mode};
+use crate::daemon::runners::BudgetRecord;
+use crate::daemon::source::Reading;
+use crate::daemon::work::{self, Listened};
+use crate::github::budget::Budget;
+use crate::github::demand::{Ask, Source};
+use crate::github::place::{Place, SecretRef};
+use crate::github::webhook::JobEvent;
+use crate::kinds::runner_pool::NAME;
+use crate::kinds::runner_pool::spec::{RunnerPoolSpec, ask, place};
+use crate::resource::reference::ResourceRef;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use tokio::sync::Notify;
+
+/// A pool of a source, as GitHub is asked for it.
+pub(super) struct Pool {
+    place: Place,
+    ask: Ask,
+    /// Where the secret stands with which GitHub signs webhooks for it.
+    secret: Option<SecretRef>,
+    /// Its manifest lets it be changed.
+    enforced: bool,
+}
+
+/// A listener, and what ends its turn.
+pub(super) struct Ear {
+    listener: Listener,
+    stop: Arc<Notify>,
+}
+
+impl Ear {
+    /// The clock was set back.
+    pub(super) fn set_back(&mut self, by_ms: u64) {
+        self.listener.set_back(by_ms);
+    }
+}
+
+/// The pools of manifests for which GitHub is asked.
+pub(super) fn pools(reading: &Reading, mode: Mode) -> BTreeMap<String, Pool> {
+    let specs = reading.desired.resources.values().filter_map(|want| {
+        let spec = want.spec.downcast_ref::<RunnerPoolSpec>()?;
+        (spec.asks() && !want.paused).then_some((want, spec))
+    });
+    specs
+        .map(|(want, spec)| {
+            let name = want.resource.name.clone();
+            let enforced = look::mode(mode, &reading.desired, &want.resource) == Mode::Enforce;
+            let secret = spec.github.webhook_secret.clone();
+            let pool = Pool { place: place(spec), ask: ask(spec, &name), secret, enforced };
+            (name, pool)
+        })
+        .collect()
+}
+
+impl Thread {
+    /// Something is new of which its look must not have an old answer: at once, whoever else waits.
+    pub(super) fn hurry(&mut self, now: u64) {
+        (self.heard, self.look_ms) = (true, Some(now));
+        // The one in progress waits for no budget either, so that the next one can begin.
+        self.urgent.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Daemon {
+    /// Begins and ends listeners as manifests, modes and suspensions are, and lets each that is due ask.
+    pub(super) fn listen(&mut self, now: u64) {
+        let silent = self.once || self.ending;
+        let mut wanted: BTreeMap<(usize, String), (Place, Ask)> = BTreeMap::new();
+        for (line, thread) in self.threads.iter().enumerate().filter(|_| !silent) {
+            if thread.config.mode != Mode::Enforce || self.is_suspended(thread) {
+                continue;
+            }
+            let listens = thread.pools.iter().filter(|(_, pool)| pool.enforced && pool.ask.source == Source::ScaleSet);
+            wanted.extend(listens.map(|(name, pool)| ((line, name.clone()), (pool.place.clone(), pool.ask.clone()))));
+        }
+        for (key, ear) in &mut self.listeners {
+            let stays = wanted.get(key).is_some_and(|(place, ask)| ear.listener.moved(place, ask));
+            wanted.remove(key);
+            if stays || ear.listener.has_ended() {
+                continue;
+            }
+            if ear.listener.end() {
+                ear.stop.notify_one();
+            } else {
+                let Listener { place, ask, .. } = ear.listener.clone();
+                let github = Arc::clone(&self.places[self.threads[key.0].place].github);
+                self.work.push(work::hang_up(key.clone(), github, (place, ask)));
+            }
+        }
+        for (key, (place, ask)) in wanted {
+            let listener = Listener::new(place, ask, now);
+            self.listeners.insert(key, Ear { listener, stop: Arc::default() });
+        }
+        for (key, ear) in &mut self.listeners {
+            if ear.listener.begin(now) {
+                let Listener { place, ask, .. } = ear.listener.clone();
+                let github = Arc::clone(&self.places[self.threads[key.0].place].github);
+                self.work.push(work::listen(key.clone(), github, (place, ask), Arc::clone(&ear.stop)));
+            }
+        }
+    }
+
+    /// When a listener asks next.
+    pub(super) fn listens_ms(&self) -> Option<u64> {
+        self.listeners.values().filter_map(|ear| ear.listener.wake_ms()).min()
+    }
+
+    /// A turn of a listener has ended.
+    pub(super) fn listened(&mut self, key: (usize, String), ended: Listened, now: u64) {
+        let source = self.threads[key.0].config.name.clone();
+        let object = ResourceRef::new(NAME, &key.1);
+        let (well, why) = match ended {
+            Listened::HungUp => {
+                self.listeners.remove(&key);
+                return;
+            }
+            Listened::Well(news) => (Some(news), String::new()),
+            Listened::Failed(why) => (None, why),
+        };
+        let Some(ear) = self.listeners.get_mut(&key) else { return };
+        let told = ear.listener.ended(well, self.moments, now);
+        match told {
+            Told::Nothing => {}
+            Told::Broken => {
+                let text = format!("GitHub cannot be listened to, it is tried again: {why}");
+                self.tell(&source, Some(&object), Level::Warning, "NotListening", text, None);
+            }
+            Told::Mended => {
+                let text = "GitHub is listened to again".to_owned();
+                self.tell(&source, Some(&object), Level::Normal, "NotListeningMended", text, None);
+            }
+        }
+        if well == Some(true) {
+            let thread = &mut self.threads[key.0];
+            self.places[thread.place].cache.forget_github();
+            thread.hurry(now);
+        }
+    }
+
+    /// A look that began after so many moments went well: what was told before it is taken in.
+    pub(super) fn heeded(&mut self, line: usize, began_after: u64, now: u64) {
+        for (_, ear) in self.listeners.iter_mut().filter(|((of, _), _)| *of == line) {
+            ear.listener.looked(began_after, now);
+        }
+    }
+
+    /// Every listener is told to end; a wait for GitHub is not waited for.
+    pub(super) fn hang_up(&mut self) {
+        let now = self.last_ms;
+        self.listen(now);
+    }
+
+    /// A webhook told of a job.
+    pub(super) fn heard(&mut self, event: &JobEvent, now: u64) -> String {
+        let mut news = false;
+        for place in &self.places {
+            // Each hub keeps its own book.
+            news |= place.github.heard(event);
+        }
+        if !news {
+            return "that was known".to_owned();
+        }
+        let mut looks = 0;
+        for thread in &mut self.threads {
+            let mut pools = thread.pools.values();
+            if pools.any(|pool| pool.ask.source == Source::Webhook && concerns(&pool.place.scope, event)) {
+                self.places[thread.place].cache.forget_github();
+                thread.hurry(now);
+                looks += 1;
+            }
+        }
+        if looks == 0 { "it is no pool's".to_owned() } else { "heard".to_owned() }
+    }
+
+    /// Where the secrets stand with which GitHub signs webhooks.
+    pub(super) fn webhook_secrets(&self) -> BTreeSet<SecretRef> {
+        self.threads.iter().flat_map(|thread| thread.pools.values()).filter_map(|pool| pool.secret.clone()).collect()
+    }
+
+    /// What GitHub lets us ask, as everybody sees it.
+    pub(super) fn budgets(&self) -> Vec<BudgetRecord> {
+        let ms = |seconds: i64| u64::try_from(seconds).unwrap_or(0).saturating_mul(1000);
+        let one = |budget: Budget| {
+            let Budget { api, account, resource, limit, remaining, reset, limited_until } = budget;
+            let (reset_ms, limited_until_ms) = (ms(reset), limited_until.map(ms));
+            BudgetRecord { api, account, resource, limit, remaining, reset_ms, limited_until_ms }
+        };
+        let mut all: Vec<BudgetRecord> = self.places.iter().flat_map(|place| place.github.budgets()).map(one).collect();
+        // Of two clusters with the same account the one that knows of fewer is the newer.
+        all.sort_by(|a, b| {
+            (&a.api, &a.account, &a.resource, a.remaining).cmp(&(&b.api, &b.account, &b.resource, b.remaining))
+        });
+        all.dedup_by(|b, a| (&a.api, &a.account, &a.resource) == (&b.api, &b.account, &b.resource));
+        all
+    }
+}

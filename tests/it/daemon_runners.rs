@@ -1,0 +1,233 @@
+//! The daemon and runner pools: who listens to GitHub and for how long, and a job that comes by each way.
+
+use crate::daemon::{Running, on_virtual_time};
+use crate::world::Lab;
+use futures::future::BoxFuture;
+use pvectl::daemon::github::GitHub;
+use pvectl::daemon::record::{Mode, State};
+use pvectl::daemon::run::{End, Signal};
+use pvectl::daemon::shared::Wish;
+use pvectl::github::budget::Budget;
+use pvectl::github::demand::Ask;
+use pvectl::github::place::Place;
+use pvectl::github::webhook::JobEvent;
+use pvectl::pve::error::PveError;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+const TEMPLATE: &str = "{apiVersion: pvectl/v1alpha1, kind: GuestTemplate, metadata: {name: debian}, spec: {node: pve1, vmid: 9000, source: {clone: {vmid: 8000, mode: Full}}, hardware: {cores: 2, memory: 2Gi, guestAgent: true, osType: l26}, disks: [{slot: scsi0, storage: local-lvm, size: 4Gi, discard: true, ioThread: true}]}}";
+
+fn pool(more: &str) -> String {
+    format!(
+        "{TEMPLATE}\n---\n{{apiVersion: pvectl/v1alpha1, kind: RunnerPool, metadata: {{name: ci}}, spec: {{github: {{scope: {{repository: acme/app}}, auth: {{token: {{env: GITHUB_TOKEN}}}}, webhookSecret: {{env: SECRET}}}}, labels: [self-hosted, linux], template: debian, vmidRange: 50000-50099, checks: [], bootstrap: {{}}, size: {{max: 3}}, {more}}}}}"
+    )
+}
+
+/// A cluster whose template has a system, as far as the simulator goes.
+async fn ready(lab: &Lab) {
+    lab.sim.with_world(|world| world.github.settings.poll_ms = 0);
+    let daemon = Running::shaped(lab, TEMPLATE, |_| {}, |_| {});
+    daemon.until(300, "the template is made", |s| crate::daemon::ready(s, 1)).await;
+    daemon.stop().await;
+    lab.install();
+}
+
+fn told(state: &State, reason: &str) -> usize {
+    state.events.iter().filter(|event| event.reason == reason).count()
+}
+
+/// What a job leaves: a runner that is done, no machine, no registration.
+fn is_over(lab: &Lab, state: &State) -> bool {
+    let done = state.runners.runners.values().filter(|r| r.result.as_deref() == Some("Done") && !r.lives()).count();
+    let jobs = lab.sim.github().jobs();
+    done == 1 && !jobs.is_empty() && jobs.iter().all(|job| job.ended_ms.is_some())
+}
+
+#[test]
+fn a_job_comes_by_a_scale_set_and_nothing_is_left_of_it() {
+    on_virtual_time(async {
+        let lab = Lab::homelab();
+        ready(&lab).await;
+        let daemon = Running::shaped(&lab, &pool("demand: ScaleSet"), |_| {}, |_| {});
+        let listens = |s: &State| s.pools.values().any(|pool| pool.assigned == Some(0));
+        daemon.until(120, "the scale set is there and listened to", listens).await;
+        daemon.pass(20).await;
+        lab.sim.queue_job("acme/app", &["self-hosted", "linux"], Duration::from_secs(60));
+        let took = daemon.until(30, "a machine is made", |s| s.pools.values().any(|p| !p.machines.is_empty())).await;
+        assert!(took < Duration::from_secs(5), "{took:?}");
+        daemon.until(900, "the job is done and its machine gone", |s| is_over(&lab, s)).await;
+        let state = daemon.shared.state().clone();
+        let runner = state.runners.runners.values().next().expect("one");
+        assert!(runner.ready_ms().is_some() && runner.worked_ms().is_some(), "{runner:?}");
+        assert_eq!(told(&state, "NotListening") + told(&state, "MachineFailed"), 0, "{:?}", state.events);
+        assert!(lab.sim.with_world(|w| w.github.runners.is_empty()), "no registration is left");
+        assert!(lab.sim.with_world(|w| !w.guests.keys().any(|vmid| (50_000..50_100).contains(vmid))));
+        assert!(lab.sim.with_world(|w| w.github.sets.values().all(|set| set.session.is_some())), "it listens");
+        assert_eq!(daemon.stop().await, End::Asked(Signal::Stop, true));
+        assert!(lab.sim.with_world(|w| w.github.sets.values().all(|set| set.session.is_none())), "it has hung up");
+    });
+}
+
+fn delivered(delivery: &str, job: &serde_json::Value) -> Box<JobEvent> {
+    Box::new(JobEvent::of(delivery, job).expect("an event"))
+}
+
+#[test]
+fn a_job_comes_by_a_webhook_and_one_that_comes_again_is_no_news() {
+    on_virtual_time(async {
+        let lab = Lab::homelab();
+        ready(&lab).await;
+        let daemon = Running::shaped(&lab, &pool("demand: Webhook"), |_| {}, |_| {});
+        daemon.until(120, "the pool was looked at", |s| s.pools.values().any(|p| p.assigned == Some(0))).await;
+        daemon.pass(20).await;
+        assert_eq!(daemon.shared.state().webhook_secrets.len(), 1);
+        lab.sim.take_webhooks();
+        lab.sim.queue_job("acme/app", &["self-hosted", "linux"], Duration::from_secs(60));
+        let hooks = lab.sim.take_webhooks();
+        let hook = hooks.first().expect("GitHub tells of it");
+        let event: serde_json::Value = serde_json::from_str(&hook.body).expect("JSON");
+        let heard = |event| Wish::Heard { event };
+        let said = daemon.shared.ask(heard(delivered("one", &event))).await;
+        assert_eq!(said.as_deref(), Ok("heard"));
+        let took = daemon.until(30, "a machine is made", |s| s.pools.values().any(|p| !p.machines.is_empty())).await;
+        assert!(took < Duration::from_secs(3), "{took:?}");
+        let said = daemon.shared.ask(heard(delivered("one", &event))).await;
+        assert_eq!(said.as_deref(), Ok("that was known"));
+        daemon.until(900, "the job is done and its machine gone", |s| is_over(&lab, s)).await;
+        let job = daemon.shared.state().runners.jobs.values().next().cloned().expect("a job");
+        assert!(job.waited_ms().is_some() && job.runner.is_some(), "{job:?}");
+        daemon.stop().await;
+    });
+}
+
+/// A GitHub that says what a test wants.
+#[derive(Default)]
+struct Story {
+    turns: Mutex<VecDeque<Turn>>,
+    heard: Mutex<Vec<String>>,
+}
+
+#[derive(Clone, Copy)]
+enum Turn {
+    News,
+    Nothing,
+    Fails,
+    Bug,
+}
+
+impl Story {
+    fn of(turns: impl IntoIterator<Item = Turn>) -> Arc<Story> {
+        Arc::new(Story { turns: Mutex::new(turns.into_iter().collect()), ..Story::default() })
+    }
+
+    fn calls(&self) -> Vec<String> {
+        self.heard.lock().expect("nobody failed with it").clone()
+    }
+
+    fn count(&self, call: &str) -> usize {
+        self.calls().iter().filter(|one| *one == call).count()
+    }
+}
+
+impl GitHub for Story {
+    fn listen<'a>(&'a self, _: &'a Place, ask: &'a Ask) -> BoxFuture<'a, Result<bool, PveError>> {
+        self.heard.lock().expect("nobody failed with it").push(format!("listen {}", ask.max));
+        let turn = self.turns.lock().expect("nobody failed with it").pop_front();
+        Box::pin(async move {
+            match turn {
+                Some(Turn::News) => Ok(true),
+                Some(Turn::Nothing) => Ok(false),
+                Some(Turn::Fails) => Err(PveError::Lost { request: "GET /queue".into(), cause: "reset".into() }),
+                Some(Turn::Bug) => panic!("a bug of the hub"),
+                None => std::future::pending().await,
+            }
+        })
+    }
+
+    fn hang_up<'a>(&'a self, _: &'a Place, _: &'a Ask) -> BoxFuture<'a, ()> {
+        self.heard.lock().expect("nobody failed with it").push("hang up".into());
+        Box::pin(std::future::ready(()))
+    }
+
+    fn heard(&self, _: &JobEvent) -> bool {
+        true
+    }
+
+    fn budgets(&self) -> Vec<Budget> {
+        Vec::new()
+    }
+}
+
+fn listening(lab: &Lab, mode: Mode, story: &Arc<Story>) -> Running {
+    let story = Arc::clone(story);
+    let text = pool("demand: ScaleSet");
+    Running::shaped(lab, &text, |config| config.mode = mode, move |setup| setup.places[0].github = story)
+}
+
+#[test]
+fn failures_and_bugs_end_a_turn_only_and_are_told_once() {
+    on_virtual_time(async {
+        let lab = Lab::homelab();
+        ready(&lab).await;
+        let story = Story::of([Turn::Nothing, Turn::Fails, Turn::Bug, Turn::Fails, Turn::News, Turn::Nothing]);
+        let daemon = listening(&lab, Mode::Enforce, &story);
+        daemon.until(120, "it is well again", |s| told(s, "NotListeningMended") == 1).await;
+        daemon.pass(60).await;
+        let state = daemon.shared.state().clone();
+        assert_eq!(told(&state, "NotListening"), 1, "{:?}", state.events);
+        assert_eq!((story.count("listen 3"), story.count("hang up")), (7, 0), "the last one waits");
+        assert_eq!(daemon.stop().await, End::Asked(Signal::Stop, true));
+        assert_eq!(story.count("hang up"), 1);
+    });
+}
+
+#[test]
+fn a_new_maximum_is_listened_for_and_another_scope_is_another_call() {
+    on_virtual_time(async {
+        let lab = Lab::homelab();
+        ready(&lab).await;
+        let story = Story::of([]);
+        let daemon = listening(&lab, Mode::Enforce, &story);
+        daemon.pass(10).await;
+        assert_eq!(story.calls(), ["listen 3"]);
+        let text = pool("demand: ScaleSet").replace("max: 3", "max: 4");
+        daemon.written.write(&text);
+        daemon.pass(10).await;
+        assert_eq!(story.calls(), ["listen 3"], "the call goes on");
+        daemon.written.write(&text.replace("acme/app", "acme/other"));
+        daemon.pass(10).await;
+        assert_eq!(story.calls(), ["listen 3", "hang up", "listen 4"]);
+        daemon.written.write(TEMPLATE);
+        daemon.pass(10).await;
+        assert_eq!(story.calls(), ["listen 3", "hang up", "listen 4", "hang up"], "the pool is gone");
+        daemon.stop().await;
+        assert_eq!(story.calls().len(), 4);
+    });
+}
+
+#[test]
+fn who_is_suspended_or_may_only_look_does_not_listen() {
+    on_virtual_time(async {
+        let lab = Lab::homelab();
+        ready(&lab).await;
+        for mode in [Mode::Observe, Mode::Propose] {
+            let story = Story::of([]);
+            let daemon = listening(&lab, mode, &story);
+            daemon.pass(30).await;
+            daemon.stop().await;
+            assert_eq!(story.calls(), Vec::<String>::new(), "{mode:?}");
+        }
+        let story = Story::of([]);
+        let daemon = listening(&lab, Mode::Enforce, &story);
+        daemon.pass(10).await;
+        let suspend = Wish::Suspend { source: "lab".into(), by: "anna".into(), why: "a test".into() };
+        daemon.shared.ask(suspend).await.expect("suspended");
+        daemon.pass(10).await;
+        assert_eq!(story.calls(), ["listen 3", "hang up"]);
+        daemon.shared.ask(Wish::Resume { source: "lab".into(), by: "anna".into() }).await.expect("resumed");
+        daemon.pass(10).await;
+        assert_eq!(story.calls(), ["listen 3", "hang up", "listen 3"]);
+        daemon.stop().await;
+    });
+}
