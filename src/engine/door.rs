@@ -1,8 +1,11 @@
 //! The one routing table: what begins with `/link/` is an operation on a node and goes by the host link, what begins with
-//! `/github/` goes to GitHub by the hub, everything else goes to PVE. A fixed policy, not a choice of each call.
+//! `/guest/` goes into a guest by SSH, what begins with `/github/` goes to GitHub by the hub, everything else goes to PVE. A fixed
+//! policy, not a choice of each call.
 
 use crate::github::hub::Hub;
 use crate::github::operation::Operation as OnGitHub;
+use crate::host::guest::Operation as InGuest;
+use crate::host::guest::ssh::Guests;
 use crate::host::link::{Link, LinkError, Output};
 use crate::host::operation::Operation;
 use crate::pve::api::Api;
@@ -17,8 +20,9 @@ use tokio::sync::OnceCell;
 /// A cluster with the ways to its nodes, as one API.
 pub struct Door {
     api: Arc<dyn Api>,
-    /// `None`: the API answers for its nodes too.
+    /// `None`: the API answers for its nodes and guests too.
     link: Option<Arc<dyn Link>>,
+    guests: Guests,
     hub: Option<Arc<Hub>>,
     /// The cluster was asked where its nodes are.
     asked: OnceCell<()>,
@@ -27,12 +31,12 @@ pub struct Door {
 impl Door {
     /// Both behind one door.
     pub fn new(api: Arc<dyn Api>, link: Arc<dyn Link>) -> Door {
-        Door { api, link: Some(link), hub: None, asked: OnceCell::new() }
+        Door { api, link: Some(link), guests: Guests::default(), hub: None, asked: OnceCell::new() }
     }
 
     /// A cluster that is its own link to its nodes: the simulated one.
     pub fn of(api: Arc<dyn Api>) -> Door {
-        Door { api, link: None, hub: None, asked: OnceCell::new() }
+        Door { api, link: None, guests: Guests::default(), hub: None, asked: OnceCell::new() }
     }
 
     /// The same with a way to GitHub.
@@ -66,43 +70,69 @@ impl Door {
             return Err(refused(request, 501, reason));
         };
         self.introduce().await;
-        match link.run(&node, &operation, None).await {
-            Ok(output) => answer(request, output),
-            Err(LinkError::Missing { hint }) => {
-                Err(refused(request, 501, format!("no host link to node {node} is configured: {hint}")))
-            }
-            // A node that is not reached must not end a pass over the others.
-            Err(LinkError::Unsent { cause, hint }) if method == "GET" => {
-                let hint = hint.map(|hint| format!(" ({hint})")).unwrap_or_default();
-                Err(refused(request, 595, format!("{cause}{hint}")))
-            }
-            Err(LinkError::Unsent { cause, hint }) => Err(PveError::Unsent { request, cause, hint }),
-            Err(LinkError::Lost { cause }) => Err(PveError::Lost { request, cause }),
+        let missing = format!("no host link to node {node} is configured");
+        told(method, request, &missing, link.run(&node, &operation, None).await)
+    }
+
+    async fn by_ssh(&self, method: &str, path: &str, params: &Params) -> Result<Value, PveError> {
+        let request = format!("{method} {path}");
+        let Some((login, operation)) = InGuest::read(method, path, params) else {
+            return Err(refused(request, 501, "this is nothing that is done in a guest by SSH".to_owned()));
+        };
+        told(method, request, "there is no way into guests", self.guests.run(&login, &operation).await)
+    }
+
+    /// By which way a request goes; `None`: it is one of PVE's.
+    fn other<'a>(
+        &'a self,
+        method: &'a str,
+        path: &'a str,
+        params: &'a Params,
+    ) -> Option<BoxFuture<'a, Result<Value, PveError>>> {
+        match &self.link {
+            Some(link) if Operation::is_link(path) => Some(Box::pin(self.by_link(link.as_ref(), method, path, params))),
+            Some(_) if InGuest::is_guest(path) => Some(Box::pin(self.by_ssh(method, path, params))),
+            Some(_) | None => None,
         }
+    }
+}
+
+/// What a transport said, as PVE would; `missing`: what it means that there is none.
+fn told(method: &str, request: String, missing: &str, ran: Result<Output, LinkError>) -> Result<Value, PveError> {
+    match ran {
+        Ok(output) => answer(request, output),
+        Err(LinkError::Missing { hint }) => Err(refused(request, 501, format!("{missing}: {hint}"))),
+        // A node or a guest that is not reached must not end a pass over the others.
+        Err(LinkError::Unsent { cause, hint }) if method == "GET" => {
+            let hint = hint.map(|hint| format!(" ({hint})")).unwrap_or_default();
+            Err(refused(request, 595, format!("{cause}{hint}")))
+        }
+        Err(LinkError::Unsent { cause, hint }) => Err(PveError::Unsent { request, cause, hint }),
+        Err(LinkError::Lost { cause }) => Err(PveError::Lost { request, cause }),
     }
 }
 
 impl Api for Door {
     fn get<'a>(&'a self, query: &'a Query) -> BoxFuture<'a, Result<Value, PveError>> {
-        match (&self.link, &self.hub) {
-            (Some(link), _) if Operation::is_link(&query.path) => {
-                Box::pin(self.by_link(link.as_ref(), "GET", &query.path, &query.params))
-            }
-            (_, Some(hub)) if OnGitHub::is_github(&query.path) => hub.get(query),
-            (_, None) if OnGitHub::is_github(&query.path) => Box::pin(async { Err(unknown("GET", &query.path)) }),
-            _ => self.api.get(query),
+        if let Some(way) = self.other("GET", &query.path, &query.params) {
+            return way;
+        }
+        match &self.hub {
+            Some(hub) if OnGitHub::is_github(&query.path) => hub.get(query),
+            None if OnGitHub::is_github(&query.path) => Box::pin(async { Err(unknown("GET", &query.path)) }),
+            Some(_) | None => self.api.get(query),
         }
     }
 
     fn send<'a>(&'a self, call: &'a Call) -> BoxFuture<'a, Result<Value, PveError>> {
         let method = call.method.as_str();
-        match (&self.link, &self.hub) {
-            (Some(link), _) if Operation::is_link(&call.path) => {
-                Box::pin(self.by_link(link.as_ref(), method, &call.path, &call.params))
-            }
-            (_, Some(hub)) if OnGitHub::is_github(&call.path) => hub.send(call),
-            (_, None) if OnGitHub::is_github(&call.path) => Box::pin(async move { Err(unknown(method, &call.path)) }),
-            _ => self.api.send(call),
+        if let Some(way) = self.other(method, &call.path, &call.params) {
+            return way;
+        }
+        match &self.hub {
+            Some(hub) if OnGitHub::is_github(&call.path) => hub.send(call),
+            None if OnGitHub::is_github(&call.path) => Box::pin(async move { Err(unknown(method, &call.path)) }),
+            Some(_) | None => self.api.send(call),
         }
     }
 }
@@ -212,6 +242,8 @@ mod tests {
         let other = door.send(&Call::new(Method::Post, "/link/pve1/rm")).await.expect_err("no operation");
         assert_eq!(other.refusal(), Some(Refusal::Unsupported));
         assert!(door.get(&Query::new("/link/-oProxyCommand=x/health")).await.is_err(), "no name of a node");
+        let into = door.get(&Query::new("/guest/-oProxyCommand=x/runner")).await.expect_err("no address of a guest");
+        assert_eq!(into.refusal(), Some(Refusal::Unsupported));
         assert_eq!(ran(&stage).len(), all.len(), "nothing was run");
     }
 

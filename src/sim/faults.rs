@@ -94,6 +94,16 @@ impl Faults {
         self.waiting.clear();
     }
 
+    /// How many wait.
+    pub fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Whether none waits.
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
     /// The faults that this request meets; each waiting one has then seen one request more.
     pub fn meet(&mut self, method: &str, path: &str) -> Vec<FaultKind> {
         let mut met = Vec::new();

@@ -162,6 +162,11 @@ impl Sim {
         self.lock().faults.clear();
     }
 
+    /// Faults that no request has met yet.
+    pub fn faults_left(&self) -> usize {
+        self.lock().faults.len()
+    }
+
     /// Every token (`user@realm!name`) with its secret.
     pub fn tokens(&self) -> BTreeMap<String, String> {
         let of_user = |(user, u): (&String, &crate::sim::world::User)| {

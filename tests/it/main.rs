@@ -69,8 +69,8 @@ mod runners;
 mod sdn;
 
 mod browser;
-mod daemon_verbs;
 mod daemon_runners;
+mod daemon_verbs;
 mod http;
 mod logs;
 mod metrics;

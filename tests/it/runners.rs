@@ -166,8 +166,7 @@ impl Farm {
         // Whatever is wrong with it: the look says what is to be said.
         let _ = run(self.hub.listen(&self.place, &self.ask));
         let names = self.lab.sim.names();
-        let cluster =
-            Cluster { api: &self.api, clock: &clock, kinds: &KINDS, names: &names, files: &self.lab.files };
+        let cluster = Cluster { api: &self.api, clock: &clock, kinds: &KINDS, names: &names, files: &self.lab.files };
         let (agree, settings) = (|_: &_| true, plain());
         let mut future = pin!(reconcile(&cluster, &self.set, &settings, ALL, &Nobody, &agree));
         let mut cx = Context::from_waker(Waker::noop());
@@ -198,11 +197,14 @@ impl Farm {
         }
         let clock = self.lab.sim.clock();
         let names = self.lab.sim.names();
-        let cluster =
-            Cluster { api: &self.api, clock: &clock, kinds: &KINDS, names: &names, files: &self.lab.files };
+        let cluster = Cluster { api: &self.api, clock: &clock, kinds: &KINDS, names: &names, files: &self.lab.files };
         let plan = run(preview(&cluster, &self.set, &plain())).map(|plan| {
-            let notes: Vec<String> =
-                plan.deltas.iter().filter(|d| !d.notes.is_empty()).map(|d| format!("{} {:?}", d.resource, d.notes)).collect();
+            let notes: Vec<String> = plan
+                .deltas
+                .iter()
+                .filter(|d| !d.notes.is_empty())
+                .map(|d| format!("{} {:?}", d.resource, d.notes))
+                .collect();
             format!("{}\n{}", differences(&plan), notes.join("\n"))
         });
         panic!("it does not come to an end:\n{}\n{:?}", self.left(), plan);
@@ -215,7 +217,10 @@ impl Farm {
             let volumes = w.volumes.iter().filter(|v| v.vmid.is_some_and(|v| (RANGE.0..=RANGE.1).contains(&v))).count();
             let runners: Vec<&String> = w.github.runners.values().map(|r| &r.name).collect();
             let open = w.github.jobs.values().filter(|job| job.ended_ms.is_none()).count();
-            format!("machines {guests:?}, {volumes} volumes, registrations {runners:?}, {open} jobs open, {} lost", w.github.lost_jobs)
+            format!(
+                "machines {guests:?}, {volumes} volumes, registrations {runners:?}, {open} jobs open, {} lost",
+                w.github.lost_jobs
+            )
         })
     }
 
@@ -254,7 +259,11 @@ fn of_strangers_in_its_range_nothing_is_touched() {
     let before = seen(&farm);
     farm.lab.sim.queue_job("acme/app", &LABELS, Duration::from_secs(30));
     let start = farm.now();
-    let done = |farm: &Farm| farm.lab.sim.with_world(|w| w.github.jobs.values().all(|job| job.ended_ms.is_some()) && machines(w) == [RANGE.0]);
+    let done = |farm: &Farm| {
+        farm.lab
+            .sim
+            .with_world(|w| w.github.jobs.values().all(|job| job.ended_ms.is_some()) && machines(w) == [RANGE.0])
+    };
     farm.play(start + 1800, |_| {}, done);
     assert_eq!(seen(&farm), before);
 }
@@ -282,7 +291,9 @@ fn a_thousand_jobs_with_something_wrong_all_the_time() {
     let mishaps = mishaps();
     let start = farm.now();
     let drained = |farm: &Farm| {
-        farm.lab.sim.with_world(|w| w.github.jobs.len() == JOBS && w.github.jobs.values().all(|job| job.ended_ms.is_some()))
+        farm.lab
+            .sim
+            .with_world(|w| w.github.jobs.len() == JOBS && w.github.jobs.values().all(|job| job.ended_ms.is_some()))
     };
     let each = |farm: &Farm| {
         // Bursts of up to forty, and quiet times.
@@ -304,11 +315,13 @@ fn a_thousand_jobs_with_something_wrong_all_the_time() {
     let farm = Farm { set, ..farm };
     let ended = farm.now();
     farm.play(ended + 3600, |_| {}, |farm| farm.is_empty());
-    let (jobs, ever) = farm.lab.sim.with_world(|w| (w.github.jobs.values().cloned().collect::<Vec<_>>(), w.github.registered_ever));
+    let (jobs, ever) =
+        farm.lab.sim.with_world(|w| (w.github.jobs.values().cloned().collect::<Vec<_>>(), w.github.registered_ever));
     assert!(jobs.iter().all(|job| job.conclusion.as_deref() == Some("success") && !job.lost), "a job was lost");
     let (most, registered) = *farm.api.most.lock().expect("nobody panics with it");
     assert!(most <= MAX, "{most} machines at once");
-    let mut waits: Vec<u64> = jobs.iter().map(|job| job.started_ms.unwrap_or(0).saturating_sub(job.queued_ms) / 1000).collect();
+    let mut waits: Vec<u64> =
+        jobs.iter().map(|job| job.started_ms.unwrap_or(0).saturating_sub(job.queued_ms) / 1000).collect();
     waits.sort_unstable();
     println!(
         "{JOBS} jobs in {} minutes, at most {most} machines and {registered} registrations at once, {ever} registrations in all; waited for a runner: half {} s, most {} s",
@@ -346,25 +359,31 @@ fn to_its_end((mut farm, last): (Farm, String), wound: Option<(&str, usize, &Wou
     }
     let start = farm.now();
     let over = |farm: &Farm| {
-        farm.lab.sim.with_world(|w| w.github.jobs.len() == 2 && w.github.jobs.values().all(|job| job.ended_ms.is_some()))
+        farm.lab
+            .sim
+            .with_world(|w| w.github.jobs.len() == 2 && w.github.jobs.values().all(|job| job.ended_ms.is_some()))
     };
     let second = |farm: &Farm| {
         if farm.now() >= start + 60 && farm.lab.sim.with_world(|w| w.github.jobs.len() == 1) {
             farm.lab.sim.queue_job("acme/app", &LABELS, Duration::from_secs(40));
         }
     };
-    let mut most = 0;
+    let (mut most, mut killed) = (0, false);
     for done in [&over as &dyn Fn(&Farm) -> bool, &Farm::is_empty] {
         farm.play(start + 4 * 3600, second, done);
         if farm.api.dead.load(Ordering::Relaxed) {
             most = most.max(farm.api.most.lock().expect("nobody panics with it").0);
+            killed = true;
             farm = farm.reborn();
             farm.play(start + 4 * 3600, second, done);
         }
         farm.set = desired(&last);
     }
     most = most.max(farm.api.most.lock().expect("nobody panics with it").0);
-    let bad = farm.lab.sim.with_world(|w| w.github.jobs.values().find(|job| job.conclusion.as_deref() != Some("success")).cloned());
+    let bad = farm
+        .lab
+        .sim
+        .with_world(|w| w.github.jobs.values().find(|job| job.conclusion.as_deref() != Some("success")).cloned());
     let wrong = match bad {
         Some(job) => Some(format!("job {} ended as {:?}", job.id, job.conclusion)),
         None => (most > 2).then(|| format!("{most} machines at once")),
@@ -379,9 +398,13 @@ fn whatever_goes_wrong_with_a_request_no_job_is_lost_and_nothing_is_left() {
     let (farm, wrong) = to_its_end(small(), None);
     assert_eq!(wrong, None);
     let of_pve = farm.lab.sim.request_log().into_iter().map(|(method, path)| format!("{method} {path}"));
-    let of_github = farm.lab.sim.github().request_log().into_iter().map(|(method, url)| {
-        format!("{method} {}", url.split_once("://").map_or(url.as_str(), |(_, rest)| rest))
-    });
+    let of_github = farm
+        .lab
+        .sim
+        .github()
+        .request_log()
+        .into_iter()
+        .map(|(method, url)| format!("{method} {}", url.split_once("://").map_or(url.as_str(), |(_, rest)| rest)));
     let mut requests: Vec<String> = of_pve.chain(of_github).collect();
     requests.sort();
     requests.dedup();
@@ -390,12 +413,17 @@ fn whatever_goes_wrong_with_a_request_no_job_is_lost_and_nothing_is_left() {
     for request in requests.iter().filter(|request| request.contains(&only)) {
         let faults = wounds.iter().filter(|w| matches!(w, Wound::Fault(_)));
         // A read that fails says so; what of it was done does not matter.
-        let fits = |w: &&Wound| !request.starts_with("GET") || !matches!(w, Wound::Fault(FaultKind::DropAfter | FaultKind::TaskFails(_) | FaultKind::LockTimeout));
+        let fits = |w: &&Wound| {
+            !request.starts_with("GET")
+                || !matches!(w, Wound::Fault(FaultKind::DropAfter | FaultKind::TaskFails(_) | FaultKind::LockTimeout))
+        };
         cases.extend(faults.filter(fits).map(|w| (request.clone(), 0, w)));
     }
     let writes = farm.api.writes.load(Ordering::Relaxed);
     for count in (0..writes).filter(|_| only.is_empty()) {
-        cases.extend(wounds.iter().filter(|w| matches!(w, Wound::Killed(_))).map(|w| (format!("write {count}"), count, w)));
+        cases.extend(
+            wounds.iter().filter(|w| matches!(w, Wound::Killed(_))).map(|w| (format!("write {count}"), count, w)),
+        );
     }
     let (next, wrong) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
