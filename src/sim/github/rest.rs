@@ -18,7 +18,7 @@ pub(super) fn answer(world: &mut World, asked: &Asked) -> Response {
     }
     let path: Vec<&str> = asked.path.iter().map(String::as_str).collect();
     let response = match (asked.method, path.as_slice()) {
-        ("POST", ["actions", "runner-registration"]) => auth::service(world, asked),
+        ("POST", ["actions", "runner-registration"]) => auth::actions(world, asked),
         ("POST", ["app", "installations", id, "access_tokens"]) => auth::installation(world, asked, id),
         (_, path) => match auth::caller(world, asked) {
             Err(refused) => refused,
