@@ -1,5 +1,6 @@
 //! From a request to an answer: who asks, which endpoint, may they, are the parameters right, on which node.
 
+use crate::host::guest::Operation as Guest;
 use crate::host::operation::Operation;
 use crate::sim::api;
 use crate::sim::ctx::Ctx;
@@ -22,6 +23,12 @@ pub fn answer(world: &mut World, request: &WireRequest, task_fault: Option<(Stri
     if Operation::is_link(&request.path) && !outside && found.is_none() {
         return match api::link::answer(world, request) {
             Ok(data) => WireAnswer { status: 200, reason: "OK".to_owned(), body: Some(json!({ "data": data })) },
+            Err(refusal) => refusal.into_answer(),
+        };
+    }
+    if Guest::is_guest(&request.path) && matches!(request.auth, Auth::Trusted(_)) {
+        return match api::guest_ssh::answer(world, request) {
+            Ok(text) => WireAnswer { status: 200, reason: "OK".to_owned(), body: Some(json!({ "data": text })) },
             Err(refusal) => refusal.into_answer(),
         };
     }

@@ -2,6 +2,7 @@
 //! were told. Needs `sshd` and OpenSSH's client on this machine; where one is missing, the tests say so and are skipped.
 
 mod gate;
+mod guest;
 mod rig;
 mod verbs;
 mod words;

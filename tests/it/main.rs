@@ -25,6 +25,7 @@ mod scale;
 mod sets;
 mod shell;
 
+mod github;
 mod goldens;
 
 mod cli;
@@ -42,6 +43,7 @@ mod snapshot_verbs;
 
 mod apidoc;
 mod openapi;
+mod sim_job;
 
 mod guests;
 
@@ -81,3 +83,4 @@ mod keep;
 mod kills;
 mod link;
 mod process;
+mod runner_inside;

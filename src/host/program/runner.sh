@@ -55,7 +55,7 @@ bounded() {
 	child=$!
 	{ sleep "$seconds" && kill "$child"; } </dev/null >/dev/null 2>&1 &
 	dog=$!
-	wait "$child"
+	wait "$child" 2>/dev/null
 	set -- $?
 	kill "$dog" 2>/dev/null
 	return "$1"
@@ -225,7 +225,7 @@ begin() {
 	unset secret
 	{ sleep "$PIPE_SECONDS_MAX" && kill "$writer"; } </dev/null >/dev/null 2>&1 &
 	dog=$!
-	if wait "$writer"; then
+	if wait "$writer" 2>/dev/null; then
 		kill "$dog" 2>/dev/null
 		echo begun
 	else

@@ -6,7 +6,7 @@ use crate::host::job::Job;
 use crate::host::operation::Operation;
 use crate::host::tools::{Found, TOOLS};
 use crate::sim::api::cluster::{REPO_ID, VERSION, ha};
-use crate::sim::inside::{Place, jobs};
+use crate::sim::inside::{Place, jobs, runner};
 use crate::sim::request::{Auth, Refusal, WireRequest};
 use crate::sim::world::{GuestType, Power, World};
 use serde_json::Value;
@@ -43,6 +43,18 @@ fn run(world: &mut World, node: &str, operation: &Operation) -> Result<String, R
             Ok(format!("boot={}\n{state}", world.boot_mark(&on_node())))
         }
         Operation::NodeJob { job } => node_job(world, &on_node(), job),
+        Operation::ContainerRunner { vmid, start, secret } => {
+            container(world, node, vmid.get())?;
+            let said = runner::begin(world, vmid.get(), start, secret.expose().unwrap_or_default());
+            match said.code {
+                0 => Ok(said.out.to_owned()),
+                code => Err(failed(code, said.err.trim_end())),
+            }
+        }
+        Operation::ContainerRunnerState { vmid, lines } => {
+            container(world, node, vmid.get())?;
+            Ok(runner::look(world, vmid.get(), *lines))
+        }
         Operation::Maintenance { enable } => {
             ha::maintenance::set(world, node, *enable);
             Ok(String::new())
@@ -60,8 +72,6 @@ fn run(world: &mut World, node: &str, operation: &Operation) -> Result<String, R
         // These have routes of their own, or the simulated node has no such program.
         Operation::ContainerCreate { .. }
         | Operation::ContainerJournal { .. }
-        | Operation::ContainerRunner { .. }
-        | Operation::ContainerRunnerState { .. }
         | Operation::Mounts
         | Operation::Folder { .. }
         | Operation::Mount { .. }

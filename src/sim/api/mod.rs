@@ -24,6 +24,7 @@ pub mod access;
 pub mod bulk;
 pub mod cluster;
 pub mod folders;
+pub mod guest_ssh;
 pub mod link;
 pub mod link_ct;
 pub mod link_health;

@@ -3,10 +3,16 @@
 use super::front::NewJobs;
 use super::state::{Job, Status};
 use crate::base::clock::Clock;
+use crate::base::id::VmId;
 use crate::base::secret::Secret;
 use crate::github::wire::{Request, Response, Wire, WireError};
+use crate::host::guest::{HostKeys, Login, Operation as InGuest};
 use crate::host::job::System;
-use crate::host::runner::{Phase, Registration, RunnerState, STATE, Start};
+use crate::host::operation::Operation;
+use crate::host::runner::look::Look;
+use crate::host::runner::{Handed, Phase, Registration, RunnerState, STATE, Start};
+use crate::host::ssh::options::Spot;
+use crate::host::token::Token;
 use crate::pve::api::Api;
 use crate::pve::request::{Call, Method, Query};
 use crate::sim::Sim;
@@ -175,6 +181,47 @@ fn what_goes_wrong_in_guests_looks_as_it_does() {
     }
     sim.advance(600 * SECOND);
     assert!(run(sim.api().send(&Call::new(Method::Post, format!("{AGENT}/ping")))).is_err());
+}
+
+#[test]
+fn containers_are_reached_by_the_host_link_and_machines_by_ssh() {
+    let sim = cluster();
+    let secrets = [jit(&sim, "ct-8200"), jit(&sim, "ci-101")];
+    let vmid = VmId::new(8200).expect("a number");
+    let handed = |secret: &str| Handed::new(secret);
+    let operation = Operation::ContainerRunner { vmid, start: start("ct-8200"), secret: handed(&secrets[0]) };
+    let said = run(sim.api().send(&operation.call("pve3").expect("a write"))).expect("it runs");
+    assert_eq!(said, "begun\n");
+    let login = Login {
+        name: Token::own("ci-101"),
+        address: "192.168.1.121".parse().expect("an address"),
+        port: 22,
+        user: Token::own("ci"),
+        private_key: Spot::new(std::path::Path::new("/etc/pvectl/id")).expect("a plain name"),
+        host_keys: HostKeys::AcceptNew,
+    };
+    let begin = InGuest::Runner { start: Box::new(start("ci-101")), secret: handed(&secrets[1]) };
+    assert_eq!(run(sim.api().send(&begin.call(&login).expect("a write"))).expect("it runs"), "begun\n");
+    assert_eq!(run(sim.api().send(&begin.call(&login).expect("a write"))).expect("it runs"), "there already\n");
+    sim.advance(10 * SECOND);
+    assert!(runners(&sim).iter().all(|runner| runner["status"] == "online"));
+    let query = Operation::ContainerRunnerState { vmid, lines: 1 }.query("pve3").expect("a read");
+    let seen = run(sim.api().get(&query)).expect("it runs");
+    let seen = Look::read(seen.as_str().expect("a text"));
+    assert_eq!((seen.state.phase, seen.log.as_str()), (Phase::Running, "Listening for Jobs\n"));
+    let look = InGuest::RunnerState { system: System::Linux, lines: 0 };
+    let seen = run(sim.api().get(&look.query(&login).expect("a read"))).expect("it runs");
+    assert_eq!(Look::read(seen.as_str().expect("a text")).state.name, "ci-101");
+    // Each takes a job, and is off after it.
+    let jobs = NewJobs { count: 2, ..NewJobs::new("acme/app", &["x64"], SECOND) };
+    assert_eq!(sim.github().queue(&jobs).len(), 2);
+    sim.advance(30 * SECOND);
+    assert!(runners(&sim).is_empty());
+    for vmid in [101, 8200] {
+        assert_eq!(sim.with_world(|w| w.guests[&vmid].power), Power::Stopped);
+    }
+    let refused = run(sim.api().get(&look.query(&login).expect("a read"))).expect_err("it is off");
+    assert!(refused.to_string().contains("No route to host"), "{refused}");
 }
 
 #[test]

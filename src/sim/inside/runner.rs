@@ -3,6 +3,7 @@
 
 use super::system::Place;
 use crate::host::job::System;
+use crate::host::runner::look::Look;
 use crate::host::runner::{LOG, Registration, STATE, Start, WINDOWS_LOG, WINDOWS_STATE};
 use crate::sim::api::qemu;
 use crate::sim::github::course;
@@ -302,6 +303,15 @@ pub(in crate::sim) fn state(world: &World, vmid: u32) -> Option<String> {
 pub(in crate::sim) fn log(world: &World, vmid: u32) -> Option<String> {
     let seat = world.guests.get(&vmid)?.disk.runner.as_ref()?;
     Some(seat.log.iter().map(|line| format!("{line}\n")).collect())
+}
+
+/// The state and the last lines of the log, as the program prints them that reads them.
+pub(in crate::sim) fn look(world: &World, vmid: u32, lines: u32) -> String {
+    let log = log(world, vmid).unwrap_or_default();
+    let all: Vec<&str> = log.lines().collect();
+    let from = all.len().saturating_sub(usize::try_from(lines).unwrap_or(usize::MAX));
+    let last: String = all[from..].iter().map(|line| format!("{line}\n")).collect();
+    Look::write(&state(world, vmid).unwrap_or_default(), &last)
 }
 
 /// A file of a guest as its agent reads it, if it is of its runner.

@@ -5,6 +5,7 @@ use crate::link::{jobs, unsent, vmid};
 use pvectl::host::link::Link;
 use pvectl::host::local::own_name;
 use pvectl::host::operation::Operation;
+use pvectl::host::runner::{Handed, Start};
 use pvectl::host::ssh::Ssh;
 use pvectl::host::token::Token;
 
@@ -50,6 +51,31 @@ async fn operations_pass_the_gate() {
         told,
         "create\x00300\x00local:vztmpl/x.tar.zst\x00--features=nesting=1,keyctl=1\x00--description=a'b\n\x00"
     );
+}
+
+#[tokio::test]
+async fn a_runner_in_a_container_passes_and_its_secret_is_in_no_log() {
+    let Some((rig, node)) = gated() else { return };
+    let secret = "eyJzZWNyZXQiOiJ2ZXJ5IHNlY3JldCBpbmRlZWQifQ==";
+    let runner =
+        Operation::ContainerRunner { vmid: vmid(200), start: super::words::runner(), secret: Handed::new(secret) };
+    let ssh = ssh(&rig, &node);
+    assert_eq!(ssh.run(&node, &runner, None).await.expect("it runs").code, 0);
+    assert_eq!(rig.told("pct"), ["exec 200 -- /bin/sh -s -- runner"]);
+    assert_eq!(Start::of_script(&rig.heard("pct")), Some((super::words::runner(), secret.to_owned())));
+    assert!(!rig.log().contains(secret));
+    let command = runner.command(&Token::own("x")).expect("a command");
+    for input in [
+        command.input.replace("umask 077", "id; umask 077"),
+        command.input.replace("set -- ", "set -- $(id) "),
+        command.input.replace(&format!("secret='{secret}'"), "secret=$(id)"),
+        format!("{}id\n", command.input),
+    ] {
+        let said = rig.by_hand("pct exec 200 -- /bin/sh -s -- runner", &input);
+        assert_eq!((said.code, said.out.as_str()), (126, ""), "{}", said.err);
+        assert!(!said.err.contains(secret), "{}", said.err);
+    }
+    assert_eq!(rig.told("pct").len(), 1);
 }
 
 #[test]

@@ -22,7 +22,7 @@ fn token(text: &str) -> Token {
     Token::new(text).expect("plain")
 }
 
-fn runner() -> Start {
+pub(super) fn runner() -> Start {
     Start {
         system: System::Linux,
         name: "ci-50000-ab12t3w0q1".into(),

@@ -35,7 +35,7 @@ pub(super) fn ping(ctx: &mut Ctx<'_>, args: &Args) -> Result<Value, Refusal> {
 }
 
 /// The address that a guest's card has: the static one of cloud-init, or one from an imagined DHCP server.
-fn address(guest: &Guest, vmid: u32, card: usize) -> (String, u8) {
+pub(in crate::sim) fn address(guest: &Guest, vmid: u32, card: usize) -> (String, u8) {
     let text = guest.config.get(&format!("ipconfig{card}"));
     let fixed = text.and_then(|t| t.split(',').find_map(|p| p.strip_prefix("ip="))).and_then(|c| c.split_once('/'));
     match fixed {

@@ -1,6 +1,6 @@
 //! Endpoints of virtual machines.
 
-mod agent;
+pub(in crate::sim) mod agent;
 mod change;
 mod clone;
 mod cloudinit;
