@@ -8,10 +8,10 @@
 pub mod front;
 pub mod state;
 
+mod actions;
 pub(in crate::sim) mod course;
 mod items;
 pub(in crate::sim) mod rest;
-mod actions;
 mod sets;
 
 mod exchange;

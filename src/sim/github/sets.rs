@@ -1,7 +1,7 @@
 //! Runner scale sets and the sessions of who listens to them.
 
-use super::exchange::{Asked, empty, json};
 use super::actions::{exception, just_in_time};
+use super::exchange::{Asked, empty, json};
 use super::state::{At, Job, Purpose, ScaleSet, Session, Status, Token};
 use super::words::{service_token, time};
 use super::{course, items};
