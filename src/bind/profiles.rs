@@ -8,6 +8,7 @@ use crate::kinds::network_profile::compile::{Compiled, Made, Set, compile};
 use crate::kinds::network_profile::spec::{self, Default, NetworkProfileSpec};
 use crate::kinds::network_profile::{parse, schema};
 use crate::kinds::objects::followed::owner;
+use crate::kinds::runner_pool;
 use crate::manifest::document::Document;
 use crate::manifest::load::Loaded;
 use crate::manifest::schema::check;
@@ -43,7 +44,10 @@ pub fn expand(loaded: &mut Loaded) {
     let declared: Vec<String> =
         loaded.documents.iter().filter(|d| d.kind.0 == spec::NAME).map(|d| d.name.0.clone()).collect();
     for document in &mut loaded.documents {
-        if matches!(document.kind.0.as_str(), "VirtualMachine" | "Container" | "GuestTemplate") {
+        if document.kind.0 == runner_pool::NAME {
+            first_network(&mut document.spec);
+        }
+        if matches!(document.kind.0.as_str(), "VirtualMachine" | "Container" | "GuestTemplate" | runner_pool::NAME) {
             diagnostics.extend(guest(document, &profiles, &declared));
         }
     }
@@ -162,13 +166,37 @@ fn made(profile: &Document, kind: &str, name: &str, spec: &Value) -> Document {
     }
 }
 
+/// A pool's `networkProfile` as the profile of its machines' first network.
+fn first_network(spec: &mut Node) {
+    let Some(profile) = spec.get("networkProfile").filter(|profile| profile.as_str().is_some()).cloned() else {
+        return;
+    };
+    let span = profile.span;
+    if spec.get("networks").is_none() {
+        add(spec, "networks", Node { span, value: NodeValue::Sequence(Vec::new()) });
+    }
+    let NodeValue::Mapping(entries) = &mut spec.value else { return };
+    let networks = entries.iter_mut().find(|(key, _)| key.text == "networks").map(|(_, node)| &mut node.value);
+    let Some(NodeValue::Sequence(networks)) = networks else { return };
+    let first = |network: &Node| network.get("slot").and_then(Node::as_str) == Some("net0");
+    let at = networks.iter().position(first).unwrap_or_else(|| {
+        networks.insert(0, node(&json!({"slot": "net0"}), span));
+        0
+    });
+    if networks[at].get("profile").is_none() {
+        add(&mut networks[at], "profile", profile);
+    }
+}
+
 /// Fills in what a guest's networks have from their profiles; the guest's own word stands. A template has the options of its
 /// networks only: it never runs, and PVE copies the firewall of what it clones (`PVE::Firewall::clone_vmfw_conf`), so that rules
 /// on it would be on every clone, whatever profile that one has.
 fn guest(document: &mut Document, profiles: &BTreeMap<String, Profile>, declared: &[String]) -> Vec<Diagnostic> {
     let template = document.kind.0 == "GuestTemplate";
     let of_containers = document.spec.get("type").and_then(Node::as_str) == Some("Container");
-    let machine = document.kind.0 == "VirtualMachine" || template && !of_containers;
+    // Of a pool it is the template's to say; of a container the card is passed over.
+    let machine =
+        matches!(document.kind.0.as_str(), "VirtualMachine" | runner_pool::NAME) || template && !of_containers;
     let mut diagnostics = Vec::new();
     let mut used: Vec<(&Profile, String, Span)> = Vec::new();
     let NodeValue::Mapping(entries) = &mut document.spec.value else { return diagnostics };

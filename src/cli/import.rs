@@ -70,7 +70,9 @@ fn take(kind: &'static dyn AnyKind, listed: &[Listed], seen: &Observation, names
     let labels = labels(listed, seen);
     let mut found: BTreeSet<&str> = BTreeSet::new();
     for (listed, label) in listed.iter().zip(labels) {
-        if names.is_empty() && kind.is_native(&listed.identity, seen) {
+        // A pool makes its machines anew, and a manifest of one would keep it.
+        let of_a_pool = listed.marker.as_ref().is_some_and(|marker| marker.owner.is_member());
+        if names.is_empty() && (kind.is_native(&listed.identity, seen) || of_a_pool) {
             continue;
         }
         let number = match &listed.identity {

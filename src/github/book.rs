@@ -124,7 +124,9 @@ impl Book {
                 JobState::InProgress => CONFIRM_RUNNING,
                 JobState::Waiting | JobState::Completed => return false,
             };
-            is_for(&entry.job, ask) && now - entry.at >= heard && (entry.confirmed == entry.at || now - entry.confirmed >= again)
+            is_for(&entry.job, ask)
+                && now - entry.at >= heard
+                && (entry.confirmed == entry.at || now - entry.confirmed >= again)
         });
         let mut doubtful: Vec<(i64, u64, &str)> =
             mine.map(|entry| (entry.confirmed, entry.job.id, entry.job.repository.as_str())).collect();
@@ -278,7 +280,8 @@ mod tests {
         ] {
             assert_eq!(book.demand(&place(scope.clone()), &ask(), NOW).assigned, want, "{scope:?}");
         }
-        let elsewhere = Place { api: "https://ghes.example/api/v3".into(), ..place(Scope::Organization("acme".into())) };
+        let elsewhere =
+            Place { api: "https://ghes.example/api/v3".into(), ..place(Scope::Organization("acme".into())) };
         assert_eq!(book.demand(&elsewhere, &ask(), NOW).assigned, 0);
         // Another pool's runner has it.
         let other = Ask { pool: "gpu".into(), ..ask() };

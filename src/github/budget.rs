@@ -168,7 +168,9 @@ impl Class {
 fn is_secondary(body: &[u8]) -> bool {
     let said = json(body).and_then(|json| json["message"].as_str().map(str::to_ascii_lowercase)).unwrap_or_default();
     // "You have exceeded a secondary rate limit. …"; older servers: "You have triggered an abuse detection mechanism."
-    said.contains("secondary rate limit") || said.contains("abuse detection") || said.contains("api rate limit exceeded")
+    said.contains("secondary rate limit")
+        || said.contains("abuse detection")
+        || said.contains("api rate limit exceeded")
 }
 
 /// How often something may be done: so many at once, and then so many a minute.
@@ -259,7 +261,11 @@ mod tests {
         let waits: Vec<i64> = (0..8).map(|_| until(limits.learn(&who, Class::Core, &secondary, NOW))).collect();
         assert_eq!(waits, [60, 120, 240, 480, 960, 1920, 3600, 3600]);
         limits.learn(&who, Class::Core, &answer(200, &[], "{}"), NOW + 4000);
-        assert_eq!(until(limits.learn(&who, Class::Core, &answer(429, &[], ""), NOW)), 60, "a good answer ends the row");
+        assert_eq!(
+            until(limits.learn(&who, Class::Core, &answer(429, &[], ""), NOW)),
+            60,
+            "a good answer ends the row"
+        );
     }
 
     #[test]
@@ -269,7 +275,11 @@ mod tests {
         assert_eq!(limits.learn(&who, Class::Core, &forbidden, NOW), None);
         assert_eq!(limits.check(&who, Class::Core, NOW), Ok(()));
         // A reset in a far future, and times before the beginning of times, harm nobody.
-        let odd = answer(429, &[("retry-after", i64::MAX), ("x-ratelimit-reset", i64::MIN), ("x-ratelimit-remaining", -1)], "");
+        let odd = answer(
+            429,
+            &[("retry-after", i64::MAX), ("x-ratelimit-reset", i64::MIN), ("x-ratelimit-remaining", -1)],
+            "",
+        );
         assert_eq!(until(limits.learn(&who, Class::Core, &odd, NOW)), WAIT_MAX);
     }
 

@@ -140,7 +140,10 @@ impl Ears {
             let session = way.open(row.id, &self.owner).await?;
             statistics = session.statistics;
             if let Err(fault) = way.close(row.id, &session).await {
-                notes.push(format!("a session of the scale set is left, which GitHub ends in some minutes: {}", fault.text()));
+                notes.push(format!(
+                    "a session of the scale set is left, which GitHub ends in some minutes: {}",
+                    fault.text()
+                ));
             }
         }
         let mut demand = {

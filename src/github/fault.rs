@@ -102,12 +102,8 @@ impl Fault {
     pub(super) fn told(self, request: &str) -> PveError {
         let is_read = request.starts_with("GET ");
         let request = request.to_owned();
-        let refused = |status, reason| PveError::Refused {
-            request: request.clone(),
-            status,
-            reason,
-            errors: BTreeMap::new(),
-        };
+        let refused =
+            |status, reason| PveError::Refused { request: request.clone(), status, reason, errors: BTreeMap::new() };
         let text = self.text();
         match self {
             Fault::Unsent(_) | Fault::Lost(_) if is_read => refused(595, text),
@@ -161,7 +157,8 @@ mod tests {
         let body = json!({"message": "Validation Failed", "errors": [{"message": "no such group"}, "bad"], "documentation_url": "x"});
         let fault = Fault::of("POST /orgs/a/x", &answer(422, &body));
         assert_eq!(fault.text(), "GitHub answered POST /orgs/a/x with 422: Validation Failed; no such group; bad");
-        let named = json!({"typeName": "GitHub.DistributedTask.WebApi.JobStillRunningException, GitHub", "message": "m"});
+        let named =
+            json!({"typeName": "GitHub.DistributedTask.WebApi.JobStillRunningException, GitHub", "message": "m"});
         assert!(Fault::of("DELETE /x", &answer(400, &named)).is("JobStillRunningException"));
         for bytes in [&b""[..], b"\xff\xfe", b"[]", b"{\"message\": 7}"] {
             let fault = Fault::of("GET /x", &Response { status: 500, headers: Vec::new(), body: bytes.to_vec() });

@@ -59,7 +59,8 @@ impl HttpWire {
         if let Some(authorization) = &authorization {
             let value = reqwest::header::HeaderValue::from_str(authorization.expose());
             // The library's own words would show it.
-            let mut value = value.map_err(|_| WireError::Unsent("the token has letters that no header takes".to_owned()))?;
+            let mut value =
+                value.map_err(|_| WireError::Unsent("the token has letters that no header takes".to_owned()))?;
             value.set_sensitive(true);
             outgoing = outgoing.header(reqwest::header::AUTHORIZATION, value);
         }

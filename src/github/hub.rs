@@ -131,7 +131,8 @@ impl Hub {
         self.run(&place, &operation).await.map_err(|fault| match (&operation, fault) {
             // The one answer that nobody can get again.
             (Operation::JustInTime { name, .. }, Fault::Lost(why)) => {
-                let what = format!("{why}; a registration `{name}` that was made is of no use any more, and is taken away");
+                let what =
+                    format!("{why}; a registration `{name}` that was made is of no use any more, and is taken away");
                 Fault::Lost(what).told(&request)
             }
             (_, fault) => fault.told(&request),

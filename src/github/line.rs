@@ -255,5 +255,9 @@ fn what(asked: &Asked<'_>) -> String {
 
 fn garbled(asked: &Asked<'_>, response: &Response) -> Fault {
     let bytes = response.body.len();
-    Fault::Garbled(format!("the answer to {} ({}, {bytes} bytes) is not what GitHub's is", what(asked), response.status))
+    Fault::Garbled(format!(
+        "the answer to {} ({}, {bytes} bytes) is not what GitHub's is",
+        what(asked),
+        response.status
+    ))
 }

@@ -155,7 +155,9 @@ impl Tally {
         let oldest = waiting.map(|job| job.queued).min();
         let mut notes = Vec::new();
         if available > 0 {
-            notes.push(format!("{available} jobs more can be had; GitHub gives them while a listener runs (the daemon)"));
+            notes.push(format!(
+                "{available} jobs more can be had; GitHub gives them while a listener runs (the daemon)"
+            ));
         }
         Demand {
             assigned,

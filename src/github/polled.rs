@@ -25,7 +25,11 @@ const HUSH: i64 = 5;
 const CONFIRM_MAX: usize = 20;
 
 /// The jobs of a repository that wait or run, and what is to be said of them.
-async fn of_repository(line: &Line, place: &Place, repository: &str) -> Result<(Vec<(Job, JobState)>, Vec<String>), Fault> {
+async fn of_repository(
+    line: &Line,
+    place: &Place,
+    repository: &str,
+) -> Result<(Vec<(Job, JobState)>, Vec<String>), Fault> {
     if !Scope::Repository(repository.to_owned()).is_plain() {
         return Err(Fault::refused(400, format!("`{repository}` is no repository: write owner/name")));
     }
@@ -159,7 +163,8 @@ impl Heard {
                     notes.extend(said);
                 }
                 Err(fault) => {
-                    notes.push(format!("jobs of {repository} whose webhooks were lost are not found: {}", fault.text()));
+                    notes
+                        .push(format!("jobs of {repository} whose webhooks were lost are not found: {}", fault.text()));
                 }
             }
         }
@@ -183,7 +188,10 @@ impl Heard {
                 Err(fault) if fault.status() == Some(404) => self.book().strike(&place.api, id),
                 Ok(_) => notes.push(format!("what GitHub says of the job {id} of {repository} is no job")),
                 Err(fault) => {
-                    notes.push(format!("whether the job {id} of {repository} still waits is not known: {}", fault.text()));
+                    notes.push(format!(
+                        "whether the job {id} of {repository} still waits is not known: {}",
+                        fault.text()
+                    ));
                 }
             }
         }

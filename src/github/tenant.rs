@@ -72,7 +72,8 @@ impl Tenants {
             let tenant = self.tenant(line, registry, place).await?;
             let mark = if asked.path.contains('?') { '&' } else { '?' };
             let url = format!("{}/{}{mark}api-version={VERSION}", tenant.url.trim_end_matches('/'), asked.path);
-            let plain = request(asked.method, url, vec![("accept".into(), "application/json".into())], asked.body.as_ref());
+            let plain =
+                request(asked.method, url, vec![("accept".into(), "application/json".into())], asked.body.as_ref());
             let token = asked.token.unwrap_or(&tenant.token);
             let signed = Request { authorization: Some(bearer(token)), ..plain };
             let what = format!("{} {}", asked.method, asked.path.split('?').next().unwrap_or(asked.path));

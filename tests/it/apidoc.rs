@@ -684,8 +684,8 @@ fn on_the_wire() -> Vec<Sent> {
     wire.run(at, "apply -f manifests/homelab --yes", 0);
     wire.run(at, "diff -f manifests/homelab", 0);
     wire.run(at, "drift -f manifests/homelab", 0);
-    // A snapshot policy stands in manifests only.
-    for kind in KINDS.iter().filter(|kind| !matches!(kind.name(), "SnapshotPolicy" | "PatchWindow")) {
+    // These stand in manifests only.
+    for kind in KINDS.iter().filter(|kind| !matches!(kind.name(), "SnapshotPolicy" | "PatchWindow" | "RunnerPool")) {
         wire.run(at, &format!("get {} -o yaml", kind.name()), 0);
     }
     wire.sim.advance(std::time::Duration::from_secs(60));

@@ -1012,6 +1012,23 @@ spec:
         ],
     },
     Life {
+        name: "a runner pool whose GitHub is away",
+        states: &[
+            r"
+{apiVersion: pvectl/v1alpha1, kind: GuestTemplate, metadata: {name: debian}, spec: {node: pve1, vmid: 9000, source: {clone: {vmid: 8000, mode: Full}}, hardware: {guestAgent: true}}}
+---
+{apiVersion: pvectl/v1alpha1, kind: RunnerPool, metadata: {name: ci}, spec: {github: {scope: {organization: acme}, auth: {token: {env: GITHUB_TOKEN}}}, labels: [self-hosted], template: debian, demand: Idle, size: {minIdle: 1, max: 2}, vmidRange: 50000-50009, bootstrap: {}, checks: []}}
+",
+            r"
+{apiVersion: pvectl/v1alpha1, kind: GuestTemplate, metadata: {name: debian}, spec: {node: pve1, vmid: 9000, source: {clone: {vmid: 8000, mode: Full}}, hardware: {guestAgent: true}}}
+---
+{apiVersion: pvectl/v1alpha1, kind: NetworkProfile, metadata: {name: out}, spec: {bridge: vmbr1, egress: {default: Deny, allow: [{to: 10.0.0.0/8, ports: ['tcp/443']}]}}}
+---
+{apiVersion: pvectl/v1alpha1, kind: RunnerPool, metadata: {name: ci}, spec: {github: {scope: {repository: acme/app}, apiUrl: 'https://github.example.com/api/v3', auth: {app: {id: Iv1, installationId: 7, privateKey: {file: /etc/pvectl/app.pem}}}, runnerGroup: builders}, labels: [self-hosted, x64], template: debian, clone: {mode: Full, storage: local-lvm}, demand: Idle, size: {minIdle: 1, max: 2}, warm: [{schedule: 'Mon..Fri 08:00', duration: 10h, timeZone: Europe/Berlin, minIdle: 2}], vmidRange: 50000-50009, nodes: [pve1], networkProfile: out, tags: [ci], minFreeMemory: 1Gi, bootstrap: {registration: Token, before: 'true'}, timeouts: {job: 1h}, onFailure: {keep: 1}, checks: []}}
+",
+        ],
+    },
+    Life {
         name: "a backup policy whose guests come and leave",
         states: &[
             r"

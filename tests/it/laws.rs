@@ -86,6 +86,9 @@ impl AnyKind for Warped {
     fn marks(&self) -> bool {
         self.0.marks()
     }
+    fn goes_itself(&self) -> bool {
+        self.0.goes_itself()
+    }
     fn reads(&self, identity: &Identity, spec: Option<&AnySpec>, index: &Index) -> Vec<Query> {
         self.0.reads(identity, spec, index)
     }

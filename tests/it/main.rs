@@ -3,6 +3,7 @@
 
 mod house;
 
+mod runner_pools;
 mod windows;
 mod world;
 

@@ -134,18 +134,31 @@ struct Failures<'a> {
     over: bool,
 }
 
-fn failures<'a>(machines: &'a [Machine]) -> Failures<'a> {
-    let failed = |m: &'a Machine| Some((m, m.marks.failed.as_ref()?));
+/// Failures in a row; one that is found in this very look counts.
+fn failures<'a>(machines: &'a [Machine], verdicts: &'a [Verdict]) -> Failures<'a> {
+    let all = || machines.iter().zip(verdicts).map(|(m, verdict)| (m, failure(m, verdict)));
     let counts = |(m, failure): &(&Machine, &Failure)| failure.cause.of_template() && !m.marks.forgiven;
-    let last = machines.iter().filter_map(failed).filter(counts).max_by_key(|(m, failure)| (failure.at, m.vmid));
+    let failed = all().filter_map(|(m, failure)| Some((m, failure?)));
+    let last = failed.filter(counts).max_by_key(|(m, failure)| (failure.at, m.vmid));
     // The next try carries the number on until it is online, or fails.
-    let trying = machines.iter().filter(|m| !m.has_failed() && m.marks.online.is_none()).map(|m| m.marks.tries).max();
-    let trying = trying.unwrap_or(0);
+    let trying = all().filter(|(m, failure)| failure.is_none() && m.marks.online.is_none());
+    let trying = trying.map(|(m, _)| m.marks.tries).max().unwrap_or(0);
     let Some((machine, failure)) = last else { return Failures { row: trying, last: None, over: false } };
     // Of one that was made before the failure it says nothing that it came online before it.
     let better = |m: &Machine| m.marks.online.is_some_and(|online| online > failure.at);
     let over = machines.iter().any(better);
     Failures { row: if over { 0 } else { machine.marks.tries.saturating_add(1).max(trying) }, last, over }
+}
+
+/// How a machine failed: as it stands on it, or as it will.
+fn failure<'a>(m: &'a Machine, verdict: &'a Verdict) -> Option<&'a Failure> {
+    match &verdict.act {
+        Some(Act::Fail { marks, .. }) => marks.failed.as_ref(),
+        Some(
+            Act::Configure | Act::Start | Act::Begin { .. } | Act::Mark(_) | Act::Leave { .. } | Act::Still { .. },
+        )
+        | None => m.marks.failed.as_ref(),
+    }
 }
 
 /// What is done.
@@ -163,6 +176,8 @@ pub fn decide(seen: &Seen<'_>) -> Decision {
         drained: seen.drained || seen.going,
     };
     let verdicts: Vec<Verdict> = seen.machines.iter().map(|m| scene.judge(m)).collect();
+    let judged = verdicts.clone();
+    let failures = failures(&seen.machines, &judged);
     let mut decision = Decision {
         target: 0,
         idle_wanted: if scene.drained { 0 } else { seen.idle.wanted },
@@ -173,7 +188,6 @@ pub fn decide(seen: &Seen<'_>) -> Decision {
         conditions: Vec::new(),
         next: None,
     };
-    let failures = failures(&seen.machines);
     decision.target = target(seen, &decision);
     watch(seen, &mut decision);
     let readable = seen.runners.is_ok() && seen.demand.is_ok();

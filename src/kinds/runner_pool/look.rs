@@ -118,9 +118,11 @@ pub fn reads(pool: &str, spec: &RunnerPoolSpec, index: &Index) -> Vec<Query> {
     reads.extend(firewall::reads(None, spec.firewall.as_ref()));
     for row in index.guests.values().filter(online).filter(|row| may_be(row, spec, pool)) {
         reads.extend(fit::looks(row));
-        if row.status == "stopped" {
+        // A guest that was just made or started is neither in the index, which is up to ten seconds old.
+        if row.status != "running" {
             reads.extend(firewall::reads(Some(row), spec.firewall.as_ref()));
-        } else {
+        }
+        if row.status != "stopped" {
             reads.extend(way::reads(row, spec));
         }
     }

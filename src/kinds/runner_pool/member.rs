@@ -26,11 +26,12 @@ const SECRET: &str = "input-data";
 /// What a lost registration means.
 const LOST: &str = "the registration that was made is taken away at the next look, and another is made";
 
-/// A delta a machine, those that are to be made last.
+/// A delta a machine, those that are to be made last. What stands against one of those is the pool's to tell ([`against`]): it
+/// holds nothing up that is there.
 pub fn deltas(cx: &PlanContext<'_>, spec: &RunnerPoolSpec, look: &Look) -> Vec<Delta> {
     let there = look.own.iter().zip(&look.decision.verdicts).map(|(own, verdict)| delta(cx, spec, own, verdict));
     let new = look.decision.new.iter().map(|new| made(cx, spec, look, new));
-    there.chain(new).collect()
+    there.chain(new.filter(|delta| delta.problems.is_empty())).collect()
 }
 
 /// What would stand against a machine, found by planning one: rights, bridges, groups, storages.

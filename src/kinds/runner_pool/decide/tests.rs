@@ -275,6 +275,15 @@ fn failures_in_a_row_make_the_pool_wait_longer_and_longer() {
     }
 }
 
+/// The look that finds a failure knows of it already.
+#[test]
+fn one_that_fails_now_counts_now() {
+    let mut fails = booting(50_000);
+    (fails.marks.started, fails.marks.tries) = (Some(NOW - 400), 4);
+    let decision = pool(&[]).assigned(1, 0).with(fails).decide();
+    assert_eq!((made(&decision), reasons(&decision)), (vec![], vec!["BreakerOpen"]));
+}
+
 #[test]
 fn the_next_try_counts_on_and_what_failed_goes() {
     let mut next = booting(50_001);
