@@ -68,6 +68,7 @@ mod sdn;
 mod browser;
 mod daemon_verbs;
 mod daemon_runners;
+mod runner_verbs;
 mod http;
 mod logs;
 mod metrics;

@@ -15,10 +15,10 @@ use pvectl::daemon::record::{
 };
 use pvectl::daemon::runners::{BudgetRecord, JobRecord, MachineRecord, PoolCondition, PoolRecord, RunnerRecord, Times};
 use pvectl::daemon::shared::{Shared, Wish};
-use pvectl::github::place::SecretRef;
 use pvectl::daemon::windows::{
     ChangedRecord, LeftRecord, OpeningRecord, PatchRecord, PendingRecord, TargetRecord, WindowRecord,
 };
+use pvectl::github::place::SecretRef;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
