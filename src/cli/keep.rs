@@ -51,7 +51,7 @@ use tokio::sync::{Notify, watch};
 const CLOSING: Duration = Duration::from_secs(5);
 /// How fast the simulator goes when nobody stays to watch.
 const HURRY: f64 = 50.0;
-/// Results of patch windows that are read back when the daemon begins.
+/// Results of patch windows, machines and jobs of runner pools, that are read back, of each so many, when the daemon begins.
 const PATCHES_REMEMBERED: usize = 2_000;
 /// How long our own address is believed: to ask for it may take a question to DNS.
 const WAYS: Duration = Duration::from_secs(60);
@@ -236,7 +236,7 @@ fn ears(
     Ok((Ears { keeper, notices, reports, own: own.clone(), metrics, ..Ears::default() }, open_drift))
 }
 
-/// With what targets of patch windows got in earlier lives, so that it is not told as news. Where nothing can be read, nothing
+/// With what targets of patch windows got, and what became of runners, in earlier lives, so that it is not told as news. Where nothing can be read, nothing
 /// is known.
 fn remembering(mut state: State, history: Option<&dyn History>) -> State {
     let past = Past { limit: PATCHES_REMEMBERED, ..Past::default() };
@@ -244,6 +244,11 @@ fn remembering(mut state: State, history: Option<&dyn History>) -> State {
     if let Some(Ok(patches)) = read {
         remember(&mut state.patches, patches);
         state.remembers = true;
+    }
+    if let Some(history) = history {
+        let past = Past { limit: PATCHES_REMEMBERED, ..Past::default() };
+        let (runners, jobs) = (history.runners(&past).unwrap_or_default(), history.jobs(&past).unwrap_or_default());
+        state.runners.remember(runners, jobs);
     }
     state
 }

@@ -71,6 +71,7 @@ mod sdn;
 mod browser;
 mod daemon_runners;
 mod daemon_verbs;
+mod runner_verbs;
 mod http;
 mod logs;
 mod metrics;

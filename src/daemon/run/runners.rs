@@ -2,7 +2,7 @@
 
 use super::Daemon;
 use crate::daemon::runners::Seen;
-use crate::daemon::runners::news::{News, Taken, take};
+use crate::daemon::runners::news::{News, Taken, let_go, take};
 use crate::kinds::runner_pool::NAME;
 use crate::resource::reference::ResourceRef;
 use std::collections::BTreeSet;
@@ -11,7 +11,13 @@ impl Daemon {
     /// Takes in how the runner pools of a source stand.
     pub(super) fn pools(&mut self, source: &str, seen: Vec<Seen>) {
         let names: BTreeSet<String> = seen.iter().map(|one| one.pool.name.clone()).collect();
-        self.shared.write().pools.retain(|(of, name), _| of != source || names.contains(name));
+        let mut state = self.shared.write();
+        state.pools.retain(|(of, name), _| of != source || names.contains(name));
+        let (runners, jobs) = let_go(&state.runners, source, &names, self.last_ms);
+        state.runners.remember(runners.iter().cloned(), jobs.iter().cloned());
+        drop(state);
+        runners.iter().for_each(|runner| self.ear.runner(runner));
+        jobs.iter().for_each(|job| self.ear.job(job));
         for one in seen {
             let key = (source.to_owned(), one.pool.name.clone());
             let mut state = self.shared.write();

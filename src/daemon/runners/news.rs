@@ -4,6 +4,7 @@
 use crate::daemon::record::Level;
 use crate::daemon::runners::past::Known;
 use crate::daemon::runners::{JobRecord, MachineRecord, PoolRecord, RunnerRecord, Seen};
+use std::collections::BTreeSet;
 
 /// A moment worth telling. It is about the pool, so that a hundred machines that fail for one cause are one trouble.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,7 +56,7 @@ pub fn take(before: Option<&PoolRecord>, known: &Known, seen: Seen) -> Taken {
     for machine in &machines {
         machine_is(&mut taken, known, machine, first);
     }
-    gone(&mut taken, known, &machines);
+    gone(&mut taken, known, &machines, first);
     if let Some(jobs) = jobs {
         for job in &jobs {
             job_is(&mut taken, known, job, first);
@@ -68,6 +69,20 @@ pub fn take(before: Option<&PoolRecord>, known: &Known, seen: Seen) -> Taken {
     }
     conditions(&mut taken, before);
     taken
+}
+
+/// What becomes of machines and jobs of pools that a source declares no more: nobody looks at them.
+pub fn let_go(
+    known: &Known,
+    source: &str,
+    declared: &BTreeSet<String>,
+    now_ms: u64,
+) -> (Vec<RunnerRecord>, Vec<JobRecord>) {
+    let of = |of: &str, pool: &String| of == source && !declared.contains(pool);
+    let runners = known.runners.values().filter(|one| one.lives() && of(&one.source, &one.pool));
+    let jobs = known.jobs.values().filter(|one| one.lasts() && of(&one.source, &one.pool));
+    let runners = runners.map(|one| RunnerRecord { gone_ms: Some(now_ms), ..one.clone() }).collect();
+    (runners, jobs.map(|one| JobRecord { ended_ms: Some(now_ms), ..one.clone() }).collect())
 }
 
 fn id(pool: &PoolRecord, name: &str) -> String {
@@ -141,12 +156,13 @@ fn counted(taken: &mut Taken, old: Option<&RunnerRecord>, new: &RunnerRecord) {
 }
 
 /// Machines that were there and are not any more.
-fn gone(taken: &mut Taken, known: &Known, machines: &[MachineRecord]) {
+fn gone(taken: &mut Taken, known: &Known, machines: &[MachineRecord], first: bool) {
     let (source, pool, now_ms) = (taken.pool.source.clone(), taken.pool.name.clone(), taken.pool.seen_ms);
     let there = |runner: &&RunnerRecord| machines.iter().all(|machine| machine.name != runner.name);
     for old in known.living(&source, &pool).filter(there) {
         let mut new = RunnerRecord { gone_ms: Some(now_ms), ..old.clone() };
-        if new.times.busy_ms.is_some() {
+        // Nobody saw when one ended that was gone at the first look.
+        if new.times.busy_ms.is_some() && !first {
             new.times.ended_ms = new.times.ended_ms.or(Some(now_ms));
         }
         let result = match (&new.cause, new.times.busy_ms) {
@@ -213,7 +229,7 @@ fn job_ended(taken: &mut Taken, known: &Known, job: &JobRecord) {
 
 /// What came up about the pool, and what is over.
 fn conditions(taken: &mut Taken, before: Option<&PoolRecord>) {
-    let reasons = |pool: &PoolRecord| -> Vec<String> {
+    let reasons = |pool: &PoolRecord| -> BTreeSet<String> {
         pool.conditions.iter().filter(|c| c.warns).map(|c| c.reason.clone()).collect()
     };
     let (was, is) = (before.map(reasons).unwrap_or_default(), reasons(&taken.pool));
@@ -223,7 +239,7 @@ fn conditions(taken: &mut Taken, before: Option<&PoolRecord>) {
             taken.news.push(News { level: Level::Warning, reason, message });
         }
     }
-    for over in was.iter().filter(|reason| !is.contains(reason)) {
+    for over in was.difference(&is) {
         let (reason, message) = (format!("{over}Mended"), "it is well again".to_owned());
         taken.news.push(News { level: Level::Normal, reason, message });
     }
@@ -354,6 +370,24 @@ mod tests {
         stuck.conditions[0].message = "still no capacity".into();
         assert!(desk.look(stuck, None).news.is_empty());
         assert_eq!(told(&desk.look(pool(3_000, &[]), None)), ["JobsWaitMended"]);
+    }
+
+    #[test]
+    fn what_went_while_nobody_looked_is_not_measured_and_pools_may_go() {
+        let mut desk = desk();
+        let times = Times { online_ms: Some(2_000), busy_ms: Some(3_000), ..MADE };
+        let job = JobSeen { id: 7, runner: Some("ci-1".into()), ..JobSeen::default() };
+        desk.look(pool(4_000, &[machine("ci-1", "Busy", times), machine("ci-2", "Busy", times)]), Some(vec![job]));
+        let (runners, jobs) = let_go(&desk.known, "lab", &BTreeSet::from(["ci".to_owned()]), 5_000);
+        assert_eq!((runners.len(), jobs.len()), (0, 0));
+        let (runners, jobs) = let_go(&desk.known, "lab", &BTreeSet::new(), 5_000);
+        assert_eq!((runners.len(), jobs.len()), (2, 1));
+        assert!(let_go(&desk.known, "other", &BTreeSet::new(), 5_000).0.is_empty());
+        // Another daemon begins with what the history knows.
+        desk.before = None;
+        let taken = desk.look(pool(9_000_000, &[machine("ci-2", "Busy", times)]), None);
+        assert_eq!((taken.counts.len(), taken.runners[0].times.ended_ms), (0, None));
+        assert_eq!(taken.runners[0].result.as_deref(), Some("Done"));
     }
 
     #[test]
