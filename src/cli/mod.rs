@@ -34,7 +34,6 @@ pub mod node_health;
 pub mod output;
 pub mod patch;
 
-pub mod runners;
 pub mod played;
 pub mod policies;
 pub mod problems;
@@ -42,6 +41,7 @@ pub mod profiles;
 pub mod raw;
 pub mod remote;
 pub mod run;
+pub mod runners;
 pub mod saved;
 pub mod scene;
 pub mod selector;
