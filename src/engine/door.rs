@@ -215,6 +215,68 @@ mod tests {
         assert_eq!(ran(&stage).len(), all.len(), "nothing was run");
     }
 
+    /// A GitHub that nobody reaches, and no secret for it.
+    struct Away;
+
+    impl crate::github::wire::Wire for Away {
+        fn exchange(
+            &self,
+            _: crate::github::wire::Request,
+        ) -> BoxFuture<'_, Result<crate::github::wire::Response, crate::github::wire::WireError>> {
+            Box::pin(async { Err(crate::github::wire::WireError::Unsent("nobody is there".into())) })
+        }
+    }
+
+    impl crate::github::wire::Secrets for Away {
+        fn secret(&self, _: &crate::github::place::SecretRef) -> Result<crate::base::secret::Secret, String> {
+            Ok(crate::base::secret::Secret::new("t"))
+        }
+    }
+
+    impl crate::base::clock::Clock for Away {
+        fn now_ms(&self) -> u64 {
+            0
+        }
+
+        fn sleep(&self, _: std::time::Duration) -> BoxFuture<'_, ()> {
+            Box::pin(async {})
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_github_s_goes_to_the_hub_only() {
+        use crate::github::place::{Auth, PUBLIC_API, Place, Scope, SecretRef};
+        let auth = Auth::Token(SecretRef::Env("T".into()));
+        let place = Place { api: PUBLIC_API.into(), scope: Scope::Organization("acme".into()), auth };
+        let read = OnGitHub::Runners.query(&place).expect("a read");
+        let write = OnGitHub::RegistrationToken.call(&place).expect("a write");
+
+        let (alone, stage) = door(output(0, "", ""));
+        for error in [alone.get(&read).await, alone.send(&write).await].map(Result::unwrap_err) {
+            assert_eq!(error.refusal(), Some(Refusal::Unsupported), "{error}");
+        }
+        let (with, other) = door(output(0, "", ""));
+        let with = with.with_hub(Arc::new(Hub::new(Arc::new(Away), Arc::new(Away), Arc::new(Away))));
+        let error = with.get(&read).await.expect_err("not reached");
+        assert!(
+            error.refusal() == Some(Refusal::NodeOffline) && error.to_string().contains("nobody is there"),
+            "{error}"
+        );
+        let error = with.send(&write).await.expect_err("not reached");
+        assert!(matches!(error, PveError::Unsent { .. }), "{error}");
+        assert!(ran(&stage).is_empty() && ran(&other).is_empty(), "nothing of it goes to the cluster or its nodes");
+    }
+
+    #[tokio::test]
+    async fn a_cluster_that_is_its_own_link_answers_for_its_nodes() {
+        let (_, stage) = door(output(0, "", ""));
+        let own = Door::of(Arc::clone(&stage) as _);
+        own.introduce().await;
+        let write = Operation::Maintenance { enable: true }.call("pve1").expect("a write");
+        assert_eq!(own.send(&write).await, Ok(Value::Null));
+        assert_eq!(ran(&stage), ["/link/pve1/maintenance"]);
+    }
+
     #[tokio::test]
     async fn what_went_wrong_is_told_as_pve_would() {
         let read = Operation::NodeJobs { window: Token::own("w") }.query("pve1").expect("a read");

@@ -19,8 +19,11 @@ const READ_AGAIN: i64 = 60;
 /// Tokens by where and as whom.
 pub(super) struct Accounts {
     secrets: Arc<dyn Secrets>,
-    held: Mutex<BTreeMap<(String, Auth), Arc<tokio::sync::Mutex<Option<Held>>>>>,
+    held: Mutex<BTreeMap<(String, Auth), Cell>>,
 }
+
+/// One account's token; whoever renews it holds the lock.
+type Cell = Arc<tokio::sync::Mutex<Option<Held>>>;
 
 /// A token, until when in seconds since 1970.
 struct Held {
@@ -46,7 +49,7 @@ impl Accounts {
         Account { api: place.api.clone(), name }
     }
 
-    fn cell(&self, place: &Place) -> Arc<tokio::sync::Mutex<Option<Held>>> {
+    fn cell(&self, place: &Place) -> Cell {
         let mut held = self.held.lock().expect("no holder of this lock panics");
         Arc::clone(held.entry((place.api.clone(), place.auth.clone())).or_default())
     }

@@ -98,6 +98,11 @@ impl Book {
         self.jobs.remove(&(api.to_ascii_lowercase(), id));
     }
 
+    /// Whether any webhook came.
+    pub(super) fn has_heard(&self) -> bool {
+        self.heard != 0
+    }
+
     /// Seconds since a webhook came last.
     pub(super) fn quiet(&self, now: i64) -> i64 {
         now - self.heard

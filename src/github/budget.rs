@@ -120,10 +120,7 @@ impl Limits {
         let times = self.pauses.get(&key).map_or(0, |(_, times, _)| *times);
         let pause = PAUSE_MIN.saturating_mul(1 << times.min(8)).min(PAUSE_MAX);
         let until = after.or(spent).unwrap_or(now + pause).max(now + 1);
-        let why = match Fault::of("a request", response) {
-            Fault::Refused { reason, .. } => reason,
-            other => other.text(),
-        };
+        let why = Fault::of("a request", response).text();
         self.pauses.insert(key, (until, times.saturating_add(1), why.clone()));
         Some(Fault::Limited { until, why })
     }

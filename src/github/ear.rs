@@ -17,8 +17,8 @@ use url::Url;
 
 /// The header that tells GitHub how many jobs we can take; only a long poll has it.
 pub const CAPACITY: &str = "x-scalesetmaxcapacity";
-/// What a listener learnt counts as now for so long, in seconds.
-const FRESH: i64 = 120;
+/// What a listener learnt counts as now for so long, in seconds: longer than GitHub holds a poll.
+const FRESH: i64 = 150;
 /// A scale set that is not there yet is looked for again after this.
 const UNMADE_PAUSE: Duration = Duration::from_secs(10);
 /// Jobs that are acquired at once.
@@ -96,9 +96,10 @@ impl Ears {
         let mut talk = ear.talk.lock().await;
         let turn = ear.turn(way, ask, &mut talk, &self.owner).await;
         if let Err(fault) = &turn {
-            // A session that GitHub does not know is none. One that was not asked at all is kept.
+            // A session that does not go on is ended before there is another: one that is only forgotten stands in the way for
+            // minutes. What was not asked at all, or could not be ended, is kept.
             if fault.status().is_some_and(|status| status < 500) || matches!(fault, Fault::Garbled(_)) {
-                *talk = Talk::default();
+                ear.end(way, &mut talk).await;
             }
             ear.known().listens = talk.session.is_some();
         }
@@ -112,6 +113,7 @@ impl Ears {
         let locked = futures::future::select(Box::pin(ear.talk.lock()), wait).await;
         let futures::future::Either::Left((mut talk, _)) = locked else { return };
         ear.end(way, &mut talk).await;
+        *talk = Talk::default();
         ear.known().listens = false;
     }
 
@@ -239,7 +241,8 @@ impl Ear {
         let (answer, session) = ask_queue(way, set, session, &Queue::Next { last: talk.last, max: ask.max }).await?;
         talk.session = Some(session);
         let now = way.line.now();
-        if answer.status != 200 {
+        // A proxy that gives up answers a poll with nothing, too (actions-runner-controller issue 4285).
+        if answer.status != 200 || answer.body.is_empty() {
             self.known().at = now;
             return Ok(false);
         }
@@ -317,12 +320,13 @@ impl Ear {
 
     async fn end(&self, way: &Way<'_>, talk: &mut Talk) {
         let set = self.known().row.as_ref().map(|row| row.id);
-        let session = std::mem::take(talk).session;
-        if let (Some(set), Some(session)) = (set, session)
-            && let Err(fault) = way.close(set, &session).await
+        if let (Some(set), Some(session)) = (set, &talk.session)
+            && let Err(fault) = way.close(set, session).await
         {
             tracing::debug!("the session of a scale set was not ended: {}", fault.text());
+            return;
         }
+        *talk = Talk::default();
     }
 }
 

@@ -14,8 +14,8 @@ use url::{Host, Url};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(8);
 /// GitHub itself gives up after ten seconds; the way back takes a while.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// A long poll is answered after about fifty seconds.
-const POLL_TIMEOUT: Duration = Duration::from_secs(75);
+/// A long poll is answered after fifty seconds, says GitHub; ninety were seen.
+const POLL_TIMEOUT: Duration = Duration::from_secs(120);
 /// GitHub's load balancers close idle connections after a minute or so.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// The longest answer that is read: a hundred jobs with their steps are about 1 MiB.

@@ -153,3 +153,6 @@ impl Api for Hub {
         Box::pin(self.answer(call.method.as_str(), &call.path, &call.params))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,7 +18,7 @@ pub(super) fn word(issuer: &str, key: &Secret, now: i64) -> Result<Secret, Strin
     let pair = match &der {
         PrivateKeyDer::Pkcs1(der) => RsaKeyPair::from_der(der.secret_pkcs1_der()),
         PrivateKeyDer::Pkcs8(der) => RsaKeyPair::from_pkcs8(der.secret_pkcs8_der()),
-        _ => return Err("the App's private key is no RSA key".to_owned()),
+        PrivateKeyDer::Sec1(_) | _ => return Err("the App's private key is no RSA key".to_owned()),
     };
     let pair = pair.map_err(|why| format!("the App's private key cannot be used: {why}"))?;
     let claims = serde_json::json!({"iat": now - BEFORE_SECONDS, "exp": now + AFTER_SECONDS, "iss": issuer});

@@ -176,11 +176,9 @@ impl Line {
                 Fault::Limited { .. } | Fault::Garbled(_) | Fault::Secret(_) => false,
             };
             if !may_pass || attempt >= AGAIN_MAX || self.is_down(&account.api).is_some() {
-                return Err(match fault {
-                    // A gateway that gives up on a write does not say what became of it.
-                    Fault::Refused { status, reason, .. } if status >= 500 && !is_read => Fault::Lost(reason),
-                    other => other,
-                });
+                // A gateway that gives up on a write does not say what became of it.
+                let is_lost = !is_read && fault.status().is_some_and(|status| status >= 500);
+                return Err(if is_lost { Fault::Lost(fault.text()) } else { fault });
             }
             self.clock.sleep(pause).await;
             pause *= 4;

@@ -131,6 +131,14 @@ impl Heard {
             notes.extend(self.confirm(line, place, ask).await);
         }
         let demand = self.book().demand(place, ask, line.now());
+        if !self.book().has_heard() && self.book().repositories(place).is_empty() && repositories(place, ask).is_empty()
+        {
+            notes.push(
+                "no webhook was heard yet (the daemon hears them), and no repository is named to look for jobs: those that \
+                 wait already are not known"
+                    .to_owned(),
+            );
+        }
         Ok(Demand { notes, ..demand })
     }
 

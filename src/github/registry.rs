@@ -29,9 +29,15 @@ pub(super) struct Newcomer<'a> {
 /// the same moment the same number (actions/runner issue 3621).
 #[derive(Default)]
 pub(super) struct Registry {
-    turns: Mutex<BTreeMap<(String, String), Arc<tokio::sync::Mutex<Option<Pace>>>>>,
-    groups: Mutex<BTreeMap<(String, Scope, String), (u64, i64)>>,
+    /// By API and account.
+    turns: Mutex<BTreeMap<(String, String), Cell>>,
+    groups: Mutex<Groups>,
 }
+
+type Cell = Arc<tokio::sync::Mutex<Option<Pace>>>;
+
+/// The numbers of groups by API, scope and name, each with the time until which it is believed.
+type Groups = BTreeMap<(String, Scope, String), (u64, i64)>;
 
 impl Registry {
     /// All runners of a scope.
@@ -90,7 +96,8 @@ impl Registry {
     pub(super) async fn remove(&self, line: &Line, place: &Place, runner: u64) -> Result<(), Fault> {
         let path = own(place, &format!("actions/runners/{runner}"));
         let asked = Asked { method: "DELETE", path: &path, body: None, class: Class::Core };
-        let _turn = self.turn(line, place).await;
+        // It keeps the pace, and nobody waiting.
+        drop(self.turn(line, place).await);
         match line.write(place, &asked).await {
             Ok(Response { .. }) => Ok(()),
             Err(fault) if fault.status() == Some(404) => Ok(()),
@@ -126,7 +133,7 @@ impl Registry {
         Ok(id)
     }
 
-    fn groups(&self) -> std::sync::MutexGuard<'_, BTreeMap<(String, Scope, String), (u64, i64)>> {
+    fn groups(&self) -> std::sync::MutexGuard<'_, Groups> {
         self.groups.lock().expect("no holder of this lock panics")
     }
 }

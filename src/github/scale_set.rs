@@ -55,9 +55,10 @@ impl Row {
     }
 }
 
-/// The labels of a pool's scale set: without any, its name is the one.
+/// The labels of a pool's scale set: its name, by which a job can always ask for it, and those that it is to have.
 pub(super) fn labels(ask: &Ask) -> Vec<String> {
-    if ask.labels.is_empty() { vec![ask.pool.clone()] } else { ask.labels.clone() }
+    let is_other = |label: &&String| !label.eq_ignore_ascii_case(&ask.pool);
+    std::iter::once(&ask.pool).chain(ask.labels.iter().filter(is_other)).cloned().collect()
 }
 
 fn sorted(labels: &[String]) -> Vec<String> {
@@ -165,7 +166,8 @@ impl Way<'_> {
     /// Ends a session.
     pub(super) async fn close(&self, set: u64, session: &Session) -> Result<(), Fault> {
         match self.ask(&wanted("DELETE", &format!("{SETS}/{set}/sessions/{}", session.id))).await {
-            Err(fault) if fault.status() == Some(404) => Ok(()),
+            // It has ended by itself: `RunnerScaleSetSessionExpiredException` is a 400.
+            Err(fault) if matches!(fault.status(), Some(400 | 404)) => Ok(()),
             answer => answer.map(|_| ()),
         }
     }
@@ -199,7 +201,8 @@ pub(super) fn dropped(place: &Place, row: &Row, ask: &Ask) -> String {
     let have = row.labels.join(", ");
     let want = labels(ask).join(", ");
     let why = if is_hosted(&place.api) {
-        "GitHub keeps the labels that a scale set was made with: give the pool another name, or its old labels"
+        "GitHub keeps the labels that a scale set was made with; `runs-on: NAME_OF_THE_POOL` always works, and a pool of \
+         another name has its own"
     } else {
         "GitHub Enterprise Server 3.18 to 3.20 takes more than the name only with the feature flag \
          DistributedTask.AllowRunnerScaleSetCustomLabels, older ones never"

@@ -370,9 +370,36 @@ mod tests {
             (595, "No route to host", Refusal::NodeOffline),
             (500, "cluster not ready - no quorum?", Refusal::NoQuorum),
             (400, "Parameter verification failed.", Refusal::Invalid),
+            (423, "the runner works on a job", Refusal::Busy),
         ];
         for (status, text, meaning) in samples {
             assert_eq!(Refusal::classify(status, text), meaning, "{status} {text}");
         }
+    }
+
+    #[test]
+    fn what_github_refuses_is_not_told_in_pves_words() {
+        let refused = |request: &str, status| PveError::Refused {
+            request: request.into(),
+            status,
+            reason: "no".into(),
+            errors: BTreeMap::new(),
+        };
+        for (status, says) in [
+            (401, "expired or revoked"),
+            (403, "admin:org"),
+            (423, "when its job has ended"),
+            (501, "no way to GitHub"),
+            (503, "until GitHub answers"),
+            (595, "HTTPS_PROXY"),
+        ] {
+            let hint = refused("GET /github/orgs/acme/runners", status).hint().expect("a hint");
+            assert!(hint.contains(says) && !hint.contains("pve"), "{status}: {hint}");
+            let own = refused("GET /nodes/github/status", status).hint().expect("a hint");
+            assert!(!own.contains(says), "{status}: {own}");
+        }
+        assert_eq!(refused("POST /github/orgs/acme/just-in-time", 400).hint(), None);
+        let garbled = PveError::Garbled { request: "GET /github/orgs/acme/runners".into(), cause: "x".into() };
+        assert!(garbled.hint().is_some_and(|hint| hint.contains("apiUrl")));
     }
 }

@@ -25,6 +25,7 @@ mod scale;
 mod sets;
 mod shell;
 
+mod github;
 mod goldens;
 
 mod cli;

@@ -1,0 +1,154 @@
+//! Jobs: heard of by webhooks, and asked for.
+
+use super::*;
+use crate::github::webhook::JobState;
+use serde_json::json;
+
+fn ask(source: Source) -> Ask {
+    Ask { source, pool: "ci".into(), labels: vec!["self-hosted".into(), "x64".into()], max: 4, ..Ask::default() }
+}
+
+fn repository() -> Place {
+    Place { scope: Scope::Repository("acme/app".into()), ..place() }
+}
+
+fn job(id: u64, status: &str, labels: &[&str], runner: Option<&str>) -> Value {
+    json!({
+        "id": id, "status": status, "labels": labels, "runner_name": runner, "name": "build", "workflow_name": "CI",
+        "created_at": "2026-09-21T14:13:00Z", "started_at": "2026-09-21T14:13:10Z",
+    })
+}
+
+/// A repository with a run that waits and one that runs.
+fn github(request: &Request) -> Result<Response, WireError> {
+    let url = request.url.as_str();
+    let runs = |ids: &[u64]| {
+        let rows: Vec<Value> = ids.iter().map(|id| json!({"id": id})).collect();
+        ok(200, &json!({"total_count": rows.len(), "workflow_runs": rows}))
+    };
+    let jobs = |rows: &[Value]| ok(200, &json!({"total_count": rows.len(), "jobs": rows}));
+    let all: &[&str] = &["self-hosted", "X64"];
+    match () {
+        () if url.contains("/runs?status=queued") => runs(&[1]),
+        () if url.contains("/runs?status=in_progress") => runs(&[2]),
+        () if url.contains("/runs?status=") => runs(&[]),
+        () if url.contains("/runs/1/jobs") => jobs(&[
+            job(11, "queued", all, None),
+            job(12, "queued", &["ubuntu-latest"], None),
+            job(13, "waiting", all, None),
+        ]),
+        () if url.contains("/runs/2/jobs") => jobs(&[
+            job(21, "in_progress", all, Some("ci-50000-aaaa")),
+            job(22, "in_progress", all, Some("other-1")),
+            job(23, "queued", all, None),
+            job(24, "completed", all, Some("ci-50001-aaaa")),
+        ]),
+        () if url.ends_with("/actions/jobs/31") => ok(200, &job(31, "queued", all, None)),
+        () => panic!("{url}"),
+    }
+}
+
+async fn demand(world: &World, place: &Place, ask: Ask) -> Result<Demand, PveError> {
+    let answer = world.ask(place, &Operation::Demand(ask)).await?;
+    Ok(serde_json::from_value(answer).expect("a demand"))
+}
+
+fn event(id: u64, state: JobState) -> JobEvent {
+    let job = crate::github::demand::Job {
+        id,
+        repository: "acme/app".into(),
+        labels: vec!["x64".into()],
+        queued: NOW,
+        runner: (state == JobState::InProgress).then(|| "ci-50000-aaaa".to_owned()),
+        ..Default::default()
+    };
+    JobEvent {
+        delivery: format!("{id}-{state:?}"),
+        api: PUBLIC_API.into(),
+        enterprise: None,
+        job,
+        state,
+        started: None,
+        completed: None,
+        conclusion: None,
+    }
+}
+
+#[tokio::test]
+async fn polling_counts_the_jobs_that_are_the_pools() {
+    let world = World::new(github);
+    let told = demand(&world, &repository(), ask(Source::Polling)).await.expect("a demand");
+    assert_eq!((told.assigned, told.running, told.waiting()), (3, 1, 2), "{told:?}");
+    assert_eq!(told.waiting_since, Some(NOW - 20));
+    assert_eq!(told.jobs.iter().map(|job| job.id).collect::<Vec<_>>(), [11, 21, 23]);
+}
+
+#[tokio::test]
+async fn an_organisation_must_say_which_repositories() {
+    let world = World::new(|_| panic!("whom?"));
+    let error = demand(&world, &place(), ask(Source::Polling)).await.expect_err("which?");
+    assert!(error.to_string().contains("repositories: [owner/name]"), "{error}");
+    let odd = Ask { repositories: vec!["../../user".into()], ..ask(Source::Polling) };
+    assert!(demand(&world, &place(), odd).await.is_err(), "no path of another thing");
+
+    let world = World::new(|request| match request.url.contains("/acme/secret/") {
+        true => ok(404, &json!({"message": "Not Found"})),
+        false => github(request),
+    });
+    let some = Ask { repositories: vec!["acme/app".into(), "acme/secret".into()], ..ask(Source::Polling) };
+    let told = demand(&world, &place(), some).await.expect("what is known");
+    assert!(told.assigned == 3 && told.notes[0].contains("the jobs of acme/secret are not known"), "{told:?}");
+    let none = Ask { repositories: vec!["acme/secret".into()], ..ask(Source::Polling) };
+    assert!(demand(&world, &place(), none).await.is_err(), "nothing is known");
+}
+
+#[tokio::test]
+async fn webhooks_are_counted_at_once_and_doubted_later() {
+    let world = World::new(github);
+    let here = place();
+    assert!(world.hub.heard(&event(31, JobState::Queued)));
+    assert!(!world.hub.heard(&event(31, JobState::Queued)), "a replay");
+    let told = demand(&world, &here, ask(Source::Webhook)).await.expect("a demand");
+    assert_eq!((told.assigned, world.sent().len()), (1, 0), "nothing is asked before it is counted");
+
+    world.pass(31);
+    let told = demand(&world, &here, ask(Source::Webhook)).await.expect("a demand");
+    assert_eq!(told.assigned, 4, "those whose webhooks were lost too: {told:?}");
+    let sent = world.sent();
+    assert!(sent.iter().any(|line| line.ends_with("/actions/jobs/31")), "{sent:?}");
+    demand(&world, &here, ask(Source::Webhook)).await.expect("a demand");
+    assert!(world.sent().is_empty(), "not each time");
+
+    // It was cancelled, and nobody told.
+    world.pass(61);
+    world.once("/actions/jobs/31", ok(200, &job(31, "completed", &["x64"], None)));
+    for id in [11, 21, 23] {
+        world.once(&format!("/actions/jobs/{id}"), ok(404, &json!({})));
+    }
+    let told = demand(&world, &here, ask(Source::Webhook)).await.expect("a demand");
+    assert_eq!((told.assigned, told.jobs[0].id), (1, 21), "one that runs is asked about every five minutes: {told:?}");
+    assert!(!world.hub.heard(&event(31, JobState::InProgress)), "it does not come back");
+}
+
+#[tokio::test]
+async fn who_hears_no_webhooks_says_so() {
+    let world = World::new(|_| panic!("whom?"));
+    let told = demand(&world, &place(), ask(Source::Webhook)).await.expect("what is known");
+    assert!(told.assigned == 0 && told.notes[0].contains("no webhook was heard yet"), "{told:?}");
+    world.hub.heard(&event(31, JobState::Queued));
+    let told = demand(&world, &place(), ask(Source::Webhook)).await.expect("what is known");
+    assert!(told.assigned == 1 && told.notes.is_empty(), "{told:?}");
+    // Whose repository is known needs none.
+    let world = World::new(github);
+    let told = demand(&world, &repository(), ask(Source::Webhook)).await.expect("what is known");
+    assert!(told.assigned == 3 && told.notes.is_empty(), "{told:?}");
+}
+
+#[tokio::test]
+async fn github_that_is_away_costs_no_webhook() {
+    let world = World::new(|_| Err(WireError::Lost("reset".into())));
+    world.hub.heard(&event(31, JobState::Queued));
+    world.pass(40);
+    let told = demand(&world, &place(), ask(Source::Webhook)).await.expect("what is known");
+    assert_eq!((told.assigned, told.notes.len()), (1, 2), "{told:?}");
+}
