@@ -75,7 +75,7 @@ pub enum Operation {
     /// Begins a runner, once.
     Runner {
         /// What is begun.
-        start: Start,
+        start: Box<Start>,
         /// What it registers with.
         secret: Handed,
     },
@@ -186,7 +186,7 @@ impl Operation {
                 },
                 lines: param("lines")?.parse().ok().filter(|lines| *lines <= look::LINES_MAX)?,
             },
-            "POST" => Operation::Runner { start: Start::of_params(params)?, secret: Handed::of(params) },
+            "POST" => Operation::Runner { start: Box::new(Start::of_params(params)?), secret: Handed::of(params) },
             _ => return None,
         };
         Some((login, operation))
@@ -245,8 +245,8 @@ mod tests {
             for operation in [
                 Operation::RunnerState { system: System::Windows, lines: 40 },
                 Operation::RunnerState { system: System::Linux, lines: 0 },
-                Operation::Runner { start: sample(), secret: Handed::new("c2VjcmV0") },
-                Operation::Runner { start: sample(), secret: Handed::default() },
+                Operation::Runner { start: Box::new(sample()), secret: Handed::new("c2VjcmV0") },
+                Operation::Runner { start: Box::new(sample()), secret: Handed::default() },
             ] {
                 let read = match (operation.query(&login), operation.call(&login)) {
                     (Some(query), None) => Operation::read("GET", &query.path, &query.params),
@@ -273,12 +273,12 @@ mod tests {
     fn the_secret_is_in_the_input_alone() {
         let windows = Start { system: System::Windows, directory: r"C:\r".into(), ..sample() };
         for start in [sample(), windows] {
-            let operation = Operation::Runner { start, secret: Handed::new("c2VjcmV0") };
+            let operation = Operation::Runner { start: Box::new(start), secret: Handed::new("c2VjcmV0") };
             let command = operation.command(&login(HostKeys::AcceptNew)).expect("a command");
             assert!(!format!("{operation:?}{command:?}").contains("c2VjcmV0"));
             assert_eq!(Start::of_script(&command.input).map(|(_, secret)| secret).as_deref(), Some("c2VjcmV0"));
         }
-        let none = Operation::Runner { start: sample(), secret: Handed::default() };
+        let none = Operation::Runner { start: Box::new(sample()), secret: Handed::default() };
         assert_eq!(none.command(&login(HostKeys::AcceptNew)), None);
     }
 

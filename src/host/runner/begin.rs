@@ -151,7 +151,6 @@ fn unquoted(mut text: &str) -> Option<(Vec<String>, &str)> {
 pub(super) mod tests {
     use super::*;
     use crate::host::runner::Registration;
-    use crate::pve::request::segment;
     use proptest::prelude::*;
 
     pub(in crate::host) fn sample() -> Start {

@@ -32,7 +32,7 @@ impl Start {
         }
         let folder = self.directory.as_str();
         let absolute = match self.system {
-            System::Linux => folder.starts_with('/') && folder.trim_end_matches('/') != "",
+            System::Linux => folder.starts_with('/') && !folder.trim_end_matches('/').is_empty(),
             System::Windows => {
                 let rest =
                     folder.strip_prefix(|c: char| c.is_ascii_alphabetic()).and_then(|rest| rest.strip_prefix(r":\"));

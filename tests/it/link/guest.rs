@@ -49,7 +49,7 @@ fn runner() -> Operation {
         after: None,
         registration: Registration::JustInTime,
     };
-    Operation::Runner { start, secret: Handed::new(SECRET) }
+    Operation::Runner { start: Box::new(start), secret: Handed::new(SECRET) }
 }
 
 const STATE: Operation = Operation::RunnerState { system: System::Linux, lines: 5 };
@@ -71,7 +71,7 @@ async fn a_runner_is_begun_and_looked_at() {
     assert_eq!(rig.told("guest"), [format!("{by}/bin/sh -s -- runner")], "the secret is in no word");
     let heard = Start::of_script(&rig.heard("guest")).expect("it arrives whole");
     let Operation::Runner { start, .. } = runner() else { panic!("it is one") };
-    assert_eq!(heard, (start, SECRET.to_owned()));
+    assert_eq!(heard, (*start, SECRET.to_owned()));
     assert!(!rig.log().contains(SECRET));
     std::fs::write(rig.path("does"), "printf 'phase=ended\\nexit=7\\n[log]\\nlast\\n'").expect("a file");
     let said = guests.run(&login, &STATE).await.expect("it runs");
@@ -84,8 +84,8 @@ async fn a_runner_is_begun_and_looked_at() {
 async fn a_windows_guest_is_told_by_its_own_shell() {
     let Some(rig) = guest("echo begun") else { return };
     let Operation::Runner { start, secret } = runner() else { panic!("it is one") };
-    let start = Start { system: System::Windows, directory: r"C:\actions-runner".into(), ..start };
-    let operation = Operation::Runner { start: start.clone(), secret };
+    let start = Start { system: System::Windows, directory: r"C:\actions-runner".into(), ..*start };
+    let operation = Operation::Runner { start: Box::new(start.clone()), secret };
     Guests::default().run(&login(&rig, pinned(&rig, "host")), &operation).await.expect("it runs");
     assert!(rig.told("guest")[0].starts_with("powershell.exe -NoProfile -NonInteractive -EncodedCommand "));
     assert_eq!(Start::of_script(&rig.heard("guest")), Some((start, SECRET.to_owned())));
