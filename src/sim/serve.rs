@@ -1,6 +1,7 @@
 //! The simulator over real HTTPS: one listener, a certificate of its own, PVE's manners on the wire.
 
 pub(crate) mod body;
+mod github;
 pub(crate) mod wire;
 
 use crate::sim::front::Sim;
@@ -142,6 +143,9 @@ async fn answer(sim: Sim, request: Request<Incoming>) -> io::Result<Response<Ful
     let (parts, body) = request.into_parts();
     let text = |name: &str| parts.headers.get(name).map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned());
     let target = parts.uri.path_and_query().map_or("/", |t| t.as_str()).to_owned();
+    if github::is_asked(&target) {
+        return github::answer(&sim, &parts, &target, body).await;
+    }
     let upload = body::is_upload(
         parts.method.as_str(),
         target.split('?').next().unwrap_or_default().trim_start_matches("/api2/json"),

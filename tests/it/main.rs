@@ -43,6 +43,7 @@ mod snapshot_verbs;
 
 mod apidoc;
 mod openapi;
+mod sim_job;
 
 mod guests;
 

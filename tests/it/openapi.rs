@@ -9,8 +9,10 @@ mod schema;
 
 use crate::apidoc::say;
 use crate::world::run;
+use pvectl::base::clock::Clock;
 use pvectl::base::secret::Secret;
 use pvectl::github::demand::{Ask, Demand, Source};
+use pvectl::github::http::HttpWire;
 use pvectl::github::hub::Hub;
 use pvectl::github::operation::Operation;
 use pvectl::github::place::{Auth, PUBLIC_API, Place, Scope, SecretRef};
@@ -28,6 +30,7 @@ use pvectl::sim::faults::{Fault, FaultKind};
 use pvectl::sim::github::front::{NewJobs, SimSecrets};
 use pvectl::sim::github::records::Exchange;
 use pvectl::sim::github::state::Delivery;
+use pvectl::sim::serve::serve;
 use schema::Schemas;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -230,6 +233,8 @@ fn the_simulated_github_answers_as_githubs_description_says() {
         let ids = sim.github().queue(&jobs);
         sim.github().cancel(ids[0]);
         let base = format!("{api}/repos/acme/app/actions");
+        let dispatch = json!({ "ref": "main", "inputs": { "labels": "x,y", "takes": "30", "count": "2" } });
+        assert_eq!(ask(&sim, "POST", &format!("{base}/workflows/ci.yml/dispatches"), &dispatch).0, 204);
         let (_, runs) = ask(&sim, "GET", &format!("{base}/runs?status=in_progress&per_page=10"), &Value::Null);
         let run = &runs["workflow_runs"][0]["id"];
         ask(&sim, "GET", &format!("{base}/runs/{run}/jobs?filter=latest"), &Value::Null);
@@ -466,6 +471,73 @@ fn the_hub_lives_with_tokens_that_end_and_answers_that_are_lost() {
     let asked = sim.github().request_log().len();
     assert!(run(hub.get(&query)).is_err());
     assert_eq!(sim.github().request_log().len(), asked, "{refused}");
+    verified(&sim);
+}
+
+/// The simulator's server, as somebody reaches it who believes its certificate.
+fn served(sim: &Sim, ask: impl AsyncFnOnce(Arc<HttpWire>, String)) {
+    use rustls::pki_types::CertificateDer;
+    let address = "127.0.0.1:0".parse().expect("an address");
+    let (tell, told) = tokio::sync::oneshot::channel();
+    let server = serve(sim.clone(), address, |ready| tell.send(ready.url).expect("somebody waits"));
+    let client = async {
+        let url = told.await.expect("it is told");
+        let certificate = sim.with_world(|w| w.certificate.clone()).expect("it has one");
+        let mut roots = rustls::RootCertStore::empty();
+        let der = hex::decode(certificate.certificate).expect("hexadecimal digits");
+        roots.add(CertificateDer::from(der)).expect("a certificate");
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let tls = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("the usual versions")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        ask(Arc::new(HttpWire::new(tls).expect("a client")), url).await;
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        tokio::select! {
+            ended = server => panic!("the server has ended: {ended:?}"),
+            () = client => {}
+        }
+    });
+}
+
+#[test]
+fn the_simulators_server_is_a_github_enterprise_server_too() {
+    let sim = machine();
+    sim.set_speed(Some(100.0));
+    served(&sim, async |wire, url| {
+        let hub = Hub::new(wire, Arc::new(sim.clock()), Arc::new(SimSecrets));
+        let place = place(&format!("{url}/api/v3"), Scope::Organization("acme".into()), true);
+        let ask = Ask { pool: "ci".into(), labels: vec!["x64".into()], max: 4, ..Ask::default() };
+        let write = async |operation: Operation| {
+            let call = operation.call(&place).expect("a write");
+            hub.send(&call).await.unwrap_or_else(|error| panic!("{operation:?}: {error}"))
+        };
+        write(Operation::ScaleSet(ask.clone())).await;
+        let secret = write(new_runner(Some("ci"))).await;
+        assert!(secret.as_str().is_some_and(|text| text.len() > 1000));
+        // The session is opened; then a poll with nothing is held until there is something.
+        hub.listen(&place, &ask).await.expect("it listens");
+        let begun = sim.clock().now_ms();
+        let jobs = NewJobs { api: place.api.clone(), ..NewJobs::new("acme/app", &["x64"], Duration::from_secs(9)) };
+        let later = async {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            sim.github().queue(&jobs);
+        };
+        let (turn, ()) = futures::join!(hub.listen(&place, &ask), later);
+        turn.expect("it is told");
+        assert!(sim.clock().now_ms() - begun < 50_000, "it was told as it happened");
+        for _ in 0..2 {
+            hub.listen(&place, &ask).await.expect("it listens");
+        }
+        let query = Operation::Demand(ask.clone()).query(&place).expect("a read");
+        let told: Demand = serde_json::from_value(hub.get(&query).await.expect("a demand")).expect("a demand");
+        assert_eq!(told.assigned, 1, "{told:?}");
+        hub.hang_up(&place, &ask).await;
+    });
+    assert!(sim.with_world(|w| w.github.sets.values().all(|set| set.session.is_none())));
     verified(&sim);
 }
 

@@ -18,7 +18,8 @@ pub fn answer(world: &mut World, request: &WireRequest) -> Result<Value, Refusal
     let (login, operation) = Operation::read(&request.method, &request.path, &params).ok_or_else(unknown)?;
     let vmid = reached(world, &login)?;
     let system = match &operation {
-        Operation::RunnerState { system, .. } | Operation::Runner { start: Start { system, .. }, .. } => *system,
+        Operation::RunnerState { system, .. } => *system,
+        Operation::Runner { start, .. } => start.system,
     };
     if world.runs_windows(&Place::Guest(vmid)) != (system == System::Windows) {
         return Err(Refusal::died("exit status 127: command not found"));

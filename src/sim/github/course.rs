@@ -35,7 +35,7 @@ pub(in crate::sim) fn happen(world: &mut World) {
 
 /// Queues a job, or leaves it waiting for somebody's approval.
 pub(super) fn queue(world: &mut World, job: Job) -> u64 {
-    let (now, id) = (world.clock_ms, world.github.next());
+    let (now, id) = (world.clock_ms, world.github.number());
     let job = Job { id, queued_ms: now, ..job };
     let waits = job.status == Status::Waiting;
     world.github.open.insert(id);

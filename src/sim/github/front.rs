@@ -3,7 +3,7 @@
 use super::exchange::{Asked, refusal, with};
 use super::records::{Exchange, Records};
 use super::state::{Delivery, Job, Status};
-use super::{course, rest, service};
+use super::{actions, course, rest};
 use crate::base::clock::Clock;
 use crate::base::secret::Secret;
 use crate::github::place::{PUBLIC_API, SecretRef};
@@ -89,7 +89,7 @@ impl SimGitHub {
     pub fn queue(&self, new: &NewJobs) -> Vec<u64> {
         let NewJobs { api, repository, enterprise, name, labels, group, takes, count, waiting } = new.clone();
         self.0.with_world(|world| {
-            let run = world.github.next();
+            let run = world.github.number();
             let takes_ms = u64::try_from(takes.as_millis()).unwrap_or(u64::MAX / 4);
             let status = if waiting { Status::Waiting } else { Status::Queued };
             let job = Job { run, api, repository, enterprise, labels, group, takes_ms, status, ..Job::default() };
@@ -152,7 +152,7 @@ impl SimGitHub {
             return if lost { Err(broken()) } else { Ok(refused) };
         }
         let mut response = self.answer(&asked);
-        if response.status == 202 && service::is_poll(&asked) {
+        if response.status == 202 && actions::is_poll(&asked) {
             response = self.hold(&asked, response).await;
         }
         self.0.with_records(|records| records.keep(&request, &response));
@@ -160,8 +160,8 @@ impl SimGitHub {
     }
 
     fn answer(&self, asked: &Asked) -> Response {
-        self.0.caught_up(|world: &mut World| match service::is_asked(asked) {
-            true => service::answer(world, asked),
+        self.0.caught_up(|world: &mut World| match actions::is_asked(asked) {
+            true => actions::answer(world, asked),
             false => rest::answer(world, asked),
         })
     }

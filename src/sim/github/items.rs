@@ -76,7 +76,7 @@ pub(super) fn message(github: &mut GitHub, set: u64, after: u64) -> Option<Value
     let number = match github.sets.get(&set)? {
         found if found.messages.iter().any(|message| message.id > after) => None,
         found if found.items.is_empty() => return None,
-        _ => Some(github.next()),
+        _ => Some(github.number()),
     };
     let found = github.sets.get_mut(&set)?;
     if let Some(id) = number {

@@ -18,14 +18,14 @@ pub(super) fn answer(world: &mut World, asked: &Asked) -> Response {
     }
     let path: Vec<&str> = asked.path.iter().map(String::as_str).collect();
     let response = match (asked.method, path.as_slice()) {
-        ("POST", ["actions", "runner-registration"]) => auth::service(world, asked),
+        ("POST", ["actions", "runner-registration"]) => auth::actions(world, asked),
         ("POST", ["app", "installations", id, "access_tokens"]) => auth::installation(world, asked, id),
         (_, path) => match auth::caller(world, asked) {
             Err(refused) => refused,
             Ok(()) => budgeted(world, asked, |world| marked(asked, known(world, asked, path))),
         },
     };
-    let serial = world.github.next();
+    let serial = world.github.number();
     with(response, "x-github-request-id", format!("{serial:X}"))
 }
 
@@ -41,6 +41,9 @@ fn known(world: &mut World, asked: &Asked, path: &[&str]) -> Response {
         }
         ("GET", ["repos", owner, name, "actions", rest @ ..]) => {
             jobs::answer(world, asked, &format!("{owner}/{name}"), rest)
+        }
+        ("POST", ["repos", owner, name, "actions", "workflows", _, "dispatches"]) => {
+            jobs::dispatch(world, asked, &format!("{owner}/{name}"))
         }
         _ => refusal(404, "Not Found"),
     }

@@ -1,7 +1,7 @@
 //! Runner scale sets and the sessions of who listens to them.
 
+use super::actions::{exception, just_in_time};
 use super::exchange::{Asked, empty, json};
-use super::service::{exception, just_in_time};
 use super::state::{At, Job, Purpose, ScaleSet, Session, Status, Token};
 use super::words::{service_token, time};
 use super::{course, items};
@@ -66,7 +66,7 @@ fn make(world: &mut World, asked: &Asked, at: &At) -> Response {
         let text = format!("A runner scale set with the name {name} exists already.");
         return exception(409, "RunnerScaleSetExistsException", &text);
     }
-    let (id, created_ms) = (world.github.next(), world.clock_ms);
+    let (id, created_ms) = (world.github.number(), world.clock_ms);
     let disable_update = body["RunnerSetting"]["disableUpdate"] == true;
     let (at, name) = (at.clone(), name.to_owned());
     let new = ScaleSet { id, at, name, group, labels, disable_update, created_ms, ..ScaleSet::default() };
@@ -117,7 +117,7 @@ fn queue(world: &World, asked: &Asked, id: u64) -> Value {
 }
 
 fn queue_token(world: &mut World, id: u64) -> String {
-    let (serial, expires_ms) = (world.github.next(), world.clock_ms + world.github.settings.queue_seconds * 1000);
+    let (serial, expires_ms) = (world.github.number(), world.clock_ms + world.github.settings.queue_seconds * 1000);
     let token = service_token(serial, expires_ms);
     world.github.tokens.insert(token.clone(), Token { purpose: Purpose::Queue(id), expires_ms });
     token

@@ -378,7 +378,7 @@ impl GitHub {
     }
 
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.serial += 1;
         self.serial
     }

@@ -200,7 +200,7 @@ fn containers_are_reached_by_the_host_link_and_machines_by_ssh() {
         private_key: Spot::new(std::path::Path::new("/etc/pvectl/id")).expect("a plain name"),
         host_keys: HostKeys::AcceptNew,
     };
-    let begin = InGuest::Runner { start: start("ci-101"), secret: handed(&secrets[1]) };
+    let begin = InGuest::Runner { start: Box::new(start("ci-101")), secret: handed(&secrets[1]) };
     assert_eq!(run(sim.api().send(&begin.call(&login).expect("a write"))).expect("it runs"), "begun\n");
     assert_eq!(run(sim.api().send(&begin.call(&login).expect("a write"))).expect("it runs"), "there already\n");
     sim.advance(10 * SECOND);

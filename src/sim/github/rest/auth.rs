@@ -47,7 +47,7 @@ pub(super) fn token(world: &mut World, purpose: Purpose) -> Response {
 }
 
 /// `POST /actions/runner-registration`: where the service of scale sets is, and the token for it.
-pub(super) fn service(world: &mut World, asked: &Asked) -> Response {
+pub(super) fn actions(world: &mut World, asked: &Asked) -> Response {
     let shown = asked.shown.as_ref().filter(|(way, _)| way.eq_ignore_ascii_case("RemoteAuth"));
     let token = shown.and_then(|(_, token)| world.github.tokens.get(token));
     let scope = match token {
@@ -71,7 +71,7 @@ pub(super) fn service(world: &mut World, asked: &Asked) -> Response {
             world.github.tenants.len() - 1
         }
     };
-    let (serial, expires_ms) = (world.github.next(), world.clock_ms + world.github.settings.admin_seconds * 1000);
+    let (serial, expires_ms) = (world.github.number(), world.clock_ms + world.github.settings.admin_seconds * 1000);
     let token = service_token(serial, expires_ms);
     world.github.tokens.insert(token.clone(), Token { purpose: Purpose::Admin(place), expires_ms });
     let url = match own.as_str() {

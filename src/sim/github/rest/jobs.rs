@@ -1,12 +1,43 @@
 //! `/repos/{owner}/{repo}/actions/runs`, `…/jobs`.
 
 use crate::github::wire::Response;
-use crate::sim::github::exchange::{Asked, json, refusal, with};
+use crate::sim::github::course;
+use crate::sim::github::exchange::{Asked, empty, json, refusal, with};
 use crate::sim::github::shapes;
 use crate::sim::github::state::Job;
 use crate::sim::world::World;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+
+/// As many jobs as one run has at most.
+const JOBS_MAX: u64 = 256;
+
+/// `POST …/workflows/{id}/dispatches`: the inputs of the one workflow that every repository has say what its jobs ask for
+/// (`labels`, with commas), how many seconds each takes (`takes`), and how many there are (`count`).
+pub(super) fn dispatch(world: &mut World, asked: &Asked, repository: &str) -> Response {
+    let input = |name: &str| asked.body["inputs"][name].as_str();
+    let number = |name: &str, usual: u64| match input(name) {
+        Some(text) => text.parse::<u64>().ok(),
+        None => Some(usual),
+    };
+    let (Some(takes), Some(count)) = (number("takes", 60), number("count", 1).filter(|n| *n <= JOBS_MAX)) else {
+        return refusal(
+            422,
+            "Unexpected inputs provided: `takes` and `count` are numbers, and a run has at most 256 jobs",
+        );
+    };
+    if asked.body["ref"].as_str().is_none_or(str::is_empty) {
+        return refusal(422, "Invalid request.\n\n\"ref\" wasn't supplied.");
+    }
+    let run = world.github.number();
+    let labels = input("labels").unwrap_or("self-hosted").split(',').map(|label| label.trim().to_owned()).collect();
+    let (api, repository, takes_ms) = (asked.base.clone(), repository.to_owned(), takes.saturating_mul(1000));
+    let job = Job { run, api, repository, name: "build".to_owned(), labels, takes_ms, ..Job::default() };
+    for _ in 0..count {
+        course::queue(world, job.clone());
+    }
+    empty(204)
+}
 
 /// As many runs as a search answers.
 const RUNS_MAX: usize = 1000;

@@ -125,7 +125,7 @@ pub(in crate::sim) fn register(world: &mut World, new: Registered) -> Result<u64
         return Err(Refused::TooMany);
     }
     lately.push_back(now);
-    let (id, random) = (world.github.next(), world.random());
+    let (id, random) = (world.github.number(), world.random());
     let blob = blob(id, &new.name, random);
     world.github.registered_ever += 1;
     world.github.plan(now + DAY_MS, Event::Forget(id));

@@ -1,5 +1,5 @@
-//! The service behind runner scale sets: what its public client calls, with its manners. Every answer begins with a byte order
-//! mark, as some of GitHub's do.
+//! GitHub's Actions service, which is behind runner scale sets: what its public client calls, with its manners. Every answer
+//! begins with a byte order mark, as some of GitHub's do.
 
 use super::exchange::{Asked, empty, json};
 use super::rest::runners::{Refused, register};
