@@ -364,6 +364,16 @@ fn containers_are_begun_by_the_host_link() {
     assert!(ground.writes().iter().any(|w| w.contains("/link/pve1/pct/50000/runner")));
 }
 
+#[test]
+fn machines_are_reached_by_ssh() {
+    let ssh = "demand: Polling, bootstrap: {via: SSH, ssh: {user: ci, privateKey: {file: /etc/pvectl/runner_key}, acceptNew: true}}, size: {max: 2}";
+    let (ground, set) = Ground::ready(&pool(ssh));
+    let job = ground.queue(20);
+    ground.until(&set, "the job is done and its machine gone", |g| g.is_done(job) && g.machines().is_empty());
+    assert_eq!(ground.runners(), 0);
+    assert!(ground.writes().iter().any(|w| w.starts_with("POST /guest/")));
+}
+
 /// What stands against machines, before any is made.
 #[test]
 fn what_stands_against_machines_is_told_before_anything_is_sent() {

@@ -426,10 +426,8 @@ fn explain(seen: &Seen<'_>, against: Against, decision: &mut Decision) {
     let long = waits_long(seen);
     let idle = count(decision, |stage| stage == Stage::Idle);
     if let Against::Why(reason, message) = &against {
-        let warns = match *reason {
-            "AtMaximum" | "Starting" | "Backoff" => false,
-            _ => true,
-        };
+        // These pass by themselves.
+        let warns = !matches!(*reason, "AtMaximum" | "Starting" | "Backoff");
         decision.conditions.push(Condition { reason, message: message.clone(), warns });
     }
     if seen.drained && !seen.going {

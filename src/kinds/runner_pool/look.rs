@@ -87,6 +87,16 @@ pub struct Look {
     pub waits_for: Option<ResourceRef>,
 }
 
+/// What machines are made of.
+struct Origin {
+    /// The template; why no machine can be made of it.
+    usable: Result<(Template, GuestSeen), String>,
+    /// What stands against it, by field.
+    problems: Vec<Problem>,
+    /// It is not there yet.
+    waits_for: Option<ResourceRef>,
+}
+
 /// The template of a pool, as manifests name it.
 pub fn template_ref(spec: &RunnerPoolSpec) -> ResourceRef {
     ResourceRef::new("GuestTemplate", &spec.template)
@@ -150,7 +160,7 @@ impl Around<'_> {
         };
         let demand = self.demand(spec);
         let (own, making, foreign) = self.machines(spec, runners.as_deref().unwrap_or_default());
-        let (template, problems, waits_for) = self.template(spec);
+        let Origin { usable, problems, waits_for } = self.template(spec);
         let declared = self.identities.values().filter_map(|identity| match identity {
             Identity::Guest { vmid, .. } => Some(*vmid),
             Identity::Pool(_) | Identity::Object { .. } => None,
@@ -160,7 +170,7 @@ impl Around<'_> {
             idle.wanted = wanted.min(spec.size.max);
         }
         let proof = self.proof(spec);
-        let (template, guest) = match template {
+        let (template, guest) = match usable {
             Ok((template, guest)) => (Ok(template), Some(guest)),
             Err(why) => (Err(why), None),
         };
@@ -265,12 +275,9 @@ impl Around<'_> {
     }
 
     /// The template, and what stands against machines made of it.
-    fn template(
-        &self,
-        spec: &RunnerPoolSpec,
-    ) -> (Result<(Template, GuestSeen), String>, Vec<Problem>, Option<ResourceRef>) {
+    fn template(&self, spec: &RunnerPoolSpec) -> Origin {
         let to = template_ref(spec);
-        let missing = |why: String| (Err(why), Vec::new(), Some(to.clone()));
+        let missing = |why: String| Origin { usable: Err(why), problems: Vec::new(), waits_for: Some(to.clone()) };
         let Some(Identity::Guest { vmid, .. }) = self.identities.get(&to) else {
             return missing(format!("{to} is not there yet"));
         };
@@ -289,12 +296,14 @@ impl Around<'_> {
             }));
         }
         problems.extend(way::against(guest.row.guest, spec));
-        if let Some(problem) = problems.first() {
-            return (Err(problem.message.clone()), problems, None);
-        }
-        let version = guest.marker.as_ref().and_then(|m| m.version.clone());
-        let template = Template { vmid: *vmid, version, memory: guest.row.memory };
-        (Ok((template, guest)), problems, None)
+        let usable = match problems.first() {
+            Some(problem) => Err(problem.message.clone()),
+            None => {
+                let version = guest.marker.as_ref().and_then(|m| m.version.clone());
+                Ok((Template { vmid: *vmid, version, memory: guest.row.memory }, guest))
+            }
+        };
+        Origin { usable, problems, waits_for: None }
     }
 
     /// The nodes that machines may be made on, and what is free there.

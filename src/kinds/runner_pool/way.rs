@@ -177,7 +177,8 @@ pub fn begin(
             let login = login(spec, &start.name, address).ok_or_else(unsaid)?;
             // Nothing is registered for a machine that sshd does not let us into.
             let look = Operation::RunnerState { system: start.system, lines: 0 }.query(&login);
-            let call = Operation::Runner { start: start.clone(), secret: Handed::default() }.call(&login);
+            let start = Box::new(start.clone());
+            let call = Operation::Runner { start, secret: Handed::default() }.call(&login);
             Ok((look, call.ok_or_else(unsaid)?))
         }
         (Via::GuestAgent, GuestType::Lxc) | (Via::HostLink, GuestType::Qemu) => {
