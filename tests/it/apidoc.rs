@@ -489,6 +489,9 @@ fn recorded() -> Vec<Sent> {
     }
     crate::hands::every_request(|lab| Recorder { api: lab.sim.api(), notes: &notes });
     crate::windows::every_request(&|lab| Box::new(Recorder { api: lab.sim.api(), notes: &notes }));
+    let of_runners = crate::runners::every_request().into_iter();
+    let of_runners = of_runners.map(|(method, path, params)| Sent { method: method.to_owned(), path, params });
+    notes.lock().expect("nobody panics with it").extend(of_runners);
     // Taken over, looked at, and let go.
     let lab = Lab::homelab();
     let recorder = Recorder { api: lab.sim.api(), notes: &notes };
@@ -967,7 +970,13 @@ const CONSTRUCTORS: &[(&str, usize)] = &[
     ("daemon/work.rs", 1),
     ("engine/door.rs", 1),
     ("engine/follow.rs", 3),
-    ("host/operation.rs", 13),
+    ("host/operation.rs", 15),
+    ("host/guest.rs", 2),
+    ("github/operation.rs", 2),
+    ("kinds/runner_pool/member.rs", 8),
+    ("kinds/runner_pool/way.rs", 2),
+    ("cli/runners/drain.rs", 1),
+    ("cli/runners/logs.rs", 1),
     ("kinds/guest/file.rs", 3),
     ("kinds/guest/firewall.rs", 5),
     ("cli/scene.rs", 1),
@@ -1014,6 +1023,18 @@ fn every_request_is_one_that_proxmox_ve_takes_and_none_is_left_untried() {
         if Operation::is_link(&sent.path) {
             if Operation::read(&sent.method, &sent.path, &sent.params).is_none() {
                 wrong.push(format!("{} {}: no operation of the host link", sent.method, sent.path));
+            }
+            continue;
+        }
+        // GitHub's own requests are held against GitHub's description.
+        let on_github = pvectl::github::operation::Operation::is_github(&sent.path);
+        if on_github || pvectl::host::guest::Operation::is_guest(&sent.path) {
+            let known = match on_github {
+                true => pvectl::github::operation::Operation::read(&sent.method, &sent.path, &sent.params).is_some(),
+                false => pvectl::host::guest::Operation::read(&sent.method, &sent.path, &sent.params).is_some(),
+            };
+            if !known {
+                wrong.push(format!("{} {}: nothing that is asked of GitHub or of a guest", sent.method, sent.path));
             }
             continue;
         }
