@@ -161,6 +161,7 @@ fn latency(lab: &Lab, set: &str, others: &str, text: &str, objects: usize) -> Du
 }
 
 #[test]
+#[expect(clippy::print_stderr, reason = "what it takes is for people to look at")]
 fn from_a_webhook_to_the_request_for_a_clone_is_no_time() {
     let took = latency(&Lab::homelab(), "lab", "", &pool("demand: Webhook"), 1);
     // The aim is 100 ms on a machine that has nothing else to do.
@@ -169,6 +170,7 @@ fn from_a_webhook_to_the_request_for_a_clone_is_no_time() {
 }
 
 #[test]
+#[expect(clippy::print_stderr, reason = "what it takes is for people to look at")]
 fn in_a_set_of_hundreds_it_takes_little_longer() {
     let (lab, _) = crate::fleet::fleet(3, 300);
     let text = pool("demand: Webhook").replace("vmid: 8000", "vmid: 1000").replace("size: 4Gi", "size: 8Gi");

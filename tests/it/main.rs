@@ -68,15 +68,15 @@ mod network;
 mod sdn;
 
 mod browser;
-mod daemon_verbs;
 mod daemon_runners;
-mod runner_verbs;
+mod daemon_verbs;
 mod http;
 mod logs;
 mod metrics;
 mod pages;
 mod played;
 mod policies;
+mod runner_verbs;
 mod site;
 
 mod flapping;
