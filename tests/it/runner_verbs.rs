@@ -61,7 +61,7 @@ fn runners_are_made_by_hand_work_and_are_drained() {
     let said = runners(&scene, "drain linux-ci --yes").code(0);
     assert!(said.err.contains(&format!("1 machine ({name}); --wait waits for that")), "{}", said.err);
     assert!(said.err.contains("pvectl/runners-drain"), "{}", said.err);
-    assert_eq!(names(&scene), [name.clone()], "who works goes on");
+    assert_eq!(names(&scene), std::slice::from_ref(&name), "who works goes on");
     runners(&scene, "drain linux-ci --wait --yes -q").code(0);
     assert_eq!(names(&scene), Vec::<String>::new());
     let jobs = std::fs::read_to_string(scene.state()).expect("the simulator keeps its state");

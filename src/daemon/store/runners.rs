@@ -212,7 +212,7 @@ mod tests {
         let runners = |past: Past| history.runners(&past).expect("it reads");
         assert_eq!(runners(Past::default()), [other, better.clone(), old.clone()], "the newest first");
         let ci = Past { name: Some("CI".into()), ..Past::default() };
-        assert_eq!(runners(Past { since_ms: Some(5_000), ..ci.clone() }), [better.clone()]);
+        assert_eq!(runners(Past { since_ms: Some(5_000), ..ci.clone() }), std::slice::from_ref(&better));
         assert_eq!(runners(Past { until_ms: Some(2_000), ..ci.clone() }), [old]);
         assert_eq!(history.jobs(&ci).expect("it reads"), [ended]);
         assert_eq!(open.prune(5_000, 1_000).expect("it prunes"), 1);
