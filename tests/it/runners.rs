@@ -163,7 +163,7 @@ impl Farm {
         let spec: &RunnerPoolSpec = set.resources[&resource].spec.downcast_ref().expect("it is a pool");
         let (place, ask) = (place(spec), ask(spec, "ci"));
         let before = lab.sim.request_log().len();
-        Farm { lab, hub, api, set, place, ask }
+        Farm { lab, hub, api, set, place, ask, before }
     }
 
     /// The same with a process that has just been started: all that the old one knew is gone.
@@ -288,7 +288,7 @@ pub(crate) fn every_request() -> Vec<(&'static str, String, Params)> {
     let mut asked = BTreeSet::new();
     for (pool, trouble) in [
         ("size: {max: 1}, networks: [{slot: net0, bridge: vmbr0, firewall: true}], tags: [ci]", None),
-        ("size: {max: 1}, bootstrap: {os: Linux, via: SSH, ssh: {user: root, privateKey: {file: key}, acceptNewHostKeys: true}}", None),
+        ("size: {max: 1}, bootstrap: {os: Linux, via: SSH, ssh: {user: root, privateKey: {file: /etc/pvectl/key}, acceptNew: true}}", None),
         ("size: {max: 1}", Some(RunnerTrouble::NeverOnline)),
     ] {
         let farm = Farm::new(pool);
