@@ -14,7 +14,7 @@ use pvectl::plan::assemble::{Plan, Settings};
 use pvectl::plan::desired::DesiredSet;
 use pvectl::pve::api::Api;
 use pvectl::pve::error::PveError;
-use pvectl::pve::request::{Call, Query};
+use pvectl::pve::request::{Call, Params, Query};
 use pvectl::report::event::Nobody;
 use pvectl::resource::reference::ResourceRef;
 use pvectl::resource::step::Note;
@@ -32,9 +32,13 @@ impl Secrets for Known {
     }
 }
 
+/// A request: method, path and parameters.
+type Asked = (String, String, Params);
+
 /// A cluster with a template, a GitHub, and what was sent.
 struct Ground {
     lab: Lab,
+    asked: Mutex<BTreeSet<Asked>>,
     door: Door,
     sent: Mutex<Vec<String>>,
     dies: Mutex<Option<Death>>,
@@ -47,7 +51,7 @@ struct Death {
     done: bool,
 }
 
-const TEMPLATE: &str = "{apiVersion: pvectl/v1alpha1, kind: GuestTemplate, metadata: {name: debian}, spec: {node: pve1, vmid: 9000, source: {clone: {vmid: 8000, mode: Full}}, hardware: {cores: 2, memory: 2Gi, guestAgent: true, osType: l26}, disks: [{slot: scsi0, storage: local-lvm, size: 4Gi, discard: true, ioThread: true}]}}";
+const TEMPLATE: &str = "{apiVersion: pvectl/v1alpha1, kind: GuestTemplate, metadata: {name: debian}, spec: {node: pve1, protection: true, vmid: 9000, source: {clone: {vmid: 8000, mode: Full}}, hardware: {cores: 2, memory: 2Gi, guestAgent: true, osType: l26}, disks: [{slot: scsi0, storage: local-lvm, size: 4Gi, discard: true, ioThread: true}]}}";
 
 /// A pool beside its template; `more` are further fields of its spec.
 fn pool(more: &str) -> String {
@@ -64,7 +68,7 @@ impl Ground {
         let clock = Arc::new(lab.sim.clock());
         let hub = Arc::new(Hub::new(Arc::new(lab.sim.github()), clock, Arc::new(Known)));
         let door = Door::of(Arc::new(lab.sim.api())).with_hub(hub);
-        Ground { lab, door, sent: Mutex::default(), dies: Mutex::default() }
+        Ground { lab, door, asked: Mutex::default(), sent: Mutex::default(), dies: Mutex::default() }
     }
 
     /// With the template there, and a system on it.
@@ -133,6 +137,11 @@ impl Ground {
         self.lab.sim.github().job(job).is_some_and(|job| job.ended_ms.is_some())
     }
 
+    fn note(&self, method: &str, path: &str, params: &Params) {
+        let asked = (method.to_owned(), path.to_owned(), params.clone());
+        self.asked.lock().expect("nobody panics with it").insert(asked);
+    }
+
     fn writes(&self) -> Vec<String> {
         std::mem::take(&mut *self.sent.lock().expect("nobody panics with it"))
     }
@@ -148,6 +157,7 @@ impl Api for Ground {
         if killed {
             return Box::pin(async { Err(dead(&query.path)) });
         }
+        self.note("GET", &query.path, &query.params);
         self.door.get(query)
     }
 
@@ -166,12 +176,56 @@ impl Api for Ground {
         if fate == Some(false) {
             return Box::pin(async { Err(dead(&call.path)) });
         }
+        self.note(call.method.as_str(), &call.path, &call.params);
         self.sent.lock().expect("nobody panics with it").push(format!("{} {}", call.method.as_str(), call.path));
         Box::pin(async move {
             let answer = self.door.send(call).await;
             if fate == Some(true) { Err(dead(&call.path)) } else { answer }
         })
     }
+}
+
+const SSH: &str = "demand: Polling, bootstrap: {via: SSH, ssh: {user: ci, privateKey: {file: /etc/pvectl/runner_key}, acceptNew: true}}, size: {max: 2}";
+
+const CONTAINER: &str = "{apiVersion: pvectl/v1alpha1, kind: GuestTemplate, metadata: {name: debian}, spec: {type: Container, node: pve1, vmid: 9000, source: {osTemplate: 'local:vztmpl/alpine-3.22-default_20260401_amd64.tar.gz'}, rootfs: {storage: local-lvm, size: 1Gi}, networks: [{slot: net0, bridge: vmbr0, ip: dhcp}], unprivileged: true}}";
+
+const PROFILE: &str = "{apiVersion: pvectl/v1alpha1, kind: NetworkProfile, metadata: {name: out}, spec: {bridge: vmbr1, vlan: 20, egress: {default: Deny, allow: [{to: 10.0.0.0/8, ports: ['tcp/443']}]}}}";
+
+/// A pool of containers, with their template there.
+fn containers() -> (Ground, DesiredSet) {
+    let yaml = pool("demand: Polling, bootstrap: {}, size: {max: 2}").replace(TEMPLATE, CONTAINER);
+    let ground = Ground::new();
+    ground.pass(&desired(CONTAINER));
+    ground.lab.sim.advance(Duration::from_secs(20));
+    (ground, desired(&yaml))
+}
+
+/// Every request of pools: each way, what fails, and their end.
+pub(crate) fn every_request(note: &dyn Fn(&str, &str, &Params)) {
+    let guarded = format!(
+        "demand: Polling, bootstrap: {{registration: Token}}, size: {{max: 1}}, networkProfile: out, tags: [ci]"
+    );
+    let guarded = format!("{}\n---\n{PROFILE}", pool(&guarded));
+    let set = pool("bootstrap: {}, size: {max: 1}");
+    for (ground, set) in [Ground::ready(&pool(SSH)), containers(), Ground::ready(&guarded), Ground::ready(&set)] {
+        ground.lab.sim.with_world(|world| {
+            world.github.settings.offers = false;
+            world.runner_trouble(None, RunnerTrouble::NeverOnline);
+        });
+        ground.pass(&set);
+        let job = ground.queue(20);
+        ground.until(&set, "the job is done and its machine gone", |g| g.is_done(job) && g.machines().is_empty());
+        ground.run(&set, &goes());
+        for (method, path, params) in ground.asked.lock().expect("nobody panics with it").iter() {
+            note(method, path, params);
+        }
+    }
+}
+
+/// The pool is deleted.
+fn goes() -> Settings {
+    let doomed = BTreeSet::from([ResourceRef::new("RunnerPool", "ci")]);
+    Settings { delete: doomed.clone(), only: Some(doomed), ..plain() }
 }
 
 #[test]
@@ -246,8 +300,7 @@ fn idle_ones_are_replaced_and_go_with_the_pool() {
     let job = ground.queue(600);
     ground.lab.sim.advance(Duration::from_secs(5));
     ground.until(&set, "another one is there beside the one that works", |g| online(g, 3));
-    let doomed = BTreeSet::from([ResourceRef::new("RunnerPool", "ci")]);
-    let settings = Settings { delete: doomed.clone(), only: Some(doomed), ..plain() };
+    let settings = goes();
     let report = ground.run(&set, &settings);
     assert!(!report.converged(), "a job runs still");
     assert_eq!(ground.machines().len(), 1, "who has a job ends it");
@@ -301,11 +354,8 @@ fn a_runner_that_is_too_old_stops_the_pool() {
 /// What guards a machine is there before it runs.
 #[test]
 fn a_network_profile_guards_machines_from_their_first_moment() {
-    let yaml = format!(
-        "{}\n---\n{}",
-        pool("demand: Idle, bootstrap: {}, size: {minIdle: 1, max: 1}, networkProfile: out, tags: [ci]"),
-        "{apiVersion: pvectl/v1alpha1, kind: NetworkProfile, metadata: {name: out}, spec: {bridge: vmbr1, vlan: 20, egress: {default: Deny, allow: [{to: 10.0.0.0/8, ports: ['tcp/443']}]}}}"
-    );
+    let pool = pool("demand: Idle, bootstrap: {}, size: {minIdle: 1, max: 1}, networkProfile: out, tags: [ci]");
+    let yaml = format!("{pool}\n---\n{PROFILE}");
     let (ground, set) = Ground::ready(&yaml);
     ground.writes();
     ground.until(&set, "a runner is there", |g| g.runners() == 1);
@@ -352,12 +402,7 @@ fn runners_that_register_themselves_with_a_token() {
 
 #[test]
 fn containers_are_begun_by_the_host_link() {
-    let template = "{apiVersion: pvectl/v1alpha1, kind: GuestTemplate, metadata: {name: debian}, spec: {type: Container, node: pve1, vmid: 9000, source: {osTemplate: 'local:vztmpl/alpine-3.22-default_20260401_amd64.tar.gz'}, rootfs: {storage: local-lvm, size: 1Gi}, networks: [{slot: net0, bridge: vmbr0, ip: dhcp}], unprivileged: true}}";
-    let yaml = pool("demand: Polling, bootstrap: {}, size: {max: 2}").replace(TEMPLATE, template);
-    let ground = Ground::new();
-    ground.pass(&desired(template));
-    ground.lab.sim.advance(Duration::from_secs(20));
-    let set = desired(&yaml);
+    let (ground, set) = containers();
     let job = ground.queue(20);
     ground.until(&set, "the job is done and its machine gone", |g| g.is_done(job) && g.machines().is_empty());
     assert_eq!(ground.runners(), 0);
@@ -366,12 +411,30 @@ fn containers_are_begun_by_the_host_link() {
 
 #[test]
 fn machines_are_reached_by_ssh() {
-    let ssh = "demand: Polling, bootstrap: {via: SSH, ssh: {user: ci, privateKey: {file: /etc/pvectl/runner_key}, acceptNew: true}}, size: {max: 2}";
-    let (ground, set) = Ground::ready(&pool(ssh));
+    let (ground, set) = Ground::ready(&pool(SSH));
     let job = ground.queue(20);
     ground.until(&set, "the job is done and its machine gone", |g| g.is_done(job) && g.machines().is_empty());
     assert_eq!(ground.runners(), 0);
     assert!(ground.writes().iter().any(|w| w.starts_with("POST /guest/")));
+}
+
+/// A clone has every option of its template's; what keeps a template from being deleted would keep its machines too.
+#[test]
+fn what_protects_a_template_does_not_protect_its_machines() {
+    let (ground, set) = Ground::ready(&pool(POLLING));
+    let job = ground.queue(20);
+    *ground.dies.lock().expect("nobody panics with it") = Some(Death { after: 1, done: true });
+    let _ = ground.cluster(|cluster| run(reconcile(cluster, &set, &plain(), ALL, &Nobody, &|_| true)));
+    *ground.dies.lock().expect("nobody panics with it") = None;
+    ground.lab.sim.advance(Duration::from_secs(20));
+    ground.lab.sim.with_world(|world| {
+        world.edit_guest(50_000, "protection", Some("1"));
+        world.edit_guest(50_000, "onboot", Some("1"));
+    });
+    ground.until(&set, "it is configured", |g| g.lab.sim.with_world(|world| world.guests[&50_000].started_ms > 0));
+    let onboot = ground.lab.sim.with_world(|world| world.guests[&50_000].config.get("onboot").cloned());
+    assert_ne!(onboot.as_deref(), Some("1"), "a node that was restarted starts no machine of a pool");
+    ground.until(&set, "the job is done and its machine gone", |g| g.is_done(job) && g.machines().is_empty());
 }
 
 /// What stands against machines, before any is made.

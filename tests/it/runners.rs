@@ -16,7 +16,7 @@ use pvectl::plan::assemble::Settings;
 use pvectl::plan::desired::DesiredSet;
 use pvectl::pve::api::Api;
 use pvectl::pve::error::PveError;
-use pvectl::pve::request::{Call, Params, Query};
+use pvectl::pve::request::{Call, Query};
 use pvectl::report::event::Nobody;
 use pvectl::resource::reference::ResourceRef;
 use pvectl::sim::Sim;
@@ -24,7 +24,6 @@ use pvectl::sim::baseline::{Baseline, build};
 use pvectl::sim::faults::{Fault, FaultKind};
 use pvectl::sim::github::front::SimSecrets;
 use pvectl::sim::github::state::Status;
-use pvectl::sim::inside::runner::RunnerTrouble;
 use pvectl::sim::world::World;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -56,27 +55,18 @@ struct Counting {
     door: Door,
     sim: Sim,
     most: Mutex<(usize, usize)>,
-    asked: Mutex<BTreeSet<(&'static str, String, Params)>>,
     writes: AtomicUsize,
     /// The process is killed with this write, before it leaves or when it was done.
     dies: Option<(usize, Cut)>,
     dead: AtomicBool,
 }
 
-impl Counting {
-    fn note(&self, method: &'static str, path: &str, params: &Params) {
-        self.asked.lock().expect("nobody panics with it").insert((method, path.to_owned(), params.clone()));
-    }
-}
-
 impl Api for Counting {
     fn get<'a>(&'a self, query: &'a Query) -> BoxFuture<'a, Result<Value, PveError>> {
-        self.note("GET", &query.path, &query.params);
         self.door.get(query)
     }
 
     fn send<'a>(&'a self, call: &'a Call) -> BoxFuture<'a, Result<Value, PveError>> {
-        self.note(call.method.as_str(), &call.path, &call.params);
         Box::pin(async move {
             let count = self.writes.fetch_add(1, Ordering::Relaxed);
             let last = self.dies.filter(|(at, _)| *at == count).map(|(_, cut)| cut);
@@ -154,7 +144,6 @@ impl Farm {
             door,
             sim: lab.sim.clone(),
             most: Mutex::default(),
-            asked: Mutex::default(),
             writes: AtomicUsize::new(0),
             dies: None,
             dead: AtomicBool::new(false),
@@ -281,24 +270,6 @@ fn of_strangers_in_its_range_nothing_is_touched() {
     };
     farm.play(start + 1800, |_| {}, done);
     assert_eq!(seen(&farm), before);
-}
-
-/// Every request of a job's life: in a machine with networks of its own, one that fails, and one whose pool goes.
-pub(crate) fn every_request() -> Vec<(&'static str, String, Params)> {
-    let mut asked = BTreeSet::new();
-    for (pool, trouble) in [
-        ("size: {max: 1}, networks: [{slot: net0, bridge: vmbr0, firewall: true}], tags: [ci]", None),
-        ("size: {max: 1}, bootstrap: {os: Linux, via: SSH, ssh: {user: root, privateKey: {file: /etc/pvectl/key}, acceptNew: true}}", None),
-        ("size: {max: 1}", Some(RunnerTrouble::NeverOnline)),
-    ] {
-        let farm = Farm::new(pool);
-        let job = farm.lab.sim.queue_job("acme/app", &LABELS, Duration::from_secs(20));
-        farm.lab.sim.with_world(|w| trouble.into_iter().for_each(|trouble| w.runner_trouble(None, trouble)));
-        farm.play(farm.now() + 3600, |_| {}, Farm::is_empty);
-        assert!(farm.lab.sim.github().job(job).is_some_and(|job| job.ended_ms.is_some()), "{pool}: {}", farm.left());
-        asked.extend(farm.api.asked.into_inner().expect("nobody panics with it"));
-    }
-    asked.into_iter().collect()
 }
 
 /// What goes wrong while a thousand jobs are done.

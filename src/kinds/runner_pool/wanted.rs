@@ -81,5 +81,10 @@ pub fn differences(want: &GuestDesired, seen: &GuestSeen) -> (Vec<Difference>, P
         let all = mapping::encode(want.guest, "tags", &normal_tags(own.split([';', ',', ' '])));
         params.push(("tags".to_owned(), all));
     }
+    // PVE copies every option of a template (`PVE::API2::Qemu`: "copy everything else"). A machine of a pool must be able to go, and
+    // one that a restarted node brings back would have no runner.
+    let template_only =
+        ["protection", "onboot"].into_iter().filter(|key| seen.config.get(*key).is_some_and(|v| v == "1"));
+    params.extend(template_only.map(|key| (key.to_owned(), "0".to_owned())));
     (differences, params)
 }
