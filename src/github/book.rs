@@ -27,8 +27,8 @@ pub(super) struct Book {
     jobs: BTreeMap<(String, u64), Entry>,
     deliveries: BTreeSet<String>,
     order: VecDeque<String>,
-    /// When a webhook came last, in seconds since 1970.
-    heard: i64,
+    /// A webhook came.
+    has_heard: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -38,8 +38,10 @@ struct Entry {
     enterprise: Option<String>,
     /// When it was last told how far it is, in seconds since 1970.
     at: i64,
-    /// When GitHub confirmed it.
+    /// When GitHub confirmed it, or was asked to.
     confirmed: i64,
+    /// When a webhook told of it last, in seconds since 1970; zero where none did.
+    heard: i64,
 }
 
 impl Book {
@@ -56,24 +58,29 @@ impl Book {
                 self.deliveries.remove(&old);
             }
         }
-        self.heard = now;
-        self.write(&event.api, event.enterprise.as_deref(), &event.job, event.state, now)
+        self.has_heard = true;
+        let is_news = self.write(&event.api, event.enterprise.as_deref(), &event.job, event.state, now);
+        if let (true, Some(entry)) = (is_news, self.jobs.get_mut(&key(&event.api, event.job.id))) {
+            entry.heard = now;
+        }
+        is_news
     }
 
     /// Writes down how far a job is. True: it is news.
     pub(super) fn write(&mut self, api: &str, enterprise: Option<&str>, job: &Job, state: JobState, now: i64) -> bool {
-        let key = (api.to_ascii_lowercase(), job.id);
+        let key = key(api, job.id);
         let entry = Entry {
             job: job.clone(),
             state,
             enterprise: enterprise.map(str::to_ascii_lowercase),
             at: now,
             confirmed: now,
+            heard: 0,
         };
         match self.jobs.get_mut(&key) {
             Some(known) if known.state < state => {
                 let enterprise = entry.enterprise.clone().or_else(|| known.enterprise.clone());
-                *known = Entry { enterprise, ..entry };
+                *known = Entry { enterprise, heard: known.heard, ..entry };
                 true
             }
             Some(known) => {
@@ -95,17 +102,26 @@ impl Book {
 
     /// Forgets a job that GitHub does not know.
     pub(super) fn strike(&mut self, api: &str, id: u64) {
-        self.jobs.remove(&(api.to_ascii_lowercase(), id));
+        self.jobs.remove(&key(api, id));
+    }
+
+    /// GitHub was asked about a job, whatever came of it: it is not asked again at once.
+    pub(super) fn asked(&mut self, api: &str, id: u64, now: i64) {
+        if let Some(entry) = self.jobs.get_mut(&key(api, id)) {
+            entry.confirmed = now;
+        }
     }
 
     /// Whether any webhook came.
     pub(super) fn has_heard(&self) -> bool {
-        self.heard != 0
+        self.has_heard
     }
 
-    /// Seconds since a webhook came last.
-    pub(super) fn quiet(&self, now: i64) -> i64 {
-        now - self.heard
+    /// Seconds since a webhook told of a job that waits for the pool: those of others do not count.
+    pub(super) fn quiet(&self, place: &Place, ask: &Ask, now: i64) -> i64 {
+        let waits = |entry: &&Entry| entry.state == JobState::Queued && is_for(&entry.job, ask);
+        let last = self.of(place).filter(waits).map(|entry| entry.heard).max();
+        now - last.unwrap_or(0)
     }
 
     fn tidy(&mut self, now: i64) {
@@ -141,7 +157,8 @@ impl Book {
 
     /// The repositories whose jobs were heard of.
     pub(super) fn repositories(&self, place: &Place) -> BTreeSet<String> {
-        self.of(place).map(|entry| entry.job.repository.clone()).take(REPOSITORIES_MAX).collect()
+        let all: BTreeSet<&str> = self.of(place).map(|entry| entry.job.repository.as_str()).collect();
+        all.into_iter().take(REPOSITORIES_MAX).map(str::to_owned).collect()
     }
 
     /// The work of a pool.
@@ -149,6 +166,10 @@ impl Book {
         let entries = self.of(place).filter(|entry| entry.lives(now));
         count(entries.map(|entry| (&entry.job, entry.state)), ask, now)
     }
+}
+
+fn key(api: &str, id: u64) -> (String, u64) {
+    (api.to_ascii_lowercase(), id)
 }
 
 impl Entry {
@@ -173,15 +194,22 @@ impl Entry {
 }
 
 /// Whether a pool's runners could take a job: it asks for labels, and for none that they lack.
-pub(super) fn is_for(job: &Job, ask: &Ask) -> bool {
+pub(crate) fn is_for(job: &Job, ask: &Ask) -> bool {
     let has = |label: &String| ask.labels.iter().any(|have| have.to_lowercase() == label.to_lowercase());
     !job.labels.is_empty() && job.labels.iter().all(has)
 }
 
+/// Whether a runner has a name that a pool gives: `POOL-VMID-HHHHTTTTTT`. The pool `ci` has none of `ci-big`.
+pub(crate) fn is_of_pool(runner: &str, pool: &str) -> bool {
+    let (runner, pool) = (runner.to_lowercase(), pool.to_lowercase());
+    let rest = runner.strip_prefix(&pool).and_then(|rest| rest.strip_prefix('-'));
+    let parts = rest.and_then(|rest| rest.split_once('-'));
+    parts.is_some_and(|(vmid, made)| vmid.parse::<u32>().is_ok() && !made.is_empty() && !made.contains('-'))
+}
+
 /// Counts the jobs that are a pool's: those that wait and that it could take, and those that its runners have.
 pub(super) fn count<'a>(jobs: impl Iterator<Item = (&'a Job, JobState)>, ask: &Ask, now: i64) -> Demand {
-    let ours = format!("{}-", ask.pool.to_lowercase());
-    let has = |job: &Job| job.runner.as_deref().is_some_and(|name| name.to_lowercase().starts_with(&ours));
+    let has = |job: &Job| job.runner.as_deref().is_some_and(|name| is_of_pool(name, &ask.pool));
     let mine = jobs.filter(|(job, state)| match state {
         JobState::Queued => is_for(job, ask),
         JobState::InProgress => has(job),
@@ -252,6 +280,31 @@ mod tests {
     }
 
     #[test]
+    fn a_pool_whose_name_begins_with_anothers_is_another() {
+        for (runner, pool, want) in [
+            ("ci-50000-abcd0123ab", "ci", true),
+            ("CI-50000-abcd0123ab", "ci", true),
+            ("ci-big-50000-abcd0123ab", "ci", false),
+            ("ci-big-50000-abcd0123ab", "ci-big", true),
+            ("ci-5-50000-abcd0123ab", "ci", false),
+            ("ci-5-50000-abcd0123ab", "ci-5", true),
+            ("ci-50000", "ci", false),
+            ("ci-50000-", "ci", false),
+            ("ci", "ci", false),
+            ("other-1", "ci", false),
+        ] {
+            assert_eq!(is_of_pool(runner, pool), want, "{runner} of {pool}");
+        }
+        let mut book = Book::default();
+        let mut theirs = event(1, &["x64"], JobState::InProgress, "a");
+        theirs.job.runner = Some("ci-big-50000-abcd0123ab".into());
+        book.hear(&theirs, NOW);
+        let here = place(Scope::Organization("acme".into()));
+        assert_eq!(book.demand(&here, &ask(), NOW).assigned, 0);
+        assert_eq!(book.demand(&here, &Ask { pool: "ci-big".into(), ..ask() }, NOW).assigned, 1);
+    }
+
+    #[test]
     fn a_job_goes_on_and_never_back() {
         let (mut book, here) = (Book::default(), place(Scope::Organization("acme".into())));
         let numbers = |book: &Book| {
@@ -309,6 +362,30 @@ mod tests {
         book.strike(PUBLIC_API, 1);
         assert_eq!(book.demand(&here, &ask(), NOW).assigned, 0);
         assert_eq!(book.repositories(&here).len(), 1);
+    }
+
+    #[test]
+    fn a_repository_with_many_jobs_hides_no_other() {
+        let (mut book, here) = (Book::default(), place(Scope::Organization("acme".into())));
+        for id in 0..200 {
+            book.hear(&event(id, &["x64"], JobState::Queued, ""), NOW);
+        }
+        let mut other = event(900, &["x64"], JobState::Queued, "");
+        other.job.repository = "acme/other".into();
+        book.hear(&other, NOW);
+        assert_eq!(book.repositories(&here).into_iter().collect::<Vec<_>>(), ["Acme/app", "acme/other"]);
+    }
+
+    #[test]
+    fn only_news_of_the_pools_own_jobs_are_waited_for() {
+        let (mut book, here) = (Book::default(), place(Scope::Organization("acme".into())));
+        book.hear(&event(1, &["x64"], JobState::Queued, "a"), NOW);
+        assert_eq!(book.quiet(&here, &ask(), NOW + 3), 3);
+        book.hear(&event(2, &["ubuntu-latest"], JobState::Queued, "b"), NOW + 20);
+        book.hear(&event(1, &["x64"], JobState::Queued, "c"), NOW + 21);
+        assert_eq!(book.quiet(&here, &ask(), NOW + 21), 21, "another's, and what is no news");
+        book.hear(&event(3, &["x64"], JobState::Queued, "d"), NOW + 22);
+        assert_eq!(book.quiet(&here, &ask(), NOW + 22), 0);
     }
 
     proptest! {

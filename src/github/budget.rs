@@ -27,6 +27,23 @@ pub struct Budget {
     pub limited_until: Option<i64>,
 }
 
+/// How many requests were sent that were answered alike, since the beginning of this process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Requests {
+    /// Where: the API's base.
+    pub api: String,
+    /// As whom.
+    pub account: String,
+    /// What they are counted on: `core`, `actions_runner_registration`, `actions service`.
+    pub resource: &'static str,
+    /// HTTP's method.
+    pub method: &'static str,
+    /// HTTP's status; `None`: there was no answer.
+    pub status: Option<u16>,
+    /// So many.
+    pub count: u64,
+}
+
 /// Who asks where. Budgets are an account's.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Account {
@@ -55,6 +72,68 @@ const PAUSE_MAX: i64 = 3600;
 const WAIT_MAX: i64 = 2 * 3600;
 /// Budgets that are remembered.
 const BUDGETS_MAX: usize = 200;
+
+/// What GitHub is asked again and again is asked no sooner than after so many seconds.
+const REST_MIN: i64 = 10;
+/// And no later.
+const REST_MAX: i64 = HOUR;
+/// The span of a budget, in seconds.
+const HOUR: i64 = 3600;
+/// As many requests a second on the average: GitHub takes fifteen, whether or not they count.
+const SENT_A_SECOND: u64 = 5;
+
+/// What some requests cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Cost {
+    /// All of them.
+    pub(super) sent: u64,
+    /// Those that are counted on the budget: "not modified" is not.
+    pub(super) spent: u64,
+}
+
+impl std::ops::Sub for Cost {
+    type Output = Cost;
+
+    fn sub(self, earlier: Cost) -> Cost {
+        Cost { sent: self.sent.saturating_sub(earlier.sent), spent: self.spent.saturating_sub(earlier.spent) }
+    }
+}
+
+impl std::iter::Sum for Cost {
+    fn sum<I: Iterator<Item = Cost>>(all: I) -> Cost {
+        all.fold(Cost::default(), |sum, one| Cost { sent: sum.sent + one.sent, spent: sum.spent + one.spent })
+    }
+}
+
+/// What was sent so far.
+#[derive(Debug, Default)]
+pub(super) struct Sent(BTreeMap<(Account, Class, &'static str, Option<u16>), u64>);
+
+impl Sent {
+    /// One more.
+    pub(super) fn count(&mut self, account: &Account, class: Class, method: &'static str, status: Option<u16>) {
+        *self.0.entry((account.clone(), class, method, status)).or_default() += 1;
+    }
+
+    /// What an account's have cost.
+    pub(super) fn cost(&self, account: &Account, class: Class) -> Cost {
+        let own = self.0.iter().filter(|((of, on, ..), _)| of == account && *on == class);
+        own.map(|((_, _, _, status), count)| Cost {
+            sent: *count,
+            spent: if *status == Some(304) { 0 } else { *count },
+        })
+        .sum()
+    }
+
+    /// For metrics.
+    pub(super) fn all(&self) -> Vec<Requests> {
+        let of = |((account, class, method, status), count): (&(Account, Class, &'static str, Option<u16>), &u64)| {
+            let Account { api, name } = account.clone();
+            Requests { api, account: name, resource: class.name(), method: *method, status: *status, count: *count }
+        };
+        self.0.iter().map(of).collect()
+    }
+}
 
 /// What GitHub said of its limits so far.
 #[derive(Debug, Default)]
@@ -125,6 +204,23 @@ impl Limits {
         Some(Fault::Limited { until, why })
     }
 
+    /// For how long an answer is used that took so many requests, in seconds. So it takes a quarter of the budget at most; and
+    /// when less than a quarter is left, half of what is.
+    pub(super) fn rest(&self, account: &Account, class: Class, cost: Cost, now: i64) -> i64 {
+        let signed = |many: u64| i64::try_from(many).unwrap_or(i64::MAX);
+        let spread = |over: i64, many: u64| over.saturating_mul(signed(cost.spent)) / signed(many.max(1));
+        // Requests that are counted on no budget are no reason to send them without end.
+        let least = REST_MIN.max(signed(cost.sent / SENT_A_SECOND));
+        let budget = self.budgets.get(&(account.clone(), class)).filter(|budget| budget.limit > 0);
+        let Some(Budget { limit, remaining, reset, .. }) = budget else { return least.min(REST_MAX) };
+        let scarce = if *remaining < limit / 4 && *reset > now {
+            spread(reset - now, remaining / 2).min(reset - now)
+        } else {
+            0
+        };
+        spread(HOUR, limit / 4).max(scarce).max(least).min(REST_MAX)
+    }
+
     /// What is left, for metrics and for people.
     pub(super) fn budgets(&self, now: i64) -> Vec<Budget> {
         let of = |(key, budget): (&(Account, Class), &Budget)| {
@@ -152,6 +248,7 @@ impl Limits {
 }
 
 impl Class {
+    /// As GitHub calls it, where it does.
     fn name(self) -> &'static str {
         match self {
             Class::Registration => "actions_runner_registration",
@@ -263,6 +360,32 @@ mod tests {
             60,
             "a good answer ends the row"
         );
+    }
+
+    #[test]
+    fn what_is_asked_again_and_again_leaves_most_of_the_budget() {
+        let (who, mut limits) = (account(), Limits::default());
+        let cost = |spent| Cost { sent: spent, spent };
+        assert_eq!(limits.rest(&who, Class::Core, cost(3), NOW), 10, "a server without budgets");
+        let mut left = |remaining: i64, cost: Cost| {
+            let headers =
+                [("x-ratelimit-limit", 5000), ("x-ratelimit-remaining", remaining), ("x-ratelimit-reset", NOW + 1800)];
+            limits.learn(&who, Class::Core, &answer(200, &headers, "{}"), NOW);
+            limits.rest(&who, Class::Core, cost, NOW)
+        };
+        for (remaining, spent, want) in [
+            (4000, 0, 10),
+            (4000, 3, 10),
+            (4000, 100, 288),
+            (4000, 100_000, 3600),
+            (1250, 100, 288),
+            (1000, 100, 360),
+            (100, 100, 1800),
+            (0, 1, 1800),
+        ] {
+            assert_eq!(left(remaining, cost(spent)), want, "{spent} requests, {remaining} left");
+        }
+        assert_eq!(left(4000, Cost { sent: 900, spent: 0 }), 180, "nothing changed, and it is asked all the same");
     }
 
     #[test]

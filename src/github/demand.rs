@@ -61,7 +61,7 @@ pub struct Demand {
     pub running: u32,
     /// When it was learnt, in seconds since 1970.
     pub at: i64,
-    /// Since when more jobs are assigned than run, in seconds since 1970, as far as it is known.
+    /// Since when jobs wait for a runner, in seconds since 1970, as far as it is known.
     pub waiting_since: Option<i64>,
     /// Jobs that are known one by one; some may be missing (GitHub tells of 50 at once).
     pub jobs: Vec<Job>,
@@ -73,8 +73,8 @@ pub struct Demand {
 }
 
 impl Demand {
-    /// Jobs that wait for a runner.
+    /// Jobs that wait for a runner: at least one where it is known since when, though GitHub's numbers may pass over it.
     pub fn waiting(&self) -> u32 {
-        self.assigned.saturating_sub(self.running)
+        self.assigned.saturating_sub(self.running).max(u32::from(self.waiting_since.is_some()))
     }
 }

@@ -1,11 +1,12 @@
 //! The listener of a scale set. Who listens has the session, and nobody else is told of the jobs. What a message told is
 //! acknowledged at the next turn, when whoever listens has handled it; one that was not acknowledged is told again.
 
+use crate::github::address::is_hosted;
 use crate::github::budget::Class;
 use crate::github::demand::{Ask, Demand};
 use crate::github::fault::{Fault, json, time};
 use crate::github::line::request;
-use crate::github::message::{Message, Tally};
+use crate::github::message::{Message, News, Statistics, Tally};
 use crate::github::place::{Place, Scope};
 use crate::github::scale_set::{Row, Session, Way, dropped};
 use crate::github::tenant::{bearer, counted};
@@ -17,8 +18,11 @@ use url::Url;
 
 /// The header that tells GitHub how many jobs we can take; only a long poll has it.
 pub const CAPACITY: &str = "x-scalesetmaxcapacity";
-/// What a listener learnt counts as now for so long, in seconds: longer than GitHub holds a poll.
+/// A listener that heard nothing for so long, in seconds, is not connected: longer than GitHub holds a poll.
 const FRESH: i64 = 150;
+/// The numbers count as now for so long, in seconds. A poll that brings nothing does not tell them again: GitHub may have lost
+/// what it had to say.
+const NUMBERS: i64 = 120;
 /// A scale set that is not there yet is looked for again after this.
 const UNMADE_PAUSE: Duration = Duration::from_secs(10);
 /// Jobs that are acquired at once.
@@ -70,6 +74,12 @@ struct Known {
     row: Option<Row>,
     /// When anything was heard last, in seconds since 1970.
     at: i64,
+    /// When the numbers were told last, in seconds since 1970; zero: never.
+    told_at: i64,
+    /// When the scale set was asked for them last, in seconds since 1970.
+    asked_at: i64,
+    /// It did not tell them: the listener must ask for them.
+    is_mute: bool,
     /// A session is open.
     listens: bool,
     tally: Tally,
@@ -130,27 +140,34 @@ impl Ears {
             return Ok(Demand { at: now, unset: Some(unset), ..Demand::default() });
         };
         let mut statistics = row.statistics;
-        let (listens, heard_at) = {
+        let (listens, told_at) = {
             let known = ear.known();
-            (known.listens, known.at)
+            (known.listens, known.told_at)
         };
         let mut notes = Vec::new();
         if statistics.is_none() && listens {
             // Another session would take the place of the listener's.
-            notes.push(format!("the listener was told something at {} last", time(heard_at)));
+            notes.push(format!("the listener was told how many jobs there are at {} last", time(told_at)));
         } else if statistics.is_none() {
-            let session = way.open(row.id, &self.owner).await?;
-            statistics = session.statistics;
-            if let Err(fault) = way.close(row.id, &session).await {
-                notes.push(format!(
-                    "a session of the scale set is left, which GitHub ends in some minutes: {}",
-                    fault.text()
-                ));
+            match way.open(row.id, &self.owner).await {
+                Ok(session) => {
+                    statistics = session.statistics;
+                    if let Err(fault) = way.close(row.id, &session).await {
+                        notes.push(format!(
+                            "a session of the scale set is left, which GitHub ends in some minutes: {}",
+                            fault.text()
+                        ));
+                    }
+                }
+                // It passes, and machines that wait for no job in particular need not wait for it.
+                Err(fault) if fault.status() == Some(409) => notes.push(held(&fault, told_at)),
+                Err(fault) => return Err(fault),
             }
         }
         let mut demand = {
             let mut known = ear.known();
-            known.tally.learn(statistics, &[], now);
+            known.learn(statistics, &[], now);
+            (known.asked_at, known.is_mute) = (now, statistics.is_none());
             known.row = Some(row);
             known.tally.demand(now)
         };
@@ -200,6 +217,24 @@ impl Ears {
     }
 }
 
+impl Known {
+    fn learn(&mut self, statistics: Option<Statistics>, news: &[News], now: i64) {
+        self.tally.learn(statistics, news, now);
+        if statistics.is_some() {
+            self.told_at = now;
+        }
+    }
+}
+
+/// What counts while somebody else has the session.
+fn held(fault: &Fault, told_at: i64) -> String {
+    let counts = match told_at {
+        0 => "no job is counted until then".to_owned(),
+        at => format!("what was told at {} counts until then", time(at)),
+    };
+    format!("{}; {counts}", fault.text())
+}
+
 impl Ear {
     fn known(&self) -> std::sync::MutexGuard<'_, Known> {
         self.known.lock().expect("no holder of this lock panics")
@@ -208,7 +243,8 @@ impl Ear {
     fn remembered(&self, place: &Place, ask: &Ask, now: i64) -> Option<Demand> {
         let mut demand = {
             let known = self.known();
-            let fresh = known.listens && known.row.is_some() && now - known.at < FRESH;
+            let is_told = now - known.told_at.max(known.asked_at) < NUMBERS;
+            let fresh = known.listens && known.row.is_some() && now - known.at < FRESH && is_told;
             fresh.then(|| known.tally.demand(known.at))?
         };
         self.judge(place, ask, &mut demand);
@@ -220,7 +256,9 @@ impl Ear {
         let known = self.known();
         let Some(row) = known.row.as_ref().filter(|row| !row.fits(ask)) else { return };
         let is_settled = known.settled.as_ref().is_some_and(|(want, have)| *want == ask.labels && *have == row.labels);
-        if is_settled {
+        // A server that keeps nothing but the name says so by its rows: to send the labels at each start helps nobody.
+        let has_name_only = matches!(row.labels.as_slice(), [label] if label.eq_ignore_ascii_case(&ask.pool));
+        if is_settled || (has_name_only && !is_hosted(&place.api)) {
             demand.notes.push(dropped(place, row, ask));
         } else {
             let (have, want) = (row.labels.join(", "), ask.labels.join(", "));
@@ -243,8 +281,12 @@ impl Ear {
         let now = way.line.now();
         // A proxy that gives up answers a poll with nothing, too (actions-runner-controller issue 4285).
         if answer.status != 200 || answer.body.is_empty() {
-            self.known().at = now;
-            return Ok(false);
+            let is_old = {
+                let mut known = self.known();
+                known.at = now;
+                known.is_mute && now - known.told_at >= NUMBERS
+            };
+            return if is_old { self.count_again(way, set, talk).await } else { Ok(false) };
         }
         let read = json(&answer.body).as_ref().and_then(Message::read);
         let message = read.ok_or_else(|| Fault::Garbled("a message of the scale set is none".to_owned()))?;
@@ -253,12 +295,24 @@ impl Ear {
         talk.wanted = message.available();
         {
             let mut known = self.known();
-            known.tally.learn(message.statistics, &message.news, now);
+            known.learn(message.statistics, &message.news, now);
             known.at = now;
             known.listens = true;
         }
         self.take(way, set, talk).await?;
         Ok(true)
+    }
+
+    /// Asks for the numbers by the session, where the scale set does not tell them. True: they are others.
+    async fn count_again(&self, way: &Way<'_>, set: u64, talk: &mut Talk) -> Result<bool, Fault> {
+        let Some(session) = talk.session.clone() else { return Ok(false) };
+        let session = way.refresh(set, &session).await?;
+        let statistics = session.statistics;
+        talk.session = Some(session);
+        let mut known = self.known();
+        let before = known.tally.statistics();
+        known.learn(statistics, &[], way.line.now());
+        Ok(known.tally.statistics() != before)
     }
 
     /// Opens a session. What it counts is news.
@@ -274,8 +328,8 @@ impl Ear {
         let now = way.line.now();
         {
             let mut known = self.known();
-            known.tally = Tally::default();
-            known.tally.learn(session.statistics.or(row.statistics), &[], now);
+            (known.tally, known.told_at) = (Tally::default(), 0);
+            known.learn(session.statistics.or(row.statistics), &[], now);
             known.row = Some(row);
             (known.at, known.listens, known.unmade) = (now, true, false);
         }

@@ -3,14 +3,14 @@
 //! requests only. Nothing of it is written anywhere.
 
 use crate::base::clock::Clock;
-use crate::github::budget::Budget;
+use crate::github::budget::{Budget, Requests};
 use crate::github::demand::{Ask, Demand, Source};
 use crate::github::ear::Ears;
 use crate::github::fault::Fault;
 use crate::github::line::Line;
 use crate::github::operation::Operation;
 use crate::github::place::Place;
-use crate::github::polled::{self, Heard};
+use crate::github::polled::{Heard, Polled};
 use crate::github::registry::{Newcomer, Registry};
 use crate::github::scale_set::Way;
 use crate::github::tenant::Tenants;
@@ -30,6 +30,7 @@ pub struct Hub {
     tenants: Tenants,
     ears: Ears,
     heard: Heard,
+    polled: Polled,
 }
 
 impl Hub {
@@ -41,6 +42,7 @@ impl Hub {
             tenants: Tenants::default(),
             ears: Ears::new("pvectl"),
             heard: Heard::default(),
+            polled: Polled::default(),
         }
     }
 
@@ -80,11 +82,16 @@ impl Hub {
         self.line.limits().budgets(self.line.now())
     }
 
+    /// The requests that were really sent to GitHub, repeats among them: one operation of a plan may be none, or many.
+    pub fn requests(&self) -> Vec<Requests> {
+        self.line.sent().all()
+    }
+
     async fn demand(&self, place: &Place, ask: &Ask) -> Result<Demand, Fault> {
         match ask.source {
             Source::ScaleSet => self.ears.demand(&self.way(place), ask).await,
             Source::Webhook => self.heard.demand(&self.line, place, ask).await,
-            Source::Polling => polled::demand(&self.line, place, ask).await,
+            Source::Polling => self.polled.demand(&self.line, place, ask).await,
         }
     }
 

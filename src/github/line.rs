@@ -4,7 +4,7 @@
 use crate::base::clock::Clock;
 use crate::base::secret::Secret;
 use crate::github::account::Accounts;
-use crate::github::budget::{Account, Class, Limits};
+use crate::github::budget::{Account, Class, Cost, Limits, Sent};
 use crate::github::fault::{Fault, json};
 use crate::github::place::Place;
 use crate::github::tags::Tags;
@@ -41,6 +41,7 @@ pub(super) struct Line {
     pub(super) accounts: Accounts,
     limits: Mutex<Limits>,
     tags: Mutex<Tags>,
+    sent: Mutex<Sent>,
     /// Where nobody is reached: until when, and why.
     down: Mutex<BTreeMap<String, (u64, String)>>,
 }
@@ -63,6 +64,7 @@ impl Line {
             accounts: Accounts::new(secrets),
             limits: Mutex::default(),
             tags: Mutex::default(),
+            sent: Mutex::default(),
             down: Mutex::default(),
         }
     }
@@ -74,6 +76,16 @@ impl Line {
 
     pub(super) fn limits(&self) -> std::sync::MutexGuard<'_, Limits> {
         self.limits.lock().expect("no holder of this lock panics")
+    }
+
+    /// What was sent so far.
+    pub(super) fn sent(&self) -> std::sync::MutexGuard<'_, Sent> {
+        self.sent.lock().expect("no holder of this lock panics")
+    }
+
+    /// What an account's reads and writes of the REST API have cost so far.
+    pub(super) fn cost(&self, account: &Account) -> Cost {
+        self.sent().cost(account, Class::Core)
     }
 
     /// A read of the REST API.
@@ -191,8 +203,10 @@ impl Line {
             return Err(Fault::Unsent(why));
         }
         self.limits().check(account, class, self.now())?;
-        let begun = self.clock.now_ms();
-        let response = match self.wire.exchange(request).await {
+        let (begun, method) = (self.clock.now_ms(), request.method);
+        let answer = self.wire.exchange(request).await;
+        self.sent().count(account, class, method, answer.as_ref().ok().map(|response| response.status));
+        let response = match answer {
             Ok(response) => response,
             Err(error) => {
                 let fault = Fault::no_answer(what, error);

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 
 /// Jobs that are remembered one by one.
 const JOBS_MAX: usize = 1_000;
+/// A job that was told of and that the numbers pass over is believed in so long, in seconds.
+const PASSED_OVER: i64 = 3600;
 
 /// What a scale set counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -105,7 +107,8 @@ impl News {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tally {
     statistics: Statistics,
-    jobs: BTreeMap<u64, Job>,
+    /// Each with the time at which it was told of.
+    jobs: BTreeMap<u64, (Job, i64)>,
     /// Since when jobs wait, as far as it was seen.
     since: Option<i64>,
 }
@@ -120,13 +123,13 @@ impl Tally {
                 News::Available(_) => {}
                 News::Assigned(job) => {
                     if self.jobs.len() < JOBS_MAX {
-                        self.jobs.entry(job.id).or_insert_with(|| job.clone());
+                        self.jobs.entry(job.id).or_insert_with(|| (job.clone(), now));
                     }
                 }
                 News::Started(job) => {
                     went_on = true;
                     if self.jobs.len() < JOBS_MAX || self.jobs.contains_key(&job.id) {
-                        self.jobs.insert(job.id, job.clone());
+                        self.jobs.insert(job.id, (job.clone(), now));
                     }
                 }
                 News::Completed(id) => {
@@ -136,27 +139,46 @@ impl Tally {
         }
         self.statistics = statistics.unwrap_or(self.statistics);
         let Statistics { assigned, running, .. } = self.statistics;
+        if running == 0 {
+            self.jobs.retain(|_, (job, _)| job.runner.is_none());
+        }
         if assigned <= running {
-            self.jobs.retain(|_, job| job.runner.is_some());
+            // GitHub's numbers pass over an assigned job now and then (actions-runner-controller issue 3420), and it waits for
+            // ever. It is known by its message until it begins or ends.
+            self.jobs.retain(|_, (job, told)| job.runner.is_some() || now - *told < PASSED_OVER);
+        }
+        if assigned <= running && self.waiting().next().is_none() {
             self.since = None;
         } else if self.since.is_none() || went_on {
             // Jobs that go on say that the rest is not stuck.
             self.since = Some(now);
         }
-        if running == 0 {
-            self.jobs.retain(|_, job| job.runner.is_none());
-        }
+    }
+
+    /// The numbers that were told last.
+    pub(super) fn statistics(&self) -> Statistics {
+        self.statistics
+    }
+
+    fn waiting(&self) -> impl Iterator<Item = &Job> {
+        self.jobs.values().map(|(job, _)| job).filter(|job| job.runner.is_none())
     }
 
     /// As it is told.
     pub(super) fn demand(&self, at: i64) -> Demand {
         let Statistics { assigned, running, available } = self.statistics;
-        let waiting = self.jobs.values().filter(|job| job.runner.is_none() && job.queued > 0);
-        let oldest = waiting.map(|job| job.queued).min();
+        let oldest = self.waiting().map(|job| job.queued).filter(|queued| *queued > 0).min();
         let mut notes = Vec::new();
         if available > 0 {
             notes.push(format!(
                 "{available} jobs more can be had; GitHub gives them while a listener runs (the daemon)"
+            ));
+        }
+        let passed_over = if assigned <= running { self.waiting().count() } else { 0 };
+        if passed_over > 0 {
+            notes.push(format!(
+                "GitHub told of {passed_over} assigned jobs that have not begun, and its statistics count {assigned} assigned \
+                 and {running} running: a job that waits on like this gets a runner when the watchdog sees it"
             ));
         }
         Demand {
@@ -164,7 +186,7 @@ impl Tally {
             running: running.min(assigned),
             at,
             waiting_since: self.since.map(|since| oldest.unwrap_or(since).min(since)),
-            jobs: self.jobs.values().cloned().collect(),
+            jobs: self.jobs.values().map(|(job, _)| job.clone()).collect(),
             unset: None,
             notes,
         }
@@ -229,6 +251,31 @@ mod tests {
     }
 
     #[test]
+    fn a_job_that_the_numbers_pass_over_waits_all_the_same() {
+        let (mut tally, now) = (Tally::default(), 1_790_000_100);
+        let told = message(1, 0, 0, &[item("JobAssigned", 2, "")]);
+        tally.learn(told.statistics, &told.news, now);
+        let demand = tally.demand(now);
+        assert_eq!((demand.assigned, demand.waiting(), demand.jobs.len()), (0, 1, 1), "the numbers count; it waits");
+        assert_eq!(demand.waiting_since, Some(1_790_000_000));
+        assert!(demand.notes.len() == 1 && demand.notes[0].contains("count 0 assigned"), "{:?}", demand.notes);
+        // The numbers say it again, and others go on.
+        tally.learn(Some(Statistics { available: 0, assigned: 1, running: 1 }), &[], now + 120);
+        assert_eq!(tally.demand(now + 120).waiting_since, Some(1_790_000_000));
+        let mut begun = tally.clone();
+        let told = message(2, 1, 1, &[item("JobStarted", 2, "ci-1")]);
+        begun.learn(told.statistics, &told.news, now + 200);
+        assert_eq!((begun.demand(0).waiting_since, begun.demand(0).notes.len()), (None, 0));
+        let told = message(2, 0, 0, &[item("JobCompleted", 2, "")]);
+        let mut ended = tally.clone();
+        ended.learn(told.statistics, &told.news, now + 200);
+        assert_eq!(ended.demand(0), Demand::default());
+        // It is not believed in for ever.
+        tally.learn(Some(Statistics::default()), &[], now + PASSED_OVER);
+        assert_eq!(tally.demand(0), Demand::default());
+    }
+
+    #[test]
     fn messages_that_are_odd() {
         for (answer, want) in [
             (json!({}), None),
@@ -254,7 +301,9 @@ mod tests {
             let demand = tally.demand(5);
             prop_assert_eq!(demand.assigned, assigned);
             prop_assert!(demand.running <= assigned);
-            prop_assert_eq!(demand.waiting_since.is_some(), assigned > running);
+            let waits = assigned > running || demand.jobs.iter().any(|job| job.runner.is_none());
+            prop_assert_eq!(demand.waiting_since.is_some(), waits);
+            prop_assert_eq!(demand.waiting() > 0, waits);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Jobs asked for one repository at a time: the runs that wait or run, and their jobs.
 
 use crate::github::book::{Book, count};
+use crate::github::budget::{Account, Class, Cost};
 use crate::github::demand::{Ask, Demand, Job};
 use crate::github::fault::Fault;
 use crate::github::line::Line;
@@ -9,7 +10,7 @@ use crate::github::webhook::{JobState, of_job};
 use futures::StreamExt;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 /// Runs of one repository whose jobs are asked for in one look; a repository with more is told.
 const RUNS_MAX: usize = 300;
@@ -21,6 +22,10 @@ const STATES: [&str; 3] = ["queued", "in_progress", "waiting"];
 const SWEEP: i64 = 300;
 /// Just after a webhook came nothing is asked, so that its job is not kept waiting, in seconds.
 const HUSH: i64 = 5;
+/// And not for longer than this, in seconds: where jobs come all the time there is no quiet moment.
+const HUSH_MAX: i64 = 30;
+/// What was asked is forgotten when nobody wanted it for so long, in seconds.
+const KEPT: i64 = 3600;
 /// Jobs that are asked about in one look.
 const CONFIRM_MAX: usize = 20;
 
@@ -81,7 +86,7 @@ fn repositories(place: &Place, ask: &Ask) -> BTreeSet<String> {
 }
 
 /// How much work there is, by asking.
-pub(super) async fn demand(line: &Line, place: &Place, ask: &Ask) -> Result<Demand, Fault> {
+async fn asked(line: &Line, place: &Place, ask: &Ask) -> Result<Demand, Fault> {
     let all = repositories(place, ask);
     if all.is_empty() {
         let why = format!(
@@ -111,11 +116,71 @@ pub(super) async fn demand(line: &Line, place: &Place, ask: &Ask) -> Result<Dema
     Ok(Demand { notes, ..demand })
 }
 
+/// What was asked, so that not every look asks it again: the looks of a fleet would spend the budget that its runners need.
+#[derive(Default)]
+pub(super) struct Polled {
+    kept: Mutex<BTreeMap<(Place, Ask), Kept>>,
+    /// One pool of an account asks at a time, so that what it costs is known.
+    turns: Mutex<BTreeMap<Account, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+/// An answer, or why there is none.
+struct Kept {
+    answer: Result<Demand, Fault>,
+    account: Account,
+    cost: Cost,
+    /// Until when it is used, in seconds since 1970.
+    until: i64,
+}
+
+impl Polled {
+    fn kept(&self) -> std::sync::MutexGuard<'_, BTreeMap<(Place, Ask), Kept>> {
+        self.kept.lock().expect("no holder of this lock panics")
+    }
+
+    fn remembered(&self, key: &(Place, Ask), now: i64) -> Option<Result<Demand, Fault>> {
+        self.kept().get(key).filter(|kept| kept.until > now).map(|kept| kept.answer.clone())
+    }
+
+    /// How much work there is: as it was asked a moment ago, else asked for.
+    pub(super) async fn demand(&self, line: &Line, place: &Place, ask: &Ask) -> Result<Demand, Fault> {
+        let key = (place.clone(), ask.clone());
+        if let Some(answer) = self.remembered(&key, line.now()) {
+            return answer;
+        }
+        let account = line.accounts.of(place);
+        let turn = {
+            let mut turns = self.turns.lock().expect("no holder of this lock panics");
+            Arc::clone(turns.entry(account.clone()).or_default())
+        };
+        let _turn = turn.lock().await;
+        // Somebody else may have asked it meanwhile.
+        if let Some(answer) = self.remembered(&key, line.now()) {
+            return answer;
+        }
+        let before = line.cost(&account);
+        let answer = asked(line, place, ask).await;
+        let (cost, now) = (line.cost(&account) - before, line.now());
+        let mut kept = self.kept();
+        let is_earlier = |of: &Place, its: &Ask| of.api == place.api && of.scope == place.scope && its.pool == ask.pool;
+        kept.retain(|(of, its), kept| kept.until + KEPT > now && !is_earlier(of, its));
+        // All that poll with this account share its budget.
+        let others = kept.values().filter(|kept| kept.account == account).map(|kept| kept.cost);
+        let all: Cost = others.chain([cost]).sum();
+        let until = now + line.limits().rest(&account, Class::Core, all, now);
+        kept.insert(key, Kept { answer: answer.clone(), account, cost, until });
+        answer
+    }
+}
+
 /// What is known by webhooks, and what is asked to be sure of it.
 #[derive(Default)]
 pub(super) struct Heard {
     book: Mutex<Book>,
-    swept: Mutex<BTreeMap<(String, String), i64>>,
+    /// When a repository of an API is to be looked through again, in seconds since 1970.
+    due: Mutex<BTreeMap<(String, String), i64>>,
+    /// When GitHub was asked last for a pool.
+    looked: Mutex<BTreeMap<(String, Scope, String), i64>>,
 }
 
 impl Heard {
@@ -126,7 +191,7 @@ impl Heard {
     /// How much work there is, as webhooks told it.
     pub(super) async fn demand(&self, line: &Line, place: &Place, ask: &Ask) -> Result<Demand, Fault> {
         let mut notes = Vec::new();
-        if self.book().quiet(line.now()) >= HUSH {
+        if self.may_look(place, ask, line.now()) {
             notes.extend(self.sweep(line, place, ask).await);
             notes.extend(self.confirm(line, place, ask).await);
         }
@@ -142,27 +207,42 @@ impl Heard {
         Ok(Demand { notes, ..demand })
     }
 
+    /// Whether GitHub may be asked now, and the job that a webhook told of just now is not kept waiting by it.
+    fn may_look(&self, place: &Place, ask: &Ask, now: i64) -> bool {
+        let quiet = self.book().quiet(place, ask, now);
+        let mut looked = self.looked.lock().expect("no holder of this lock panics");
+        let last = looked.entry((place.api.clone(), place.scope.clone(), ask.pool.clone())).or_insert(now);
+        let may = quiet >= HUSH || now - *last >= HUSH_MAX;
+        if may {
+            *last = now;
+        }
+        may
+    }
+
     /// Looks for jobs whose webhooks were lost.
     async fn sweep(&self, line: &Line, place: &Place, ask: &Ask) -> Vec<String> {
         let mut all = repositories(place, ask);
         all.extend(self.book().repositories(place));
         let now = line.now();
+        let key = |repository: &String| (place.api.clone(), repository.to_ascii_lowercase());
         all.retain(|repository| {
-            let mut swept = self.swept.lock().expect("no holder of this lock panics");
-            let last = swept.entry((place.api.clone(), repository.to_ascii_lowercase())).or_insert(i64::MIN);
-            let is_due = now.saturating_sub(*last) >= SWEEP;
+            let mut due = self.due.lock().expect("no holder of this lock panics");
+            let at = due.entry(key(repository)).or_insert(i64::MIN);
+            let is_due = *at <= now;
             if is_due {
-                *last = now;
+                *at = now + SWEEP;
             }
             is_due
         });
+        let account = line.accounts.of(place);
+        let before = line.cost(&account);
         let enterprise = match &place.scope {
             Scope::Enterprise(slug) => Some(slug.as_str()),
             Scope::Organization(_) | Scope::Repository(_) => None,
         };
         let mut notes = Vec::new();
-        for repository in all {
-            match of_repository(line, place, &repository).await {
+        for repository in &all {
+            match of_repository(line, place, repository).await {
                 Ok((jobs, said)) => {
                     let mut book = self.book();
                     for (job, state) in jobs {
@@ -175,6 +255,11 @@ impl Heard {
                         .push(format!("jobs of {repository} whose webhooks were lost are not found: {}", fault.text()));
                 }
             }
+        }
+        let rest = line.limits().rest(&account, Class::Core, line.cost(&account) - before, now);
+        if rest > SWEEP {
+            let mut due = self.due.lock().expect("no holder of this lock panics");
+            due.extend(all.iter().map(|repository| (key(repository), now + rest)));
         }
         notes
     }
@@ -189,6 +274,8 @@ impl Heard {
         let mut notes = Vec::new();
         let now = line.now();
         for (id, answer, repository) in answers {
+            // A refusal is an answer, too: who asks at each look is refused everything at last.
+            self.book().asked(&place.api, id, now);
             match answer.map(|row| read(&row, &repository)) {
                 Ok(Some((job, state))) if job.id == id => {
                     self.book().write(&place.api, None, &job, state, now);

@@ -441,6 +441,26 @@ fn the_hub_and_the_simulated_github_agree_on_scale_sets() {
 }
 
 #[test]
+fn a_job_that_githubs_numbers_pass_over_waits_all_the_same() {
+    let sim = Sim::new(Baseline::Homelab);
+    sim.with_world(|w| w.github.settings.passes_over = true);
+    let (hub, place) = (hub(&sim), place(PUBLIC_API, Scope::Organization("acme".into()), true));
+    let ask = Ask { pool: "ci".into(), labels: vec!["x64".into()], max: 4, ..Ask::default() };
+    write(&hub, &place, &Operation::ScaleSet(ask.clone()));
+    sim.github().queue(&NewJobs::new("acme/app", &["x64"], Duration::from_secs(30)));
+    for _ in 0..4 {
+        run(hub.listen(&place, &ask)).expect("it listens");
+    }
+    // The numbers are asked for again meanwhile, and say the same.
+    sim.advance(Duration::from_secs(300));
+    run(hub.listen(&place, &ask)).expect("it listens");
+    let told = demand(&hub, &place, &ask);
+    assert_eq!((told.assigned, told.waiting(), told.jobs.len()), (0, 1, 1), "{told:?}");
+    assert!(told.waiting_since.is_some_and(|since| told.at - since >= 300), "{told:?}");
+    assert!(told.notes.iter().any(|note| note.contains("count 0 assigned")), "{told:?}");
+}
+
+#[test]
 fn the_hub_lives_with_tokens_that_end_and_answers_that_are_lost() {
     let sim = Sim::new(Baseline::Homelab);
     sim.with_world(|w| (w.github.settings.queue_seconds, w.github.settings.admin_seconds) = (90, 300));

@@ -94,11 +94,12 @@ pub(super) fn message(github: &mut GitHub, set: u64, after: u64) -> Option<Value
 pub(super) fn statistics(github: &GitHub, set: u64) -> Value {
     let jobs = || github.open.iter().filter_map(|id| github.jobs.get(id)).filter(|job| job.set == Some(set));
     let runners = || github.runners.values().filter(|runner| runner.set == Some(set));
+    let counts = |job: &&Job| job.status == Status::InProgress || !github.settings.passes_over;
     let is_idle = |runner: &&Registered| runner.online && !runner.busy;
     json!({
         "totalAvailableJobs": jobs().filter(|job| job.acquired_ms.is_none()).count(),
         "totalAcquiredJobs": 0,
-        "totalAssignedJobs": jobs().filter(|job| job.acquired_ms.is_some()).count(),
+        "totalAssignedJobs": jobs().filter(|job| job.acquired_ms.is_some()).filter(counts).count(),
         "totalRunningJobs": jobs().filter(|job| job.status == Status::InProgress).count(),
         "totalRegisteredRunners": runners().count(),
         "totalBusyRunners": runners().filter(|runner| runner.busy).count(),

@@ -48,6 +48,8 @@ pub struct Settings {
     pub requests_per_hour: u64,
     /// Jobs of a scale set are offered, and its listener must acquire them; otherwise they are assigned at once.
     pub offers: bool,
+    /// The statistics of scale sets pass over assigned jobs that no runner has, as GitHub's do now and then.
+    pub passes_over: bool,
     /// How long a poll with nothing takes while virtual time stands still between requests.
     pub poll_ms: u64,
     /// How long the token of the scale sets' service is good.
@@ -71,6 +73,7 @@ impl Default for Settings {
         Settings {
             requests_per_hour: 5000,
             offers: true,
+            passes_over: false,
             poll_ms: 1000,
             admin_seconds: 3600,
             queue_seconds: 3600,

@@ -83,6 +83,80 @@ async fn polling_counts_the_jobs_that_are_the_pools() {
     assert_eq!(told.jobs.iter().map(|job| job.id).collect::<Vec<_>>(), [11, 21, 23]);
 }
 
+/// The same, and how much is left of an hour's budget.
+fn counted(left: u32) -> impl Fn(&Request) -> Result<Response, WireError> {
+    move |request| {
+        let (left, reset) = (left.to_string(), (NOW + 3600).to_string());
+        let budget =
+            [("x-ratelimit-limit", "1000"), ("x-ratelimit-remaining", left.as_str()), ("x-ratelimit-reset", &reset)];
+        with(github(request), &budget)
+    }
+}
+
+#[tokio::test]
+async fn polling_leaves_the_budget_to_the_runners() {
+    let world = World::new(counted(900));
+    for look in 0..4 {
+        let told = demand(&world, &repository(), ask(Source::Polling)).await.expect("a demand");
+        assert_eq!((told.assigned, told.at), (3, NOW), "look {look}");
+        assert_eq!(world.sent().len(), if look == 0 { 5 } else { 0 }, "look {look}");
+        world.pass(5);
+    }
+    // Five requests of a quarter of a thousand an hour: each 72 seconds. All looks of a day cost no more than that quarter.
+    world.pass(52);
+    let told = demand(&world, &repository(), ask(Source::Polling)).await.expect("a demand");
+    assert_eq!((told.at, world.sent().len()), (NOW + 72, 5));
+    // Another pool asks for itself, and both share the quarter.
+    let other = Ask { pool: "big".into(), ..ask(Source::Polling) };
+    demand(&world, &repository(), other.clone()).await.expect("a demand");
+    assert_eq!(world.sent().len(), 5);
+    world.pass(143);
+    demand(&world, &repository(), other.clone()).await.expect("a demand");
+    assert_eq!(world.sent().len(), 0);
+    world.pass(1);
+    demand(&world, &repository(), other).await.expect("a demand");
+    assert_eq!(world.sent().len(), 5);
+    let sent = world.hub.requests();
+    assert!(sent.len() == 1 && sent[0].count == 20 && sent[0].status == Some(200), "{sent:?}");
+    assert_eq!((sent[0].method, sent[0].resource), ("GET", "core"));
+
+    let world = World::new(counted(100));
+    demand(&world, &repository(), ask(Source::Polling)).await.expect("a demand");
+    world.pass(359);
+    world.sent();
+    demand(&world, &repository(), ask(Source::Polling)).await.expect("a demand");
+    assert_eq!(world.sent().len(), 0, "little is left: half of it, until the rest is back");
+    world.pass(1);
+    demand(&world, &repository(), ask(Source::Polling)).await.expect("a demand");
+    assert_eq!(world.sent().len(), 5);
+}
+
+#[tokio::test]
+async fn what_polling_could_not_learn_is_not_asked_at_each_look() {
+    let world = World::new(|_| ok(403, &json!({"message": "Resource not accessible"})));
+    for (pass, want) in [(0, 1), (9, 0), (1, 1)] {
+        world.pass(pass);
+        demand(&world, &repository(), ask(Source::Polling)).await.expect_err("forbidden");
+        assert_eq!(world.sent().len(), want, "after {pass} s");
+    }
+}
+
+#[tokio::test]
+async fn a_pool_has_no_job_of_one_whose_name_begins_alike() {
+    let world = World::new(|request| match request.url.contains("/runs/2/jobs") {
+        true => {
+            let row = job(21, "in_progress", &["self-hosted", "X64"], Some("ci-big-50000-abcd0123ab"));
+            ok(200, &json!({"total_count": 1, "jobs": [row]}))
+        }
+        false => github(request),
+    });
+    let told = demand(&world, &repository(), ask(Source::Polling)).await.expect("a demand");
+    assert_eq!((told.assigned, told.running), (1, 0), "{told:?}");
+    let big = Ask { pool: "ci-big".into(), ..ask(Source::Polling) };
+    let told = demand(&world, &repository(), big).await.expect("a demand");
+    assert_eq!((told.assigned, told.running), (2, 1), "{told:?}");
+}
+
 #[tokio::test]
 async fn an_organisation_must_say_which_repositories() {
     let world = World::new(|_| panic!("whom?"));
@@ -151,4 +225,63 @@ async fn github_that_is_away_costs_no_webhook() {
     world.pass(40);
     let told = demand(&world, &place(), ask(Source::Webhook)).await.expect("what is known");
     assert_eq!((told.assigned, told.notes.len()), (1, 2), "{told:?}");
+}
+
+#[tokio::test]
+async fn a_refused_confirmation_is_not_asked_again_at_each_look() {
+    let world = World::new(|request| match request.url.contains("/actions/jobs/31") {
+        true => ok(403, &json!({"message": "Resource not accessible"})),
+        false => github(request),
+    });
+    world.hub.heard(&event(31, JobState::Queued));
+    let asked = |world: &World| world.sent().iter().filter(|line| line.ends_with("/actions/jobs/31")).count();
+    for (pass, want) in [(31, 1), (1, 0), (58, 0), (1, 1)] {
+        world.pass(pass);
+        demand(&world, &place(), ask(Source::Webhook)).await.expect("what is known");
+        assert_eq!(asked(&world), want, "after {pass} s");
+    }
+}
+
+#[tokio::test]
+async fn a_busy_organisation_stops_no_search_for_lost_webhooks() {
+    let quiet = Ask { repositories: vec!["acme/app".into()], ..ask(Source::Webhook) };
+    // News of others' jobs are none.
+    let world = World::new(github);
+    let mut theirs = event(90, JobState::Queued);
+    theirs.job.labels = vec!["ubuntu-latest".into()];
+    world.hub.heard(&theirs);
+    demand(&world, &place(), quiet.clone()).await.expect("a demand");
+    assert!(!world.sent().is_empty());
+
+    // And where its own come all the time it waits for half a minute.
+    let world = World::new(github);
+    let mut searched = None;
+    for second in 0..60 {
+        world.hub.heard(&event(100 + second, JobState::Queued));
+        demand(&world, &place(), quiet.clone()).await.expect("a demand");
+        if !world.sent().is_empty() && searched.is_none() {
+            searched = Some(second);
+        }
+        world.pass(1);
+    }
+    assert_eq!(searched, Some(30));
+}
+
+#[tokio::test]
+async fn a_search_for_lost_webhooks_leaves_the_budget_to_the_runners() {
+    let world = World::new(|request| {
+        let reset = (NOW + 7200).to_string();
+        with(
+            github(request),
+            &[("x-ratelimit-limit", "100"), ("x-ratelimit-remaining", "90"), ("x-ratelimit-reset", &reset)],
+        )
+    });
+    demand(&world, &repository(), ask(Source::Webhook)).await.expect("a demand");
+    assert_eq!(world.sent().len(), 5);
+    // Those that it found are asked about one by one; the search itself waits for 5 × 3600 / 25 seconds.
+    for (pass, want) in [(719, 0), (1, 3)] {
+        world.pass(pass);
+        demand(&world, &repository(), ask(Source::Webhook)).await.expect("a demand");
+        assert_eq!(world.sent().iter().filter(|line| line.contains("/runs?")).count(), want, "after {pass} s");
+    }
 }

@@ -209,9 +209,81 @@ async fn without_a_listener_a_session_is_opened_for_a_moment() {
         "/sessions",
         ok(409, &json!({"message": "The actions runner ci already has an active session for owner x"})),
     );
-    let error = world.ask(&place(), &Operation::Demand(ask())).await.expect_err("held");
-    assert!(error.to_string().contains("somebody else listens") && error.to_string().contains("owner x"), "{error}");
-    assert!(!error.is_absent());
+    let told = demand(&world).await;
+    assert_eq!(told.assigned, 5, "what is known counts");
+    let note = &told.notes[0];
+    assert!(note.contains("somebody else listens") && note.contains("owner x"), "{note}");
+    assert!(note.contains("what was told at 2026-09-21 14:13:20 UTC counts"), "{note}");
+}
+
+#[tokio::test]
+async fn a_session_that_a_killed_process_left_stops_no_idle_machines() {
+    let world = World::new(github);
+    world.once("/sessions", ok(409, &json!({"message": "ci already has an active session for owner x"})));
+    let told = demand(&world).await;
+    assert_eq!((told.assigned, told.unset), (0, None));
+    assert!(told.notes[0].contains("no job is counted until then"), "{:?}", told.notes);
+    assert_eq!(demand(&world).await.assigned, 1, "it has ended by now");
+}
+
+fn row(assigned: u32) -> Result<Response, WireError> {
+    let labels = labels(&["ci", "self-hosted", "x64"]);
+    let row = json!({"id": 8, "name": "ci", "labels": labels, "statistics": statistics(assigned, 0)});
+    ok(200, &json!({"count": 1, "value": [row]}))
+}
+
+#[tokio::test]
+async fn polls_that_bring_nothing_do_not_make_old_numbers_new() {
+    let world = World::new(github);
+    world.hub.listen(&place(), &ask()).await.expect("a session");
+    world.pass(60);
+    assert_eq!(world.hub.listen(&place(), &ask()).await, Ok(false));
+    world.sent();
+    assert_eq!((demand(&world).await.assigned, world.sent().len()), (1, 0), "told a minute ago");
+    world.pass(60);
+    assert_eq!(world.hub.listen(&place(), &ask()).await, Ok(false));
+    world.once("GET https://pipelines", row(3));
+    assert_eq!(demand(&world).await.assigned, 3, "the scale set is asked");
+    world.sent();
+    assert_eq!((demand(&world).await.assigned, world.sent().len()), (3, 0));
+
+    // A scale set that does not tell its numbers: the listener asks for them.
+    world.pass(120);
+    assert_eq!(world.hub.listen(&place(), &ask()).await, Ok(false));
+    let told = demand(&world).await;
+    assert_eq!((told.assigned, told.notes.len()), (3, 1), "{told:?}");
+    world.sent();
+    assert_eq!(world.hub.listen(&place(), &ask()).await, Ok(true), "the numbers are others");
+    assert!(world.sent().iter().any(|line| line.starts_with("PATCH") && line.contains("/sessions/")));
+    assert_eq!(demand(&world).await.assigned, 1);
+    assert_eq!(world.hub.listen(&place(), &ask()).await, Ok(false));
+    assert!(world.sent().iter().all(|line| !line.starts_with("PATCH")), "not at each turn");
+}
+
+#[tokio::test]
+async fn a_server_that_keeps_the_name_only_is_not_asked_for_labels_again_and_again() {
+    let here = Place { api: "https://git.example.com/api/v3".into(), ..place() };
+    let answers = |labels: Value| {
+        move |request: &Request| {
+            let url = request.url.as_str();
+            let row = json!({"id": 8, "name": "ci", "labels": labels, "statistics": statistics(0, 0)});
+            match () {
+                () if url.ends_with("/registration-token") => ok(201, &json!({"token": "REG"})),
+                () if url.ends_with("/runner-registration") => {
+                    ok(200, &json!({"url": "https://git.example.com/_services/pipelines/t/", "token": ADMIN}))
+                }
+                () => ok(200, &json!({"count": 1, "value": [row]})),
+            }
+        }
+    };
+    let world = World::new(answers(labels(&["CI"])));
+    let told = world.ask(&here, &Operation::Demand(ask())).await.expect("a demand");
+    assert_eq!(told["unset"], Value::Null);
+    assert!(told["notes"].to_string().contains("AllowRunnerScaleSetCustomLabels"), "{told}");
+    // One that has others takes them, and GitHub's own does in any case.
+    let world = World::new(answers(labels(&["ci", "arm64"])));
+    let told = world.ask(&here, &Operation::Demand(ask())).await.expect("a demand");
+    assert!(told["unset"].is_string(), "{told}");
 }
 
 #[tokio::test]
