@@ -209,7 +209,7 @@ pub fn decide(seen: &Seen<'_>) -> Decision {
 }
 
 fn count(decision: &Decision, of: impl Fn(Stage) -> bool) -> u32 {
-    u32::try_from(decision.verdicts.iter().filter(|verdict| of(verdict.stage)).count()).unwrap_or(u32::MAX)
+    u32::try_from(decision.verdicts.iter().filter(|verdict| !verdict.apart && of(verdict.stage)).count()).unwrap_or(u32::MAX)
 }
 
 /// How many there shall be.
@@ -246,7 +246,10 @@ fn shrink(seen: &Seen<'_>, decision: &mut Decision) {
     for (at, (m, verdict)) in seen.machines.iter().zip(&decision.verdicts).enumerate() {
         let online = m.marks.online.unwrap_or(seen.now);
         let old_enough = seen.now - online >= seen.spec.timeouts.min_idle_age.signed();
-        if verdict.stage == Stage::Idle && verdict.act.is_none() && old_enough {
+        // One that we do not see idle may have a job.
+        let seen_idle = m.runner.as_ref().is_some_and(|runner| runner.online && !runner.busy);
+        let plain = m.marks.proof == seen.proof && m.lock.is_none() && m.power == Power::Running;
+        if verdict.stage == Stage::Idle && verdict.act.is_none() && old_enough && seen_idle && plain {
             idle.push((online, m.vmid, at));
         }
     }
@@ -254,9 +257,7 @@ fn shrink(seen: &Seen<'_>, decision: &mut Decision) {
     let surplus = usize::try_from(serving.saturating_sub(decision.target)).unwrap_or(0);
     let go = |at: usize, why: &str, decision: &mut Decision| {
         let runner = seen.machines[at].runner.as_ref().map(|runner| runner.id);
-        let act = Act::Leave { runner, why: why.to_owned() };
-        decision.verdicts[at] =
-            Verdict { stage: Stage::Leaving, act: Some(act), waits: None, warns: false, next: None };
+        decision.verdicts[at] = Verdict::leave(runner, why);
     };
     if surplus > 0 {
         idle.iter().take(surplus).for_each(|(_, _, at)| go(*at, "it is one more than are needed", decision));

@@ -147,23 +147,35 @@ pub struct Verdict {
     pub warns: bool,
     /// When to look again at the latest.
     pub next: Option<i64>,
+    /// It gets no job of this pool, whatever its stage: it counts for `size.max` alone.
+    pub apart: bool,
 }
 
 impl Verdict {
     fn act(stage: Stage, act: Act) -> Verdict {
-        Verdict { stage, act: Some(act), waits: None, warns: false, next: None }
+        Verdict { stage, act: Some(act), waits: None, warns: false, next: None, apart: false }
     }
 
     fn wait(stage: Stage, why: impl Into<String>, next: i64) -> Verdict {
-        Verdict { stage, act: None, waits: Some(why.into()), warns: false, next: Some(next) }
+        Verdict { stage, act: None, waits: Some(why.into()), warns: false, next: Some(next), apart: false }
     }
 
     fn quiet(stage: Stage, next: Option<i64>) -> Verdict {
-        Verdict { stage, act: None, waits: None, warns: false, next }
+        Verdict { stage, act: None, waits: None, warns: false, next, apart: false }
     }
 
     fn warned(self) -> Verdict {
         Verdict { warns: true, ..self }
+    }
+
+    /// It is told, and no job is expected of it.
+    fn apart(self) -> Verdict {
+        Verdict { apart: true, ..self.warned() }
+    }
+
+    /// It is taken away.
+    pub fn leave(runner: Option<u64>, why: impl Into<String>) -> Verdict {
+        Verdict::act(Stage::Leaving, Act::Leave { runner, why: why.into() })
     }
 }
 
@@ -197,7 +209,8 @@ impl Scene<'_> {
         if marks.failed.is_some() {
             return self.failed(m);
         }
-        if marks.proof != self.proof {
+        // One that GitHub lists for us is ours to judge, whatever the place was called when it was made.
+        if marks.proof != self.proof && m.runner.is_none() {
             return self.elsewhere(m);
         }
         let begun = marks.registering.is_some()
@@ -236,8 +249,7 @@ impl Scene<'_> {
     }
 
     fn leave(&self, m: &Machine, why: impl Into<String>) -> Verdict {
-        let runner = m.runner.as_ref().map(|runner| runner.id);
-        Verdict::act(Stage::Leaving, Act::Leave { runner, why: why.into() })
+        Verdict::leave(m.runner.as_ref().map(|runner| runner.id), why)
     }
 
     fn fail(&self, m: &Machine, cause: Cause, why: impl Into<String>) -> Verdict {
@@ -247,7 +259,7 @@ impl Scene<'_> {
         let runner = m.runner.as_ref().filter(|runner| !runner.busy).map(|runner| runner.id);
         let waits = if why.is_empty() { cause.as_str().to_owned() } else { format!("{}: {why}", cause.as_str()) };
         let act = Some(Act::Fail { marks, runner, lock: m.lock.clone() });
-        Verdict { stage: Stage::Failed, act, waits: Some(waits), warns: true, next: None }
+        Verdict { stage: Stage::Failed, act, waits: Some(waits), warns: true, next: None, apart: false }
     }
 
     fn mark(&self, m: &Machine, stage: Stage, change: impl FnOnce(&mut Marks)) -> Verdict {
@@ -268,18 +280,21 @@ impl Scene<'_> {
         Verdict::wait(stage, format!("PVE works on it ({lock})"), self.soon(m.marks.made))
     }
 
-    /// It was made for another place on GitHub, whose list we do not see.
+    /// It was made for another place on GitHub, whose list we do not see. It may be in the middle of a job: only its guest can tell.
     fn elsewhere(&self, m: &Machine) -> Verdict {
         let why = "it was made for another place on GitHub, or by another name of this cluster";
-        if m.power == Power::Stopped || m.marks.registering.is_none() {
-            return Verdict::act(Stage::Leaving, Act::Leave { runner: None, why: why.to_owned() });
+        let ended = m.state().is_some_and(|state| state.phase == Phase::Ended);
+        if m.power == Power::Stopped || m.marks.registering.is_none() || ended {
+            return Verdict::leave(None, why);
         }
-        if self.now - m.marks.made >= self.spec.timeouts.max_lifetime.signed() {
-            let why = format!("{why}, and its `timeouts.maxLifetime` is over");
-            return Verdict::act(Stage::Leaving, Act::Leave { runner: None, why });
-        }
-        let why = format!("{why}: whether it has a job cannot be seen, so it goes when it stops");
-        Verdict::wait(self.by_marks(m), why, self.now + 60).warned()
+        let over = self.now - m.marks.made >= self.spec.timeouts.max_lifetime.signed();
+        let then = if over {
+            "its `timeouts.maxLifetime` is over: look at it, and stop it when it has no job"
+        } else {
+            "it goes when it stops"
+        };
+        let why = format!("{why}: whether it has a job cannot be seen, and {then}");
+        Verdict::wait(self.by_marks(m), why, self.now + 60).apart()
     }
 
     fn failed(&self, m: &Machine) -> Verdict {

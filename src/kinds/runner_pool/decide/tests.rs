@@ -220,6 +220,38 @@ fn idle_ones_that_are_too_many_go_oldest_first_when_they_are_old_enough() {
     assert_eq!((leaving(&pool, &decision), reasons(&decision)), (vec![], vec!["GitHubUnreadable"]));
 }
 
+/// What cannot be seen idle may have a job.
+#[test]
+fn what_cannot_be_seen_idle_is_not_one_too_many() {
+    let change: [fn(&mut Machine); 5] = [
+        |m| (m.marks.proof, m.runner) = ("ffff".into(), None),
+        |m| m.marks.proof = "ffff".into(),
+        |m| m.lock = Some("backup".into()),
+        |m| m.power = Power::Unknown,
+        |m| m.runner.iter_mut().for_each(|runner| runner.busy = true),
+    ];
+    for (at, change) in change.into_iter().enumerate() {
+        let mut one = idle(50_000, 3600);
+        change(&mut one);
+        let pool = pool(&[]).with(one);
+        assert_eq!(leaving(&pool, &pool.decide()), [0u32; 0], "situation {at}");
+    }
+}
+
+/// One of another place takes room, and no job of ours.
+#[test]
+fn one_of_another_place_counts_for_the_maximum_alone() {
+    let there = |max: u32| {
+        let mut one = idle(50_000, 3600);
+        (one.marks.proof, one.runner) = ("ffff".into(), None);
+        pool(&[("size", json!({"max": max}))]).assigned(1, 0).with(one)
+    };
+    let decision = there(2).decide();
+    assert_eq!((decision.target, made(&decision)), (1, vec!["50001@pve1".to_owned()]));
+    let decision = there(1).decide();
+    assert_eq!((made(&decision), reasons(&decision)), (vec![], vec!["AtMaximum"]));
+}
+
 #[test]
 fn young_ones_that_are_too_many_are_looked_at_when_they_are_old_enough() {
     let pool = pool(&[("size", json!({"max": 4}))]).with(idle(50_000, 50));

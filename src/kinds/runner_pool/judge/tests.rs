@@ -414,6 +414,31 @@ const CASES: &[Case] = &[
         "busy - !",
     ),
     case(
+        "of another place, at work perhaps, for longer than it may live",
+        |m| {
+            (m.marks.proof, m.marks.made) = ("ffff".into(), NOW - 40 * 3600);
+            running(m, &WORKING, Inside::Silent("no".into()));
+        },
+        "busy - !",
+    ),
+    case(
+        "of another place, and its runner has ended",
+        |m| {
+            m.marks.proof = "ffff".into();
+            running(m, &WORKING, state(Phase::Ended, Some(0), None));
+        },
+        "leaving leave",
+    ),
+    case(
+        "of another name of the cluster, at work",
+        |m| {
+            m.marks.proof = "ffff".into();
+            running(m, &WORKING, Inside::Unread);
+            listed(m, true, true);
+        },
+        "busy -",
+    ),
+    case(
         "of another place, not begun",
         |m| {
             m.marks.proof = "ffff".into();
