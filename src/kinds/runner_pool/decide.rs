@@ -67,6 +67,10 @@ pub struct Seen<'a> {
     pub machines: Vec<Machine>,
     /// Numbers of the range under which something is being made that carries no marker yet: it may be one of ours.
     pub making: BTreeSet<VmId>,
+    /// Numbers of guests that may be its machines and could not be read: each may have a job.
+    pub unread: BTreeSet<VmId>,
+    /// How many clones were cut off that may have become its machines: they take room, and no job.
+    pub cut_off: usize,
     /// Every number that is taken on the cluster.
     pub taken: BTreeSet<VmId>,
     /// The template; why no machine can be made of it.
@@ -293,7 +297,8 @@ enum Against {
 fn grow(seen: &Seen<'_>, failures: &Failures<'_>, decision: &mut Decision) -> Against {
     let (spec, now) = (seen.spec, seen.now);
     let making = u32::try_from(seen.making.len()).unwrap_or(u32::MAX);
-    let serving = count(decision, Stage::serves).saturating_add(making);
+    let unread = u32::try_from(seen.unread.len()).unwrap_or(u32::MAX);
+    let serving = count(decision, Stage::serves).saturating_add(making).saturating_add(unread);
     let missing = decision.target.saturating_sub(serving);
     if missing == 0 {
         let waits = seen.demand.as_ref().is_ok_and(|demand| demand.waiting() > 0);
@@ -313,7 +318,8 @@ fn grow(seen: &Seen<'_>, failures: &Failures<'_>, decision: &mut Decision) -> Ag
     }
     // What failed and has stopped takes no room; what leaves does until it is gone.
     let there = seen.machines.iter().filter(|m| !(m.has_failed() && m.power == Power::Stopped)).count();
-    let there = u32::try_from(there).unwrap_or(u32::MAX).saturating_add(making);
+    let there = u32::try_from(there.saturating_add(seen.cut_off)).unwrap_or(u32::MAX);
+    let there = there.saturating_add(making).saturating_add(unread);
     let starting = count(decision, Stage::is_starting).saturating_add(making);
     let alone = if failures.row > 0 { 1 } else { spec.size.max_starting };
     let (by_max, by_starting) = (spec.size.max.saturating_sub(there), alone.saturating_sub(starting));

@@ -17,6 +17,8 @@ struct Pool {
     rooms: Vec<Room>,
     taken: BTreeSet<VmId>,
     making: BTreeSet<VmId>,
+    unread: BTreeSet<VmId>,
+    cut_off: usize,
     template: Result<Template, String>,
     drained: bool,
     going: bool,
@@ -32,6 +34,8 @@ fn pool(change: &[(&str, Value)]) -> Pool {
         rooms: vec![room("pve1", 32), room("pve2", 30)],
         taken: BTreeSet::new(),
         making: BTreeSet::new(),
+        unread: BTreeSet::new(),
+        cut_off: 0,
         template: Ok(Template { vmid: vmid(9000), version: None, memory: 4 << 30 }),
         drained: false,
         going: false,
@@ -69,6 +73,8 @@ impl Pool {
             demand: self.demand.as_ref().map_err(Clone::clone),
             machines: self.machines.clone(),
             making: self.making.clone(),
+            unread: self.unread.clone(),
+            cut_off: self.cut_off,
             taken: self.taken.clone(),
             template: self.template.clone(),
             rooms: self.rooms.clone(),
@@ -199,6 +205,33 @@ fn what_is_being_made_counts() {
     one.making.insert(vmid(50_000));
     one.taken.insert(vmid(50_000));
     assert_eq!(made(&one.decide()), [""; 0]);
+}
+
+/// What cannot be read may be at work; it is not on its way.
+#[test]
+fn what_cannot_be_read_counts() {
+    let there = |assigned: u32| {
+        let mut one = pool(&[("size", json!({"max": 2, "maxStarting": 1}))]).assigned(assigned, 0);
+        one.unread.insert(vmid(50_000));
+        one.taken.insert(vmid(50_000));
+        one
+    };
+    assert_eq!(made(&there(1).decide()), [""; 0]);
+    assert_eq!(made(&there(3).decide()), ["50001@pve1"]);
+    assert_eq!(made(&there(3).with(busy(50_001)).decide()), [""; 0]);
+}
+
+/// A clone that was cut off takes room until a person has looked at it, and does no job.
+#[test]
+fn what_was_cut_off_takes_room_alone() {
+    let there = |max: u32| {
+        let mut one = pool(&[("size", json!({"max": max, "maxStarting": 1}))]).assigned(1, 0);
+        one.taken.insert(vmid(50_000));
+        one.cut_off = 1;
+        one.decide()
+    };
+    assert_eq!(made(&there(2)), ["50001@pve1"]);
+    assert_eq!((made(&there(1)), reasons(&there(1))), (vec![], vec!["AtMaximum"]));
 }
 
 #[test]
