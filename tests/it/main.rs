@@ -71,13 +71,13 @@ mod sdn;
 mod browser;
 mod daemon_runners;
 mod daemon_verbs;
-mod runner_verbs;
 mod http;
 mod logs;
 mod metrics;
 mod pages;
 mod played;
 mod policies;
+mod runner_verbs;
 mod site;
 
 mod flapping;

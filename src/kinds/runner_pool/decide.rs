@@ -213,7 +213,8 @@ pub fn decide(seen: &Seen<'_>) -> Decision {
 }
 
 fn count(decision: &Decision, of: impl Fn(Stage) -> bool) -> u32 {
-    u32::try_from(decision.verdicts.iter().filter(|verdict| !verdict.apart && of(verdict.stage)).count()).unwrap_or(u32::MAX)
+    u32::try_from(decision.verdicts.iter().filter(|verdict| !verdict.apart && of(verdict.stage)).count())
+        .unwrap_or(u32::MAX)
 }
 
 /// How many there shall be.
@@ -269,12 +270,22 @@ fn shrink(seen: &Seen<'_>, decision: &mut Decision) {
     }
     let starting = count(decision, Stage::is_starting);
     let leaving = count(decision, |stage| stage == Stage::Leaving);
-    let outdated = |at: &usize| is_outdated(&seen.machines[*at], seen.template.as_ref().ok());
+    let outdated = |at: usize| {
+        let m = &seen.machines[at];
+        let why = if is_outdated(m, seen.template.as_ref().ok()) {
+            "its template has a new version"
+        } else if lacks_labels(m, seen.spec) {
+            "it does not have the pool's labels"
+        } else {
+            return None;
+        };
+        Some((at, why))
+    };
     if serving < decision.target {
         return;
     }
-    if let (0, 0, Some(at)) = (starting, leaving, idle.iter().map(|(_, _, at)| *at).find(outdated)) {
-        go(at, "its template has a new version", decision);
+    if let (0, 0, Some((at, why))) = (starting, leaving, idle.iter().find_map(|(_, _, at)| outdated(*at))) {
+        go(at, why, decision);
     }
 }
 
@@ -282,6 +293,13 @@ fn shrink(seen: &Seen<'_>, decision: &mut Decision) {
 pub fn is_outdated(machine: &Machine, template: Option<&Template>) -> bool {
     template
         .is_some_and(|now| machine.marks.template.is_some_and(|of| of != now.vmid) || machine.version != now.version)
+}
+
+/// Whether it was registered before the pool's labels were changed. A runner of a scale set has none of its own.
+fn lacks_labels(machine: &Machine, spec: &RunnerPoolSpec) -> bool {
+    let listed = machine.runner.as_ref().map_or(&[][..], |runner| &runner.labels);
+    let has = |label: &String| listed.iter().any(|own| own.eq_ignore_ascii_case(label));
+    spec.demand != DemandMode::ScaleSet && !listed.is_empty() && !spec.labels.iter().all(has)
 }
 
 /// What keeps a pool from growing.
@@ -443,7 +461,11 @@ fn explain(seen: &Seen<'_>, against: Against, decision: &mut Decision) {
     }
     let Some(since) = long else { return };
     let demand = seen.demand.as_ref().ok();
-    let has = |label: &String| seen.spec.labels.iter().any(|own| own.eq_ignore_ascii_case(label));
+    // A scale set has its pool's name for a label.
+    let has = |label: &String| {
+        let mut own = seen.spec.labels.iter().map(String::as_str).chain([seen.pool]);
+        own.any(|own| own.eq_ignore_ascii_case(label))
+    };
     let foreign = demand.iter().flat_map(|demand| &demand.jobs).filter(|job| job.runner.is_none());
     let foreign = foreign.filter_map(|job| Some((job, job.labels.iter().find(|label| !has(label))?))).next();
     let why = match (&against, foreign) {

@@ -18,6 +18,10 @@ const HOOK_MAX: i64 = 960;
 const BEGIN: i64 = 30;
 /// A machine that does not start is started again so often: every so many seconds.
 const START_AGAIN: i64 = 20;
+/// A lock that is no clone's, and that no task holds, is believed for so long after the last mark, in seconds.
+const LOCK_MAX: i64 = 3600;
+/// A machine that failed is stopped for so long, in seconds; one that runs later was started by a person.
+const STILL: i64 = 300;
 /// How soon something that is on its way is looked at again, in seconds: in its first minute, and later.
 const SOON: (i64, i64) = (3, 10);
 /// The runner's exit code when GitHub does not take its version any more.
@@ -213,6 +217,16 @@ impl Scene<'_> {
         if marks.proof != self.proof && m.runner.is_none() {
             return self.elsewhere(m);
         }
+        // Nothing of ours was begun in it yet.
+        let former =
+            m.state().filter(|state| marks.registering.is_none() && !state.name.is_empty() && state.name != m.name);
+        if let Some(state) = former.filter(|_| marks.started.is_some()) {
+            return self.fail(
+                m,
+                Cause::PrepareFailed,
+                format!("the template holds the state of runner {}", state.name),
+            );
+        }
         let begun = marks.registering.is_some()
             || m.runner.as_ref().is_some_and(|runner| runner.online)
             || m.state().is_some_and(|state| state.phase != Phase::None);
@@ -277,6 +291,13 @@ impl Scene<'_> {
             }
             return self.fail(m, Cause::CloneTimeout, format!("no task works on it, and PVE's lock `{lock}` is left"));
         }
+        let Marks { made, started, registering, online, busy, ended, .. } = &m.marks;
+        let moments = [*started, *registering, *online, *busy, *ended];
+        let last = moments.into_iter().flatten().fold(*made, i64::max);
+        if !m.working && m.runner.is_none() && self.now - last >= LOCK_MAX {
+            let why = format!("PVE's lock `{lock}` is left on it, and no task works on it: look at it, and unlock it");
+            return Verdict::wait(stage, why, self.now + 60).apart();
+        }
         Verdict::wait(stage, format!("PVE works on it ({lock})"), self.soon(m.marks.made))
     }
 
@@ -303,6 +324,10 @@ impl Scene<'_> {
         }
         if m.runner.is_none() && m.power == Power::Stopped {
             return Verdict::quiet(Stage::Kept, None);
+        }
+        let since = m.marks.failed.as_ref().map_or(0, |failure| self.now - failure.at);
+        if m.runner.is_none() && since >= STILL {
+            return Verdict::wait(Stage::Kept, "somebody looks at it", self.now + 60);
         }
         let runner = m.runner.as_ref();
         if m.power == Power::Stopped
