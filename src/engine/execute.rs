@@ -288,12 +288,56 @@ async fn check(api: &dyn Api, guard: &Guard) -> Result<(), Stop> {
         Ok(value) => value,
         Err(error) => return Err(Stop::Failed { step: "look once more before deleting".into(), error }),
     };
-    let marker = text(&value["description"]).and_then(|notes| Marker::split(&notes).1);
-    match marker {
-        Some(marker) if marker.owner == guard.owner && marker.set == guard.set => Ok(()),
-        Some(marker) => {
-            Err(Stop::Guarded(format!("it now belongs to {} of the set `{}`; left alone", marker.owner, marker.set)))
+    still(&value, guard).map_err(Stop::Guarded)
+}
+
+/// Whether a configuration is still that of the object which the plan was made for; why not.
+fn still(config: &Value, guard: &Guard) -> Result<(), String> {
+    let Some(marker) = text(&config["description"]).and_then(|notes| Marker::split(&notes).1) else {
+        return Err("it no longer carries our marker; left alone".into());
+    };
+    if marker.owner != guard.owner || marker.set != guard.set {
+        return Err(format!("it now belongs to {} of the set `{}`; left alone", marker.owner, marker.set));
+    }
+    match &guard.applied {
+        Some((field, value)) if marker.applied.get(field) != Some(value) => {
+            Err("another one has its number meanwhile; left alone".into())
         }
-        None => Err(Stop::Guarded("it no longer carries our marker; left alone".into())),
+        Some(_) | None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pve::request::Query;
+    use serde_json::json;
+
+    #[test]
+    fn only_what_the_plan_was_made_for_is_destroyed() {
+        let owner = ResourceRef::new("RunnerPool", "ci:50000");
+        let marker = |owner: &ResourceRef, set: &str, made: &str| Marker {
+            owner: owner.clone(),
+            set: set.to_owned(),
+            vmid: Some(50_000),
+            retain: false,
+            member_of: None,
+            source: None,
+            version: None,
+            applied: BTreeMap::from([("runner.made".to_owned(), made.to_owned())]),
+        };
+        let made = |at: &str| Some(("runner.made".to_owned(), at.to_owned()));
+        let guard = |applied| Guard { query: Query::new("/x"), owner: owner.clone(), set: "home".into(), applied };
+        let config = |marker: Marker| json!({"description": marker.join("")});
+        let now = config(marker(&owner, "home", "17"));
+        assert_eq!(still(&now, &guard(None)), Ok(()));
+        assert_eq!(still(&now, &guard(made("17"))), Ok(()));
+        let why = still(&now, &guard(made("16"))).expect_err("its number was used again");
+        assert!(why.contains("another one has its number"), "{why}");
+        assert!(still(&config(marker(&owner, "work", "17")), &guard(made("17"))).is_err());
+        assert!(
+            still(&config(marker(&ResourceRef::new("RunnerPool", "cd:50000"), "home", "17")), &guard(None)).is_err()
+        );
+        assert!(still(&json!({"description": "by hand"}), &guard(None)).is_err());
     }
 }

@@ -63,7 +63,8 @@ pub fn gate(plan: &Plan, consent: &Consent) -> Vec<Refusal> {
             refusals.extend(losing.map(|s| Refusal::DataLoss(delta.resource.clone(), s.title.clone())));
         }
     }
-    let deletes = plan.deltas.iter().filter(|d| d.action == Action::Delete).count();
+    // What waits deletes nothing yet.
+    let deletes = plan.deltas.iter().filter(|d| d.action == Action::Delete && !d.steps.is_empty()).count();
     // What a policy does to each guest is no object of the set.
     let objects = plan.deltas.iter().filter(|d| !d.resource.is_member()).count();
     let limit = consent.max_deletes.unwrap_or_else(|| 5.max(objects / 10));

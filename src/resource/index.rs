@@ -120,6 +120,8 @@ pub struct Index {
     pub permissions: BTreeMap<String, BTreeMap<String, bool>>,
     /// The tasks that work on guests just now, by their types.
     pub working: BTreeMap<VmId, String>,
+    /// What is being cloned just now: the sources' numbers. A task does not say what it makes of them.
+    pub cloning: BTreeSet<VmId>,
     /// Files that a task is fetching just now: node and name.
     pub fetching: BTreeSet<(String, String)>,
     /// Lists of the kinds that are spoken of, or why there is none ([`crate::resource::kind::Kind::lists`]).
@@ -231,8 +233,10 @@ impl Index {
                 index.fetching.insert((member(task, "node"), member(task, "id")));
             }
             let guest = number(&task["id"]).and_then(VmId::new);
-            if let (Some(vmid), true, true) = (guest, task["endtime"].is_null(), changes_a_guest(&kind)) {
-                index.working.entry(vmid).or_insert(kind);
+            match guest.filter(|_| task["endtime"].is_null()) {
+                Some(vmid) if matches!(kind.as_str(), "qmclone" | "vzclone") => drop(index.cloning.insert(vmid)),
+                Some(vmid) if changes_a_guest(&kind) => drop(index.working.entry(vmid).or_insert(kind)),
+                Some(_) | None => {}
             }
         }
         for (vmid, task) in &index.working {
@@ -359,11 +363,12 @@ mod tests {
         let resources = json!([{"type": "qemu", "vmid": 100, "node": "a"}, {"type": "qemu", "vmid": 101, "node": "a"}, {"type": "lxc", "vmid": 102, "node": "a", "lock": "backup"}]);
         let tasks = json!([
             {"type": "qmstart", "id": "100", "endtime": null}, {"type": "qmstart", "id": "101", "endtime": 5},
-            {"type": "vncproxy", "id": "101"}, {"type": "qmclone", "id": "101"}, {"type": "vzstart", "id": "102"}, {"type": "aptupdate", "id": ""},
+            {"type": "vncproxy", "id": "101"}, {"type": "qmclone", "id": "101"}, {"type": "qmclone", "id": "102", "endtime": 5}, {"type": "vzstart", "id": "102"}, {"type": "aptupdate", "id": ""},
         ]);
         let index = Index::decode([&tasks, &null, &resources, &null, &null, &null]);
         let locks: Vec<Option<&str>> = index.guests.values().map(|g| g.lock.as_deref()).collect();
         assert_eq!(locks, [Some("qmstart"), None, Some("backup")]);
+        assert_eq!(index.cloning.iter().map(|vmid| vmid.get()).collect::<Vec<_>>(), [101]);
     }
 
     #[test]

@@ -111,6 +111,8 @@ pub struct Guard {
     pub owner: ResourceRef,
     /// Of which manifest set.
     pub set: String,
+    /// An applied field that its marker must still have, with this value: numbers are used again, and its owner may be the same.
+    pub applied: Option<(String, String)>,
 }
 
 /// One API call with its circumstances.

@@ -26,7 +26,11 @@ function Put([string]$Phase) {
     foreach ($Key in 'started', 'version', 'why', 'exit', 'ended') { if ("$($State[$Key])" -ne '') { $Out += "$Key=$($State[$Key])" } }
     $New = Join-Path $Dir "state.$PID"
     [IO.File]::WriteAllText($New, ($Out -join "`n") + "`n", $Utf8)
-    Move-Item -LiteralPath $New -Destination (Join-Path $Dir 'state') -Force
+    # Who reads it at this moment holds it.
+    for ($Try = 0; $Try -lt 50; $Try++) {
+        try { Move-Item -LiteralPath $New -Destination (Join-Path $Dir 'state') -Force -ErrorAction Stop; return } catch { Start-Sleep -Milliseconds 100 }
+    }
+    throw "the state of the runner cannot be written to $Dir"
 }
 
 # It failed before the runner began.

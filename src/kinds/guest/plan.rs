@@ -189,8 +189,8 @@ fn delete(cx: &PlanContext<'_>, seen: &GuestSeen, delta: &mut Delta) {
     if !volumes.is_empty() {
         delta.notes.push(Note::Info(format!("these volumes go with it: {}", volumes.join(", "))));
     }
-    let guard =
-        Some(Guard { query: Query::new(format!("{path}/config")), owner: cx.resource.clone(), set: cx.set.to_owned() });
+    let query = Query::new(format!("{path}/config"));
+    let guard = Some(Guard { query, owner: cx.resource.clone(), set: cx.set.to_owned(), applied: None });
     if seen.running() {
         let call = Call::new(Method::Post, format!("{path}/status/stop"));
         let mut step = Step::new(format!("stop {guest} {vmid}"), call, Impact::DataLoss).task(node);

@@ -67,6 +67,10 @@ pub struct Seen<'a> {
     pub machines: Vec<Machine>,
     /// Numbers of the range under which something is being made that carries no marker yet: it may be one of ours.
     pub making: BTreeSet<VmId>,
+    /// Numbers of guests that may be its machines and could not be read: each may have a job.
+    pub unread: BTreeSet<VmId>,
+    /// How many clones were cut off that may have become its machines: they take room, and no job.
+    pub cut_off: usize,
     /// Every number that is taken on the cluster.
     pub taken: BTreeSet<VmId>,
     /// The template; why no machine can be made of it.
@@ -209,7 +213,8 @@ pub fn decide(seen: &Seen<'_>) -> Decision {
 }
 
 fn count(decision: &Decision, of: impl Fn(Stage) -> bool) -> u32 {
-    u32::try_from(decision.verdicts.iter().filter(|verdict| of(verdict.stage)).count()).unwrap_or(u32::MAX)
+    u32::try_from(decision.verdicts.iter().filter(|verdict| !verdict.apart && of(verdict.stage)).count())
+        .unwrap_or(u32::MAX)
 }
 
 /// How many there shall be.
@@ -246,7 +251,10 @@ fn shrink(seen: &Seen<'_>, decision: &mut Decision) {
     for (at, (m, verdict)) in seen.machines.iter().zip(&decision.verdicts).enumerate() {
         let online = m.marks.online.unwrap_or(seen.now);
         let old_enough = seen.now - online >= seen.spec.timeouts.min_idle_age.signed();
-        if verdict.stage == Stage::Idle && verdict.act.is_none() && old_enough {
+        // One that we do not see idle may have a job.
+        let seen_idle = m.runner.as_ref().is_some_and(|runner| runner.online && !runner.busy);
+        let plain = m.marks.proof == seen.proof && m.lock.is_none() && m.power == Power::Running;
+        if verdict.stage == Stage::Idle && verdict.act.is_none() && old_enough && seen_idle && plain {
             idle.push((online, m.vmid, at));
         }
     }
@@ -254,9 +262,7 @@ fn shrink(seen: &Seen<'_>, decision: &mut Decision) {
     let surplus = usize::try_from(serving.saturating_sub(decision.target)).unwrap_or(0);
     let go = |at: usize, why: &str, decision: &mut Decision| {
         let runner = seen.machines[at].runner.as_ref().map(|runner| runner.id);
-        let act = Act::Leave { runner, why: why.to_owned() };
-        decision.verdicts[at] =
-            Verdict { stage: Stage::Leaving, act: Some(act), waits: None, warns: false, next: None };
+        decision.verdicts[at] = Verdict::leave(runner, why);
     };
     if surplus > 0 {
         idle.iter().take(surplus).for_each(|(_, _, at)| go(*at, "it is one more than are needed", decision));
@@ -264,12 +270,22 @@ fn shrink(seen: &Seen<'_>, decision: &mut Decision) {
     }
     let starting = count(decision, Stage::is_starting);
     let leaving = count(decision, |stage| stage == Stage::Leaving);
-    let outdated = |at: &usize| is_outdated(&seen.machines[*at], seen.template.as_ref().ok());
+    let outdated = |at: usize| {
+        let m = &seen.machines[at];
+        let why = if is_outdated(m, seen.template.as_ref().ok()) {
+            "its template has a new version"
+        } else if lacks_labels(m, seen.spec) {
+            "it does not have the pool's labels"
+        } else {
+            return None;
+        };
+        Some((at, why))
+    };
     if serving < decision.target {
         return;
     }
-    if let (0, 0, Some(at)) = (starting, leaving, idle.iter().map(|(_, _, at)| *at).find(outdated)) {
-        go(at, "its template has a new version", decision);
+    if let (0, 0, Some((at, why))) = (starting, leaving, idle.iter().find_map(|(_, _, at)| outdated(*at))) {
+        go(at, why, decision);
     }
 }
 
@@ -277,6 +293,13 @@ fn shrink(seen: &Seen<'_>, decision: &mut Decision) {
 pub fn is_outdated(machine: &Machine, template: Option<&Template>) -> bool {
     template
         .is_some_and(|now| machine.marks.template.is_some_and(|of| of != now.vmid) || machine.version != now.version)
+}
+
+/// Whether it was registered before the pool's labels were changed. A runner of a scale set has none of its own.
+fn lacks_labels(machine: &Machine, spec: &RunnerPoolSpec) -> bool {
+    let listed = machine.runner.as_ref().map_or(&[][..], |runner| &runner.labels);
+    let has = |label: &String| listed.iter().any(|own| own.eq_ignore_ascii_case(label));
+    spec.demand != DemandMode::ScaleSet && !listed.is_empty() && !spec.labels.iter().all(has)
 }
 
 /// What keeps a pool from growing.
@@ -292,7 +315,8 @@ enum Against {
 fn grow(seen: &Seen<'_>, failures: &Failures<'_>, decision: &mut Decision) -> Against {
     let (spec, now) = (seen.spec, seen.now);
     let making = u32::try_from(seen.making.len()).unwrap_or(u32::MAX);
-    let serving = count(decision, Stage::serves).saturating_add(making);
+    let unread = u32::try_from(seen.unread.len()).unwrap_or(u32::MAX);
+    let serving = count(decision, Stage::serves).saturating_add(making).saturating_add(unread);
     let missing = decision.target.saturating_sub(serving);
     if missing == 0 {
         let waits = seen.demand.as_ref().is_ok_and(|demand| demand.waiting() > 0);
@@ -312,7 +336,8 @@ fn grow(seen: &Seen<'_>, failures: &Failures<'_>, decision: &mut Decision) -> Ag
     }
     // What failed and has stopped takes no room; what leaves does until it is gone.
     let there = seen.machines.iter().filter(|m| !(m.has_failed() && m.power == Power::Stopped)).count();
-    let there = u32::try_from(there).unwrap_or(u32::MAX).saturating_add(making);
+    let there = u32::try_from(there.saturating_add(seen.cut_off)).unwrap_or(u32::MAX);
+    let there = there.saturating_add(making).saturating_add(unread);
     let starting = count(decision, Stage::is_starting).saturating_add(making);
     let alone = if failures.row > 0 { 1 } else { spec.size.max_starting };
     let (by_max, by_starting) = (spec.size.max.saturating_sub(there), alone.saturating_sub(starting));
@@ -436,7 +461,11 @@ fn explain(seen: &Seen<'_>, against: Against, decision: &mut Decision) {
     }
     let Some(since) = long else { return };
     let demand = seen.demand.as_ref().ok();
-    let has = |label: &String| seen.spec.labels.iter().any(|own| own.eq_ignore_ascii_case(label));
+    // A scale set has its pool's name for a label.
+    let has = |label: &String| {
+        let mut own = seen.spec.labels.iter().map(String::as_str).chain([seen.pool]);
+        own.any(|own| own.eq_ignore_ascii_case(label))
+    };
     let foreign = demand.iter().flat_map(|demand| &demand.jobs).filter(|job| job.runner.is_none());
     let foreign = foreign.filter_map(|job| Some((job, job.labels.iter().find(|label| !has(label))?))).next();
     let why = match (&against, foreign) {

@@ -18,6 +18,10 @@ const HOOK_MAX: i64 = 960;
 const BEGIN: i64 = 30;
 /// A machine that does not start is started again so often: every so many seconds.
 const START_AGAIN: i64 = 20;
+/// A lock that is no clone's, and that no task holds, is believed for so long after the last mark, in seconds.
+const LOCK_MAX: i64 = 3600;
+/// A machine that failed is stopped for so long, in seconds; one that runs later was started by a person.
+const STILL: i64 = 300;
 /// How soon something that is on its way is looked at again, in seconds: in its first minute, and later.
 const SOON: (i64, i64) = (3, 10);
 /// The runner's exit code when GitHub does not take its version any more.
@@ -147,23 +151,35 @@ pub struct Verdict {
     pub warns: bool,
     /// When to look again at the latest.
     pub next: Option<i64>,
+    /// It gets no job of this pool, whatever its stage: it counts for `size.max` alone.
+    pub apart: bool,
 }
 
 impl Verdict {
     fn act(stage: Stage, act: Act) -> Verdict {
-        Verdict { stage, act: Some(act), waits: None, warns: false, next: None }
+        Verdict { stage, act: Some(act), waits: None, warns: false, next: None, apart: false }
     }
 
     fn wait(stage: Stage, why: impl Into<String>, next: i64) -> Verdict {
-        Verdict { stage, act: None, waits: Some(why.into()), warns: false, next: Some(next) }
+        Verdict { stage, act: None, waits: Some(why.into()), warns: false, next: Some(next), apart: false }
     }
 
     fn quiet(stage: Stage, next: Option<i64>) -> Verdict {
-        Verdict { stage, act: None, waits: None, warns: false, next }
+        Verdict { stage, act: None, waits: None, warns: false, next, apart: false }
     }
 
     fn warned(self) -> Verdict {
         Verdict { warns: true, ..self }
+    }
+
+    /// It is told, and no job is expected of it.
+    fn apart(self) -> Verdict {
+        Verdict { apart: true, ..self.warned() }
+    }
+
+    /// It is taken away.
+    pub fn leave(runner: Option<u64>, why: impl Into<String>) -> Verdict {
+        Verdict::act(Stage::Leaving, Act::Leave { runner, why: why.into() })
     }
 }
 
@@ -197,8 +213,19 @@ impl Scene<'_> {
         if marks.failed.is_some() {
             return self.failed(m);
         }
-        if marks.proof != self.proof {
+        // One that GitHub lists for us is ours to judge, whatever the place was called when it was made.
+        if marks.proof != self.proof && m.runner.is_none() {
             return self.elsewhere(m);
+        }
+        // Nothing of ours was begun in it yet.
+        let former =
+            m.state().filter(|state| marks.registering.is_none() && !state.name.is_empty() && state.name != m.name);
+        if let Some(state) = former.filter(|_| marks.started.is_some()) {
+            return self.fail(
+                m,
+                Cause::PrepareFailed,
+                format!("the template holds the state of runner {}", state.name),
+            );
         }
         let begun = marks.registering.is_some()
             || m.runner.as_ref().is_some_and(|runner| runner.online)
@@ -236,8 +263,7 @@ impl Scene<'_> {
     }
 
     fn leave(&self, m: &Machine, why: impl Into<String>) -> Verdict {
-        let runner = m.runner.as_ref().map(|runner| runner.id);
-        Verdict::act(Stage::Leaving, Act::Leave { runner, why: why.into() })
+        Verdict::leave(m.runner.as_ref().map(|runner| runner.id), why)
     }
 
     fn fail(&self, m: &Machine, cause: Cause, why: impl Into<String>) -> Verdict {
@@ -247,7 +273,7 @@ impl Scene<'_> {
         let runner = m.runner.as_ref().filter(|runner| !runner.busy).map(|runner| runner.id);
         let waits = if why.is_empty() { cause.as_str().to_owned() } else { format!("{}: {why}", cause.as_str()) };
         let act = Some(Act::Fail { marks, runner, lock: m.lock.clone() });
-        Verdict { stage: Stage::Failed, act, waits: Some(waits), warns: true, next: None }
+        Verdict { stage: Stage::Failed, act, waits: Some(waits), warns: true, next: None, apart: false }
     }
 
     fn mark(&self, m: &Machine, stage: Stage, change: impl FnOnce(&mut Marks)) -> Verdict {
@@ -265,21 +291,31 @@ impl Scene<'_> {
             }
             return self.fail(m, Cause::CloneTimeout, format!("no task works on it, and PVE's lock `{lock}` is left"));
         }
+        let Marks { made, started, registering, online, busy, ended, .. } = &m.marks;
+        let moments = [*started, *registering, *online, *busy, *ended];
+        let last = moments.into_iter().flatten().fold(*made, i64::max);
+        if !m.working && m.runner.is_none() && self.now - last >= LOCK_MAX {
+            let why = format!("PVE's lock `{lock}` is left on it, and no task works on it: look at it, and unlock it");
+            return Verdict::wait(stage, why, self.now + 60).apart();
+        }
         Verdict::wait(stage, format!("PVE works on it ({lock})"), self.soon(m.marks.made))
     }
 
-    /// It was made for another place on GitHub, whose list we do not see.
+    /// It was made for another place on GitHub, whose list we do not see. It may be in the middle of a job: only its guest can tell.
     fn elsewhere(&self, m: &Machine) -> Verdict {
         let why = "it was made for another place on GitHub, or by another name of this cluster";
-        if m.power == Power::Stopped || m.marks.registering.is_none() {
-            return Verdict::act(Stage::Leaving, Act::Leave { runner: None, why: why.to_owned() });
+        let ended = m.state().is_some_and(|state| state.phase == Phase::Ended);
+        if m.power == Power::Stopped || m.marks.registering.is_none() || ended {
+            return Verdict::leave(None, why);
         }
-        if self.now - m.marks.made >= self.spec.timeouts.max_lifetime.signed() {
-            let why = format!("{why}, and its `timeouts.maxLifetime` is over");
-            return Verdict::act(Stage::Leaving, Act::Leave { runner: None, why });
-        }
-        let why = format!("{why}: whether it has a job cannot be seen, so it goes when it stops");
-        Verdict::wait(self.by_marks(m), why, self.now + 60).warned()
+        let over = self.now - m.marks.made >= self.spec.timeouts.max_lifetime.signed();
+        let then = if over {
+            "its `timeouts.maxLifetime` is over: look at it, and stop it when it has no job"
+        } else {
+            "it goes when it stops"
+        };
+        let why = format!("{why}: whether it has a job cannot be seen, and {then}");
+        Verdict::wait(self.by_marks(m), why, self.now + 60).apart()
     }
 
     fn failed(&self, m: &Machine) -> Verdict {
@@ -288,6 +324,10 @@ impl Scene<'_> {
         }
         if m.runner.is_none() && m.power == Power::Stopped {
             return Verdict::quiet(Stage::Kept, None);
+        }
+        let since = m.marks.failed.as_ref().map_or(0, |failure| self.now - failure.at);
+        if m.runner.is_none() && since >= STILL {
+            return Verdict::wait(Stage::Kept, "somebody looks at it", self.now + 60);
         }
         let runner = m.runner.as_ref();
         if m.power == Power::Stopped

@@ -79,12 +79,43 @@ pub struct Look {
     pub runners: Result<Vec<Runner>, String>,
     /// What is not provably the pool's.
     pub foreign: Vec<Foreign>,
+    /// What may be its machines, and could not be read.
+    pub unread: Vec<Foreign>,
     /// The template, where machines can be made of it.
     pub template: Option<GuestSeen>,
     /// What stands against new machines, by field.
     pub problems: Vec<Problem>,
     /// The template is not there yet.
     pub waits_for: Option<ResourceRef>,
+}
+
+/// What stands in a pool's range, or has its marker.
+#[derive(Default)]
+struct Ranks {
+    /// Its machines.
+    own: Vec<Own>,
+    /// Numbers under which something is being made.
+    making: BTreeSet<VmId>,
+    /// What may be its machines, and could not be read.
+    unread: Vec<Foreign>,
+    /// How many of the foreign ones are clones that were cut off.
+    cut_off: usize,
+    /// What is not provably its own.
+    foreign: Vec<Foreign>,
+}
+
+/// How far a guest is that carries no marker yet.
+enum Unfinished {
+    /// A task makes it.
+    Making,
+    /// No task does.
+    CutOff,
+}
+
+/// What a person does about a clone that nobody makes any more.
+fn cut_off(row: &GuestRow) -> String {
+    let (tool, vmid) = (if row.guest == GuestType::Qemu { "qm" } else { "pct" }, row.vmid);
+    format!("a clone of it was cut off: look at it, then on {}: {tool} unlock {vmid}, {tool} destroy {vmid}", row.node)
 }
 
 /// What machines are made of.
@@ -159,7 +190,8 @@ impl Around<'_> {
             None => Err("it was not asked".to_owned()),
         };
         let demand = self.demand(spec);
-        let (own, making, foreign) = self.machines(spec, runners.as_deref().unwrap_or_default());
+        let Ranks { own, making, unread, cut_off, foreign } =
+            self.machines(spec, runners.as_deref().unwrap_or_default());
         let Origin { usable, problems, waits_for } = self.template(spec);
         let declared = self.identities.values().filter_map(|identity| match identity {
             Identity::Guest { vmid, .. } => Some(*vmid),
@@ -184,13 +216,15 @@ impl Around<'_> {
             demand: demand.as_ref().map_err(Clone::clone),
             machines: own.iter().map(|own| own.machine.clone()).collect(),
             making,
+            unread: unread.iter().map(|guest| guest.vmid).collect(),
+            cut_off,
             taken: self.seen.index.guests.keys().copied().chain(declared).collect(),
             rooms: self.rooms(spec, guest.as_ref()),
             template,
             drained: self.drained(spec),
             going: self.going,
         });
-        Look { own, decision, demand, runners, foreign, template: guest, problems, waits_for }
+        Look { own, decision, demand, runners, foreign, unread, template: guest, problems, waits_for }
     }
 
     fn demand(&self, spec: &RunnerPoolSpec) -> Result<Demand, String> {
@@ -207,33 +241,64 @@ impl Around<'_> {
         }
     }
 
-    /// The pool's machines, the numbers under which something is being made, and what is not provably the pool's.
-    fn machines(&self, spec: &RunnerPoolSpec, runners: &[Runner]) -> (Vec<Own>, BTreeSet<VmId>, Vec<Foreign>) {
-        let (mut own, mut making, mut foreign) = (Vec::new(), BTreeSet::new(), Vec::new());
+    /// The pool's machines, and what else stands in its range.
+    fn machines(&self, spec: &RunnerPoolSpec, runners: &[Runner]) -> Ranks {
+        let mut ranks = Ranks::default();
         let pool = ResourceRef::new(NAME, self.name);
+        let foreign = |row: &GuestRow, why| Foreign { vmid: row.vmid, name: row.name.clone(), why };
         for row in self.seen.index.guests.values() {
             let marker = self.seen.guest_marker(row.vmid);
             let member = pool.member(row.vmid);
-            let ours = marker.is_some_and(|m| m.owner == member && m.set == self.set && m.vmid == Some(row.vmid.get()));
-            if !ours {
-                if in_range(row.vmid, spec) {
-                    let young = row.lock.as_deref().is_some_and(|lock| lock == "clone" || lock == "create");
-                    match marker {
-                        None if young => drop(making.insert(row.vmid)),
-                        None => foreign.push((row, self.unproven(row))),
-                        Some(m) => foreign.push((row, format!("it belongs to {} of the set `{}`", m.owner, m.set))),
+            match marker {
+                Some(m) if m.owner == member && m.set == self.set && m.vmid == Some(row.vmid.get()) => {
+                    match decode_row(row, self.seen) {
+                        Ok(Some(guest)) => ranks.own.push(self.own(row, guest, spec, runners)),
+                        Ok(None) => {}
+                        Err(error) => {
+                            ranks.unread.push(foreign(row, format!("it could not be read: {}", error.message)));
+                        }
                     }
                 }
-                continue;
-            }
-            match decode_row(row, self.seen) {
-                Ok(Some(guest)) => own.push(self.own(row, guest, spec, runners)),
-                Ok(None) => {}
-                Err(error) => foreign.push((row, format!("it could not be read: {}", error.message))),
+                Some(m) if in_range(row.vmid, spec) => {
+                    ranks.foreign.push(foreign(row, format!("it belongs to {} of the set `{}`", m.owner, m.set)));
+                }
+                None if self.may_be_unread(row, spec) => ranks.unread.push(foreign(row, self.unproven(row))),
+                None if in_range(row.vmid, spec) => match self.unfinished(row, spec) {
+                    Some(Unfinished::Making) => drop(ranks.making.insert(row.vmid)),
+                    Some(Unfinished::CutOff) => {
+                        ranks.cut_off += 1;
+                        ranks.foreign.push(foreign(row, cut_off(row)));
+                    }
+                    None => ranks.foreign.push(foreign(row, self.unproven(row))),
+                },
+                Some(_) | None => {}
             }
         }
-        let foreign = foreign.into_iter().map(|(row, why)| Foreign { vmid: row.vmid, name: row.name.clone(), why });
-        (own, making, foreign.collect())
+        ranks
+    }
+
+    /// Whether a guest without a marker may be one of the pool's machines that cannot be read just now: its node is away, or the
+    /// request failed.
+    fn may_be_unread(&self, row: &GuestRow, spec: &RunnerPoolSpec) -> bool {
+        let read = matches!(self.seen.answer(&guest_query(row)), Some(Ok(_)));
+        !read && row.tags.contains(mapping::TAG) && may_be(row, spec, self.name)
+    }
+
+    /// How far a guest of the range is that is being made and carries no marker yet: it may be one of ours.
+    fn unfinished(&self, row: &GuestRow, spec: &RunnerPoolSpec) -> Option<Unfinished> {
+        row.lock.as_deref().filter(|lock| matches!(*lock, "clone" | "create" | "qmcreate" | "vzcreate"))?;
+        let template = match self.identities.get(&template_ref(spec)) {
+            Some(Identity::Guest { vmid, .. }) => Some(vmid),
+            Some(Identity::Pool(_) | Identity::Object { .. }) | None => None,
+        };
+        let index = &self.seen.index;
+        let ours = template.is_some_and(|vmid| index.cloning.contains(vmid));
+        match () {
+            () if ours || index.working.contains_key(&row.vmid) => Some(Unfinished::Making),
+            // Somebody clones something else.
+            () if !index.cloning.is_empty() => None,
+            () => Some(Unfinished::CutOff),
+        }
     }
 
     fn unproven(&self, row: &GuestRow) -> String {
@@ -247,7 +312,14 @@ impl Around<'_> {
 
     fn own(&self, row: &Arc<GuestRow>, guest: GuestSeen, spec: &RunnerPoolSpec, runners: &[Runner]) -> Own {
         let key = if row.guest == GuestType::Qemu { "name" } else { "hostname" };
-        let name = guest.config.get(key).unwrap_or(&row.name).clone();
+        let marker = guest.marker.as_deref();
+        let marks = marker.map(|m| Marks::read(&m.applied)).unwrap_or_default();
+        // Its runner goes by the name that it was made with, whatever the guest is called by now.
+        let name = if marks.made > 0 && !marks.proof.is_empty() {
+            name::name(self.name, row.vmid, &marks.proof, marks.made)
+        } else {
+            guest.config.get(key).unwrap_or(&row.name).clone()
+        };
         let online = self.seen.index.nodes.get(&row.node).is_none_or(|n| n.online);
         let power = match row.status.as_str() {
             _ if !online => Power::Unknown,
@@ -256,7 +328,9 @@ impl Around<'_> {
             _ => Power::Unknown,
         };
         let inside = if power == Power::Running { way::inside(row, spec, self.seen) } else { Inside::Off };
-        let marker = guest.marker.as_deref();
+        // The task of a clone names its source alone.
+        let young = guest.lock.as_deref().is_some_and(|lock| lock == "clone" || lock == "create");
+        let cloned = young && marks.template.is_some_and(|vmid| self.seen.index.cloning.contains(&vmid));
         let machine = Machine {
             guest: row.guest,
             vmid: row.vmid,
@@ -265,10 +339,10 @@ impl Around<'_> {
             name,
             power,
             lock: guest.lock.clone(),
-            working: self.seen.index.working.contains_key(&row.vmid),
+            working: self.seen.index.working.contains_key(&row.vmid) || cloned,
             memory: row.memory,
             version: marker.and_then(|m| m.version.clone()),
-            marks: marker.map(|m| Marks::read(&m.applied)).unwrap_or_default(),
+            marks,
             inside,
         };
         Own { machine, guest }

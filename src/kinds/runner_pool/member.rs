@@ -125,6 +125,13 @@ fn delta(cx: &PlanContext<'_>, spec: &RunnerPoolSpec, own: &Own, verdict: &Verdi
     delta
 }
 
+/// The next machine of the same number has another moment.
+fn made_at(marks: &Marks) -> Option<(String, String)> {
+    let key = "runner.made".to_owned();
+    let value = marks.write().get(&key)?.clone();
+    Some((key, value))
+}
+
 struct Work<'a> {
     cx: &'a PlanContext<'a>,
     spec: &'a RunnerPoolSpec,
@@ -147,7 +154,8 @@ impl Work<'_> {
 
     fn guard(&self) -> Option<Guard> {
         let query = Query::new(format!("{}/config", self.base()));
-        Some(Guard { query, owner: self.owner(), set: self.cx.set.to_owned() })
+        let applied = made_at(&self.own.machine.marks);
+        Some(Guard { query, owner: self.owner(), set: self.cx.set.to_owned(), applied })
     }
 
     /// One thing at a time on a machine, whoever does it.
@@ -340,7 +348,7 @@ pub fn forsaken(cx: &PlanContext<'_>, observed: &GuestSeen, applied: &Fields, de
     let base = format!("/nodes/{}/{}/{}", row.node, row.guest, row.vmid);
     let guard = || {
         let query = Query::new(format!("{base}/config"));
-        Some(Guard { query, owner: cx.resource.clone(), set: cx.set.to_owned() })
+        Some(Guard { query, owner: cx.resource.clone(), set: cx.set.to_owned(), applied: made_at(&marks) })
     };
     if marks.registering.is_some() {
         let text = "its manifest says no more how to speak to GitHub: its registration stays until GitHub removes it, a day after \

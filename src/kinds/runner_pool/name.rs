@@ -1,4 +1,4 @@
-//! The name of a machine, which is its runner's: `POOL-VMID-HHHHTTTTTT`. HHHH is a proof of whose it is, TTTTTT the second of its
+//! The name of a machine, which is its runner's: `POOL-VMID-HHHHHHHHTTTTTT`. HHHHHHHH is a proof of whose it is, TTTTTT the second of its
 //! making in base 36, so that no two are ever the same, without randomness. A registration whose machine is gone is known by it.
 
 use crate::base::id::VmId;
@@ -6,13 +6,14 @@ use crate::github::place::Place;
 use sha2::{Digest, Sha256};
 
 /// As long as a pool's name may be: the machine's is one label of a DNS name, 63 at most.
-pub const POOL_CHARACTERS_MAX: usize = 42;
+pub const POOL_CHARACTERS_MAX: usize = 38;
 /// Characters of a moment in base 36: enough until the year 2038.
 const MOMENT: usize = 6;
 /// Characters of the proof.
-const PROOF: usize = 4;
+const PROOF: usize = 8;
 
-/// What proves that a name was given by this pool of this set, on this cluster, for this place on GitHub.
+/// What proves that a name was given by this pool of this set, on this cluster, for this place on GitHub. Two clusters of one name
+/// that are given the same set cannot be told apart by it.
 pub fn proof(cluster: &str, set: &str, pool: &str, place: &Place) -> String {
     let mut hash = Sha256::new();
     for part in [cluster, set, pool, &place.api, &place.scope.path()] {
@@ -68,7 +69,7 @@ mod tests {
             |scope| Place { api: PUBLIC_API.into(), scope, auth: Auth::Token(SecretRef::Env("GITHUB_TOKEN".into())) };
         let acme = place(Scope::Organization("acme".into()));
         let ours = proof("lab", "home", "ci", &acme);
-        assert_eq!(ours.len(), 4);
+        assert_eq!(ours.len(), 8);
         for other in [
             proof("lab2", "home", "ci", &acme),
             proof("lab", "work", "ci", &acme),
@@ -85,11 +86,12 @@ mod tests {
         assert_ne!(name("ci", vmid, &ours, made + 1), text);
         for bad in [
             "ci-50000",
-            "ci-50000-abcd",
-            "ci-x-abcd0123ab",
-            "ci-50000-ABCD0123ab",
-            "other-50000-abcd0123ab",
-            "ci-2-50000-abcd0123ab",
+            "ci-50000-abcdef01",
+            "ci-50000-abcd0123ab",
+            "ci-x-abcdef010123ab",
+            "ci-50000-ABCDEF010123ab",
+            "other-50000-abcdef010123ab",
+            "ci-2-50000-abcdef010123ab",
         ] {
             assert_eq!(read("ci", bad), None, "{bad}");
         }

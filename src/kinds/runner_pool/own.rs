@@ -62,6 +62,13 @@ fn conditions(look: &Look, delta: &mut Delta) {
         let text = format!("{reason}: {message}");
         delta.notes.push(if *warns { Note::Warning(text) } else { Note::Info(text) });
     }
+    for unread in &look.unread {
+        let text = format!(
+            "guest {} `{}` may be one of its machines and counts as one, and nothing is done about it: {}",
+            unread.vmid, unread.name, unread.why
+        );
+        delta.notes.push(Note::Warning(text));
+    }
     for foreign in &look.foreign {
         let text = format!(
             "guest {} `{}` is in `vmidRange` and not one of its machines, and is left alone: {}",
@@ -78,7 +85,7 @@ fn conditions(look: &Look, delta: &mut Delta) {
 
 /// The end of a pool: when its last machine is gone, its scale set goes.
 fn end(cx: &PlanContext<'_>, spec: &RunnerPoolSpec, look: &Look, delta: &mut Delta) {
-    let busy = look.own.len();
+    let busy = look.own.len() + look.unread.len();
     if busy > 0 {
         delta.action = Action::Delete;
         delta.notes.push(Note::Info(format!(

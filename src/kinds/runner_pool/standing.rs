@@ -30,7 +30,7 @@ pub struct Standing {
     pub orphans: Vec<Runner>,
     /// Registrations that have a name of this pool and are left alone: name and why.
     pub strangers: Vec<(String, String)>,
-    /// Guests of its range that are not provably its machines: left alone.
+    /// Guests of its range that are not provably its machines, or could not be read: left alone.
     pub foreign: Vec<Foreign>,
     /// What a person should know.
     pub conditions: Vec<Condition>,
@@ -89,7 +89,8 @@ pub fn standing(around: &Around<'_>, spec: &RunnerPoolSpec) -> Standing {
 }
 
 fn of_look(look: Look, spec: &RunnerPoolSpec) -> Standing {
-    let Look { own, decision, demand, runners: _, foreign, template: _, problems, waits_for } = look;
+    let Look { own, decision, demand, runners: _, mut foreign, unread, template: _, problems, waits_for } = look;
+    foreign.extend(unread);
     let jobs = demand.as_ref().map(|demand| demand.jobs.clone()).unwrap_or_default();
     let machine =
         |(own, verdict): (crate::kinds::runner_pool::look::Own, &crate::kinds::runner_pool::judge::Verdict)| {

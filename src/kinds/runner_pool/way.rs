@@ -60,7 +60,8 @@ pub fn inside(row: &GuestRow, spec: &RunnerPoolSpec, seen: &Observation) -> Insi
         }
         Some(Ok(value)) => Inside::Read(RunnerState::read(value["content"].as_str().unwrap_or_default())),
         Some(Err(error)) => match error.refusal() {
-            Some(Refusal::NodeOffline) => Inside::Unread,
+            // Of the link it says that its node's helper does not answer: that may last.
+            Some(Refusal::NodeOffline) if ssh || row.guest == GuestType::Qemu => Inside::Unread,
             Some(Refusal::Forbidden | Refusal::Unsupported) => Inside::Shut(error.to_string()),
             // The agent answers, and there is no such file: nothing was begun.
             Some(Refusal::Absent) if !ssh && row.guest == GuestType::Qemu => Inside::Read(RunnerState::default()),

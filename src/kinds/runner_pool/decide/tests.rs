@@ -17,6 +17,8 @@ struct Pool {
     rooms: Vec<Room>,
     taken: BTreeSet<VmId>,
     making: BTreeSet<VmId>,
+    unread: BTreeSet<VmId>,
+    cut_off: usize,
     template: Result<Template, String>,
     drained: bool,
     going: bool,
@@ -32,6 +34,8 @@ fn pool(change: &[(&str, Value)]) -> Pool {
         rooms: vec![room("pve1", 32), room("pve2", 30)],
         taken: BTreeSet::new(),
         making: BTreeSet::new(),
+        unread: BTreeSet::new(),
+        cut_off: 0,
         template: Ok(Template { vmid: vmid(9000), version: None, memory: 4 << 30 }),
         drained: false,
         going: false,
@@ -64,11 +68,13 @@ impl Pool {
             pool: "ci",
             now: NOW,
             idle: Idle { wanted: self.spec.size.min_idle, until: None },
-            proof: "ab12",
+            proof: "ab12cd34",
             runners: self.runners.as_deref().map_err(Clone::clone),
             demand: self.demand.as_ref().map_err(Clone::clone),
             machines: self.machines.clone(),
             making: self.making.clone(),
+            unread: self.unread.clone(),
+            cut_off: self.cut_off,
             taken: self.taken.clone(),
             template: self.template.clone(),
             rooms: self.rooms.clone(),
@@ -165,8 +171,8 @@ fn as_many_as_wait_and_the_idle_ones_but_never_more_than_may_be() {
 fn a_new_machine_says_whose_it_is() {
     let decision = pool(&[]).assigned(1, 0).decide();
     let [new] = decision.new.as_slice() else { panic!("one: {:?}", decision.new) };
-    assert_eq!(new.name, "ci-50000-ab12tovu2o");
-    assert_eq!((new.marks.made, new.marks.proof.as_str(), new.marks.template), (NOW, "ab12", Some(vmid(9000))));
+    assert_eq!(new.name, "ci-50000-ab12cd34tovu2o");
+    assert_eq!((new.marks.made, new.marks.proof.as_str(), new.marks.template), (NOW, "ab12cd34", Some(vmid(9000))));
 }
 
 #[test]
@@ -201,6 +207,33 @@ fn what_is_being_made_counts() {
     assert_eq!(made(&one.decide()), [""; 0]);
 }
 
+/// What cannot be read may be at work; it is not on its way.
+#[test]
+fn what_cannot_be_read_counts() {
+    let there = |assigned: u32| {
+        let mut one = pool(&[("size", json!({"max": 2, "maxStarting": 1}))]).assigned(assigned, 0);
+        one.unread.insert(vmid(50_000));
+        one.taken.insert(vmid(50_000));
+        one
+    };
+    assert_eq!(made(&there(1).decide()), [""; 0]);
+    assert_eq!(made(&there(3).decide()), ["50001@pve1"]);
+    assert_eq!(made(&there(3).with(busy(50_001)).decide()), [""; 0]);
+}
+
+/// A clone that was cut off takes room until a person has looked at it, and does no job.
+#[test]
+fn what_was_cut_off_takes_room_alone() {
+    let there = |max: u32| {
+        let mut one = pool(&[("size", json!({"max": max, "maxStarting": 1}))]).assigned(1, 0);
+        one.taken.insert(vmid(50_000));
+        one.cut_off = 1;
+        one.decide()
+    };
+    assert_eq!(made(&there(2)), ["50001@pve1"]);
+    assert_eq!((made(&there(1)), reasons(&there(1))), (vec![], vec!["AtMaximum"]));
+}
+
 #[test]
 fn idle_ones_that_are_too_many_go_oldest_first_when_they_are_old_enough() {
     let three = || {
@@ -218,6 +251,38 @@ fn idle_ones_that_are_too_many_go_oldest_first_when_they_are_old_enough() {
     pool.demand = Err("502".into());
     let decision = pool.decide();
     assert_eq!((leaving(&pool, &decision), reasons(&decision)), (vec![], vec!["GitHubUnreadable"]));
+}
+
+/// What cannot be seen idle may have a job.
+#[test]
+fn what_cannot_be_seen_idle_is_not_one_too_many() {
+    let change: [fn(&mut Machine); 5] = [
+        |m| (m.marks.proof, m.runner) = ("ffff0000".into(), None),
+        |m| m.marks.proof = "ffff0000".into(),
+        |m| m.lock = Some("backup".into()),
+        |m| m.power = Power::Unknown,
+        |m| m.runner.iter_mut().for_each(|runner| runner.busy = true),
+    ];
+    for (at, change) in change.into_iter().enumerate() {
+        let mut one = idle(50_000, 3600);
+        change(&mut one);
+        let pool = pool(&[]).with(one);
+        assert_eq!(leaving(&pool, &pool.decide()), [0u32; 0], "situation {at}");
+    }
+}
+
+/// One of another place takes room, and no job of ours.
+#[test]
+fn one_of_another_place_counts_for_the_maximum_alone() {
+    let there = |max: u32| {
+        let mut one = idle(50_000, 3600);
+        (one.marks.proof, one.runner) = ("ffff0000".into(), None);
+        pool(&[("size", json!({"max": max}))]).assigned(1, 0).with(one)
+    };
+    let decision = there(2).decide();
+    assert_eq!((decision.target, made(&decision)), (1, vec!["50001@pve1".to_owned()]));
+    let decision = there(1).decide();
+    assert_eq!((made(&decision), reasons(&decision)), (vec![], vec!["AtMaximum"]));
 }
 
 #[test]
@@ -242,6 +307,22 @@ fn idle_ones_of_an_older_template_are_replaced_one_by_one() {
     assert_eq!((leaving(&later, &decision), made(&decision)), (vec![], vec!["50001@pve1".to_owned()]));
     let starting = pool(&[size]).with(old).with(booting(50_001));
     assert_eq!(leaving(&starting, &starting.decide()), [0u32; 0]);
+}
+
+/// What was registered with other labels gets jobs that are not the pool's, and not those that are.
+#[test]
+fn idle_ones_of_other_labels_are_replaced() {
+    for (demand, labels, leaves) in [
+        ("Polling", vec!["self-hosted", "X64"], vec![]),
+        ("Polling", vec!["self-hosted"], vec![50_000]),
+        ("Polling", vec![], vec![]),
+        ("ScaleSet", vec!["ci"], vec![]),
+    ] {
+        let mut one = idle(50_000, 300);
+        one.runner.as_mut().expect("it has one").labels = labels.iter().map(|&label| label.to_owned()).collect();
+        let pool = pool(&[("size", json!({"minIdle": 1, "max": 4})), ("demand", json!(demand))]).with(one);
+        assert_eq!(leaving(&pool, &pool.decide()), leaves, "{demand} {labels:?}");
+    }
 }
 
 #[test]
@@ -385,6 +466,8 @@ fn a_job_that_waits_long_is_explained_and_gets_one_runner_more() {
     says(&long(pool(&[("size", json!({"max": 1}))]).with(busy(50_000)), vec![]), "size.max");
     let job = Job { name: "CI / build".into(), labels: vec!["X64".into(), "gpu".into()], ..Job::default() };
     says(&long(pool(&[]), vec![job]), "asks for the label `gpu`");
+    let job = Job { name: "CI / build".into(), labels: vec!["CI".into()], ..Job::default() };
+    says(&long(pool(&[]), vec![job]), "on their way");
     let mut unfit = long(pool(&[]), vec![]);
     unfit.template = Err("the template 9000: it fails the rule `agent-on`".into());
     says(&unfit, "fails the rule");
@@ -399,12 +482,12 @@ fn registrations_without_a_machine_go_where_they_are_provably_ours() {
     let mut pool = pool(&[]);
     let name = |number: u64, proof: &str, ago: i64| name::name("ci", vmid(number), proof, NOW - ago);
     let list = [
-        (name(50_001, "ab12", 3600), false, false),
-        (name(50_002, "ab12", 3600), true, false),
-        (name(50_003, "ab12", 3600), false, true),
-        (name(50_004, "ffff", 3600), false, false),
-        (name(50_005, "ab12", 60), false, false),
-        (name(50_006, "ab12", 3600), false, false),
+        (name(50_001, "ab12cd34", 3600), false, false),
+        (name(50_002, "ab12cd34", 3600), true, false),
+        (name(50_003, "ab12cd34", 3600), false, true),
+        (name(50_004, "ffff0000", 3600), false, false),
+        (name(50_005, "ab12cd34", 60), false, false),
+        (name(50_006, "ab12cd34", 3600), false, false),
         ("ci-by-hand".to_owned(), false, false),
     ];
     pool.runners = Ok(list.iter().map(|(name, online, busy)| runner(name, *online, *busy)).collect());

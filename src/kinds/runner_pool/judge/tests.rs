@@ -28,13 +28,13 @@ pub(in crate::kinds::runner_pool) fn machine(vmid: u64) -> Machine {
         guest: GuestType::Qemu,
         vmid: VmId::new(vmid).expect("a number"),
         node: "pve1".into(),
-        name: format!("ci-{vmid}-ab12000000"),
+        name: format!("ci-{vmid}-ab12cd34000000"),
         power: Power::Stopped,
         lock: None,
         working: false,
         memory: 4 << 30,
         version: None,
-        marks: Marks { made: NOW - 900, proof: "ab12".into(), template: VmId::new(9000), ..Marks::default() },
+        marks: Marks { made: NOW - 900, proof: "ab12cd34".into(), template: VmId::new(9000), ..Marks::default() },
         inside: Inside::Off,
         runner: None,
     }
@@ -114,6 +114,22 @@ const CASES: &[Case] = &[
     case("its clone takes long", |m| (m.lock, m.working) = (Some("clone".into()), true), "cloning - !"),
     case("its clone was cut off", |m| m.lock = Some("clone".into()), "failed fail CloneTimeout locked !"),
     case("a backup holds it", |m| m.lock = Some("backup".into()), "cloned -"),
+    case("a lock is left", |m| (m.lock, m.marks.made) = (Some("backup".into()), NOW - 3600), "cloned - !"),
+    case(
+        "a long backup",
+        |m| (m.lock, m.working, m.marks.made) = (Some("backup".into()), true, NOW - 3600),
+        "cloned -",
+    ),
+    case(
+        "its template was once a runner",
+        |m| {
+            running(m, &STARTED, state(Phase::Ended, Some(0), None));
+            if let Inside::Read(state) = &mut m.inside {
+                state.name = "ci-50009-ab12cd34000000".into();
+            }
+        },
+        "failed fail PrepareFailed !",
+    ),
     case("cloned", |_| {}, "cloned configure"),
     case("just started", |m| m.marks.started = Some(NOW - 5), "booting -"),
     case("started, and off", |m| m.marks.started = Some(NOW - 60), "booting start"),
@@ -404,19 +420,44 @@ const CASES: &[Case] = &[
         },
         "leaving leave with registration",
     ),
-    case("of another place, off", |m| m.marks.proof = "ffff".into(), "leaving leave"),
+    case("of another place, off", |m| m.marks.proof = "ffff0000".into(), "leaving leave"),
     case(
         "of another place, at work perhaps",
         |m| {
-            m.marks.proof = "ffff".into();
+            m.marks.proof = "ffff0000".into();
             running(m, &WORKING, state(Phase::Running, None, None));
         },
         "busy - !",
     ),
     case(
+        "of another place, at work perhaps, for longer than it may live",
+        |m| {
+            (m.marks.proof, m.marks.made) = ("ffff0000".into(), NOW - 40 * 3600);
+            running(m, &WORKING, Inside::Silent("no".into()));
+        },
+        "busy - !",
+    ),
+    case(
+        "of another place, and its runner has ended",
+        |m| {
+            m.marks.proof = "ffff0000".into();
+            running(m, &WORKING, state(Phase::Ended, Some(0), None));
+        },
+        "leaving leave",
+    ),
+    case(
+        "of another name of the cluster, at work",
+        |m| {
+            m.marks.proof = "ffff0000".into();
+            running(m, &WORKING, Inside::Unread);
+            listed(m, true, true);
+        },
+        "busy -",
+    ),
+    case(
         "of another place, not begun",
         |m| {
-            m.marks.proof = "ffff".into();
+            m.marks.proof = "ffff0000".into();
             running(m, &STARTED, Inside::Unread);
         },
         "leaving leave",
@@ -441,6 +482,14 @@ const CASES: &[Case] = &[
         "busy -",
     ),
     case("failed, and runs", |m| failed(m, Power::Running, None), "failed still"),
+    case(
+        "failed, and started by a person",
+        |m| {
+            failed(m, Power::Running, None);
+            m.marks.failed.as_mut().expect("it failed").at = NOW - 301;
+        },
+        "kept -",
+    ),
     case("failed, and listed", |m| failed(m, Power::Stopped, Some((false, false))), "failed still with registration"),
     case("failed at work, and runs", |m| failed(m, Power::Running, Some((true, true))), "failed still"),
     case("failed at work, just stopped", |m| failed(m, Power::Stopped, Some((true, true))), "failed -"),
@@ -458,7 +507,7 @@ fn failed(m: &mut Machine, power: Power, at_github: Option<(bool, bool)>) {
 }
 
 fn scene<'a>(spec: &'a RunnerPoolSpec, unreadable: Option<&'a str>) -> Scene<'a> {
-    Scene { spec, now: NOW, unreadable, proof: "ab12", held: None, drained: false }
+    Scene { spec, now: NOW, unreadable, proof: "ab12cd34", held: None, drained: false }
 }
 
 #[test]
@@ -488,7 +537,7 @@ fn without_github_nothing_goes_and_nothing_is_begun() {
         let mut m = machine(50_000);
         set(&mut m);
         m.runner = None;
-        let proven = m.marks.proof == "ab12";
+        let proven = m.marks.proof == "ab12cd34";
         let verdict = scene(&spec, Some("GitHub cannot be read")).judge(&m);
         let harmless = match verdict.act {
             None | Some(Act::Configure | Act::Start) => true,
