@@ -173,15 +173,22 @@ impl Entry {
 }
 
 /// Whether a pool's runners could take a job: it asks for labels, and for none that they lack.
-pub(super) fn is_for(job: &Job, ask: &Ask) -> bool {
+pub(crate) fn is_for(job: &Job, ask: &Ask) -> bool {
     let has = |label: &String| ask.labels.iter().any(|have| have.to_lowercase() == label.to_lowercase());
     !job.labels.is_empty() && job.labels.iter().all(has)
 }
 
+/// Whether a runner has a name that a pool gives: `POOL-VMID-HHHHTTTTTT`. The pool `ci` has none of `ci-big`.
+pub(crate) fn is_of_pool(runner: &str, pool: &str) -> bool {
+    let (runner, pool) = (runner.to_lowercase(), pool.to_lowercase());
+    let rest = runner.strip_prefix(&pool).and_then(|rest| rest.strip_prefix('-'));
+    let parts = rest.and_then(|rest| rest.split_once('-'));
+    parts.is_some_and(|(vmid, made)| vmid.parse::<u32>().is_ok() && !made.is_empty() && !made.contains('-'))
+}
+
 /// Counts the jobs that are a pool's: those that wait and that it could take, and those that its runners have.
 pub(super) fn count<'a>(jobs: impl Iterator<Item = (&'a Job, JobState)>, ask: &Ask, now: i64) -> Demand {
-    let ours = format!("{}-", ask.pool.to_lowercase());
-    let has = |job: &Job| job.runner.as_deref().is_some_and(|name| name.to_lowercase().starts_with(&ours));
+    let has = |job: &Job| job.runner.as_deref().is_some_and(|name| is_of_pool(name, &ask.pool));
     let mine = jobs.filter(|(job, state)| match state {
         JobState::Queued => is_for(job, ask),
         JobState::InProgress => has(job),
@@ -249,6 +256,31 @@ mod tests {
         ] {
             assert_eq!(is_for(&event(1, labels, JobState::Queued, "").job, &ask()), want, "{labels:?}");
         }
+    }
+
+    #[test]
+    fn a_pool_whose_name_begins_with_anothers_is_another() {
+        for (runner, pool, want) in [
+            ("ci-50000-abcd0123ab", "ci", true),
+            ("CI-50000-abcd0123ab", "ci", true),
+            ("ci-big-50000-abcd0123ab", "ci", false),
+            ("ci-big-50000-abcd0123ab", "ci-big", true),
+            ("ci-5-50000-abcd0123ab", "ci", false),
+            ("ci-5-50000-abcd0123ab", "ci-5", true),
+            ("ci-50000", "ci", false),
+            ("ci-50000-", "ci", false),
+            ("ci", "ci", false),
+            ("other-1", "ci", false),
+        ] {
+            assert_eq!(is_of_pool(runner, pool), want, "{runner} of {pool}");
+        }
+        let mut book = Book::default();
+        let mut theirs = event(1, &["x64"], JobState::InProgress, "a");
+        theirs.job.runner = Some("ci-big-50000-abcd0123ab".into());
+        book.hear(&theirs, NOW);
+        let here = place(Scope::Organization("acme".into()));
+        assert_eq!(book.demand(&here, &ask(), NOW).assigned, 0);
+        assert_eq!(book.demand(&here, &Ask { pool: "ci-big".into(), ..ask() }, NOW).assigned, 1);
     }
 
     #[test]

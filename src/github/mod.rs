@@ -39,7 +39,7 @@ mod scale_set;
 
 pub mod ear;
 
-mod book;
+pub(crate) mod book;
 
 mod polled;
 
