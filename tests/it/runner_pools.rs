@@ -202,10 +202,8 @@ fn containers() -> (Ground, DesiredSet) {
 
 /// Every request of pools: each way, what fails, and their end.
 pub(crate) fn every_request(note: &dyn Fn(&str, &str, &Params)) {
-    let guarded = format!(
-        "demand: Polling, bootstrap: {{registration: Token}}, size: {{max: 1}}, networkProfile: out, tags: [ci]"
-    );
-    let guarded = format!("{}\n---\n{PROFILE}", pool(&guarded));
+    let guarded = "demand: Polling, bootstrap: {registration: Token}, size: {max: 1}, networkProfile: out, tags: [ci]";
+    let guarded = format!("{}\n---\n{PROFILE}", pool(guarded));
     let set = pool("bootstrap: {}, size: {max: 1}");
     for (ground, set) in [Ground::ready(&pool(SSH)), containers(), Ground::ready(&guarded), Ground::ready(&set)] {
         ground.lab.sim.with_world(|world| {

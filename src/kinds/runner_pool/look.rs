@@ -206,7 +206,7 @@ impl Around<'_> {
             Ok((template, guest)) => (Ok(template), Some(guest)),
             Err(why) => (Err(why), None),
         };
-        let decision = decide(&Seen {
+        let mut decision = decide(&Seen {
             spec,
             pool: self.name,
             now: self.seen.at,
@@ -224,6 +224,10 @@ impl Around<'_> {
             drained: self.drained(spec),
             going: self.going,
         });
+        if waits_for.is_some() {
+            // That it is not there yet is told as what is waited for.
+            decision.conditions.retain(|condition| condition.reason != "TemplateUnfit");
+        }
         Look { own, decision, demand, runners, foreign, unread, template: guest, problems, waits_for }
     }
 
