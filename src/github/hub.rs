@@ -113,7 +113,12 @@ impl Hub {
     async fn run(&self, place: &Place, operation: &Operation) -> Result<Value, Fault> {
         let (line, registry) = (&self.line, &self.registry);
         match operation {
-            Operation::Runners => Ok(to_value(&registry.list(line, place).await?)),
+            Operation::Runners => {
+                let begun = line.now();
+                let runners = registry.list(line, place).await?;
+                self.polled.listed(place, &runners, begun);
+                Ok(to_value(&runners))
+            }
             Operation::Demand(ask) => Ok(to_value(&self.demand(place, ask).await?)),
             Operation::JustInTime { name, labels, group, folder, scale_set } => {
                 self.just_in_time(place, &Newcomer { name, labels, group, folder }, scale_set.as_deref()).await

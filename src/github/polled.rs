@@ -1,11 +1,12 @@
 //! Jobs asked for one repository at a time: the runs that wait or run, and their jobs.
 
-use crate::github::book::{Book, count};
+use crate::github::book::{Book, count, is_of_pool};
 use crate::github::budget::{Account, Class, Cost};
 use crate::github::demand::{Ask, Demand, Job};
 use crate::github::fault::Fault;
 use crate::github::line::Line;
 use crate::github::place::{Place, Scope};
+use crate::github::runner::Runner;
 use crate::github::webhook::{JobState, of_job};
 use futures::StreamExt;
 use serde_json::Value;
@@ -129,8 +130,25 @@ struct Kept {
     answer: Result<Demand, Fault>,
     account: Account,
     cost: Cost,
+    /// Runners of the pool that have a job.
+    at_work: BTreeSet<String>,
+    /// Those that had one since it was asked, and are gone: their jobs are over.
+    over: BTreeSet<String>,
     /// Until when it is used, in seconds since 1970.
     until: i64,
+}
+
+impl Kept {
+    /// The answer, as far as it is true still.
+    fn told(&self) -> Result<Demand, Fault> {
+        let mut demand = self.answer.clone()?;
+        let many = |names: &BTreeSet<String>| u32::try_from(names.len()).unwrap_or(u32::MAX);
+        demand.assigned = demand.assigned.saturating_sub(many(&self.over));
+        demand.running = many(&self.at_work).min(demand.assigned);
+        demand.jobs.retain(|job| job.runner.as_ref().is_none_or(|name| !self.over.contains(name)));
+        demand.waiting_since = demand.waiting_since.filter(|_| demand.assigned > demand.running);
+        Ok(demand)
+    }
 }
 
 impl Polled {
@@ -139,7 +157,23 @@ impl Polled {
     }
 
     fn remembered(&self, key: &(Place, Ask), now: i64) -> Option<Result<Demand, Fault>> {
-        self.kept().get(key).filter(|kept| kept.until > now).map(|kept| kept.answer.clone())
+        self.kept().get(key).filter(|kept| kept.until > now).map(Kept::told)
+    }
+
+    /// Takes notice of a list of runners that was begun at a time: a runner that is gone has no job any more, and no machine is
+    /// to be made for it.
+    pub(super) fn listed(&self, place: &Place, runners: &[Runner], begun: i64) {
+        for ((of, ask), kept) in self.kept().iter_mut() {
+            let is_later = kept.answer.as_ref().is_ok_and(|demand| demand.at <= begun);
+            if is_later && of.api == place.api && of.scope == place.scope {
+                let (there, gone): (BTreeSet<_>, BTreeSet<_>) = std::mem::take(&mut kept.at_work)
+                    .into_iter()
+                    .partition(|name| runners.iter().any(|runner| runner.name == *name));
+                let busy = runners.iter().filter(|runner| runner.busy && is_of_pool(&runner.name, &ask.pool));
+                kept.over.extend(gone);
+                kept.at_work = there.into_iter().chain(busy.map(|runner| runner.name.clone())).collect();
+            }
+        }
     }
 
     /// How much work there is: as it was asked a moment ago, else asked for.
@@ -168,7 +202,9 @@ impl Polled {
         let others = kept.values().filter(|kept| kept.account == account).map(|kept| kept.cost);
         let all: Cost = others.chain([cost]).sum();
         let until = now + line.limits().rest(&account, Class::Core, all, now);
-        kept.insert(key, Kept { answer: answer.clone(), account, cost, until });
+        let jobs = answer.iter().flat_map(|demand| &demand.jobs);
+        let at_work = jobs.filter_map(|job| job.runner.clone()).collect();
+        kept.insert(key, Kept { answer: answer.clone(), account, cost, at_work, over: BTreeSet::new(), until });
         answer
     }
 }

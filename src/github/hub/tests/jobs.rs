@@ -43,8 +43,10 @@ fn github(request: &Request) -> Result<Response, WireError> {
             job(23, "queued", all, None),
             job(24, "completed", all, Some("ci-50001-aaaa")),
         ]),
-        () if url.ends_with("/actions/jobs/31") => ok(200, &job(31, "queued", all, None)),
-        () => panic!("{url}"),
+        () => {
+            let id = url.rsplit_once("/actions/jobs/").and_then(|(_, id)| id.parse().ok());
+            ok(200, &job(id.unwrap_or_else(|| panic!("{url}")), "queued", all, None))
+        }
     }
 }
 
@@ -129,6 +131,39 @@ async fn polling_leaves_the_budget_to_the_runners() {
     world.pass(1);
     demand(&world, &repository(), ask(Source::Polling)).await.expect("a demand");
     assert_eq!(world.sent().len(), 5);
+}
+
+#[tokio::test]
+async fn a_job_whose_runner_is_gone_is_counted_no_more() {
+    let world = World::new(|request| {
+        if !request.url.contains("/actions/runners?") {
+            return github(request);
+        }
+        ok(200, &json!({"total_count": 0, "runners": []}))
+    });
+    let runners = |names: &[&str]| {
+        let row = |(id, name): (usize, &&str)| json!({"id": id + 1, "name": name, "os": "linux", "status": "online", "busy": true, "labels": []});
+        let rows: Vec<Value> = names.iter().enumerate().map(row).collect();
+        ok(200, &json!({"total_count": rows.len(), "runners": rows}))
+    };
+    let here = repository();
+    let told = demand(&world, &here, ask(Source::Polling)).await.expect("a demand");
+    assert_eq!((told.assigned, told.running), (3, 1));
+    // One of those that waited has begun; then both are done. Nobody asked for jobs meanwhile.
+    for (there, want) in [
+        (&["ci-50000-aaaa", "ci-50001-aaaa", "ci-big-50002-aaaa"][..], (3, 2)),
+        (&["ci-50001-aaaa"], (2, 1)),
+        (&[], (1, 0)),
+        (&[], (1, 0)),
+    ] {
+        world.pass(2);
+        world.once("/actions/runners?", runners(there));
+        world.ask(&here, &Operation::Runners).await.expect("runners");
+        let told = demand(&world, &here, ask(Source::Polling)).await.expect("a demand");
+        assert_eq!((told.assigned, told.running), want, "{there:?}");
+        assert_eq!(told.waiting_since, Some(NOW - 20));
+    }
+    assert!(world.sent().iter().filter(|line| line.contains("/runs?")).count() == 3, "asked once");
 }
 
 #[tokio::test]
