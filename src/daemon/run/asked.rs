@@ -128,7 +128,7 @@ impl Daemon {
             }
         }
         self.tell(&record.source, None, Level::Normal, "Approved", format!("proposal {id}, by {by}"), None);
-        self.start(batch, Some(id.to_owned()), now);
+        self.start(batch, Some(id.to_owned()), true, now);
         Ok(format!("proposal {id} is approved and begins; watch it with: pvectl events"))
     }
 }
