@@ -127,6 +127,13 @@ impl Daemon {
             Listened::Failed(why) => (None, why),
         };
         let Some(ear) = self.listeners.get_mut(&key) else { return };
+        if ear.listener.has_ended() {
+            // Its turn was over before it was told to end: nobody but us hangs up.
+            let Listener { place, ask, .. } = ear.listener.clone();
+            let github = Arc::clone(&self.places[self.threads[key.0].place].github);
+            self.work.push(work::hang_up(key, github, (place, ask)));
+            return;
+        }
         let told = ear.listener.ended(well, self.moments, now);
         match told {
             Told::Nothing => {}
