@@ -202,9 +202,10 @@ impl Daemon {
             BudgetRecord { api, account, resource, limit, remaining, reset_ms, limited_until_ms }
         };
         let mut all: Vec<BudgetRecord> = self.places.iter().flat_map(|place| place.github.budgets()).map(one).collect();
-        // Of two clusters with the same account the one that knows of fewer is the newer.
+        // Of two clusters with the same account the one with the later hour is the newer; in the same hour, who knows of fewer.
         all.sort_by(|a, b| {
-            (&a.api, &a.account, &a.resource, a.remaining).cmp(&(&b.api, &b.account, &b.resource, b.remaining))
+            let account = (&a.api, &a.account, &a.resource).cmp(&(&b.api, &b.account, &b.resource));
+            account.then(b.reset_ms.cmp(&a.reset_ms)).then(a.remaining.cmp(&b.remaining))
         });
         all.dedup_by(|b, a| (&a.api, &a.account, &a.resource) == (&b.api, &b.account, &b.resource));
         all
