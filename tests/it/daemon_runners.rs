@@ -349,3 +349,23 @@ fn who_is_told_to_end_right_when_a_turn_ends_hangs_up_all_the_same() {
         }
     });
 }
+
+#[test]
+fn a_drained_pool_does_not_listen() {
+    on_virtual_time(async {
+        let lab = Lab::homelab();
+        ready(&lab).await;
+        let story = Story::of([]);
+        let daemon = listening(&lab, Mode::Enforce, &story);
+        daemon.pass(10).await;
+        let text = pool("demand: ScaleSet");
+        let drained = "metadata: {name: ci, annotations: {pvectl/runners-drain: \"true\"}}";
+        daemon.written.write(&text.replace("metadata: {name: ci}", drained));
+        daemon.pass(10).await;
+        assert_eq!(story.calls(), ["listen 3", "hang up"]);
+        daemon.written.write(&text);
+        daemon.pass(10).await;
+        assert_eq!(story.calls(), ["listen 3", "hang up", "listen 3"]);
+        daemon.stop().await;
+    });
+}

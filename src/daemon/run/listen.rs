@@ -14,6 +14,7 @@ use crate::github::demand::{Ask, Source};
 use crate::github::place::{Place, SecretRef};
 use crate::github::webhook::JobEvent;
 use crate::kinds::runner_pool::NAME;
+use crate::kinds::runner_pool::look::DRAIN;
 use crate::kinds::runner_pool::spec::{RunnerPoolSpec, ask, place};
 use crate::resource::reference::ResourceRef;
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,6 +30,8 @@ pub(super) struct Pool {
     secret: Option<SecretRef>,
     /// Its manifest lets it be changed.
     enforced: bool,
+    /// Its manifest says that it takes no job any more.
+    drained: bool,
 }
 
 /// A listener, and what ends its turn.
@@ -55,7 +58,8 @@ pub(super) fn pools(reading: &Reading, mode: Mode) -> BTreeMap<String, Pool> {
             let name = want.resource.name.clone();
             let enforced = look::mode(mode, &reading.desired, &want.resource) == Mode::Enforce;
             let secret = spec.github.webhook_secret.clone();
-            let pool = Pool { place: place(spec), ask: ask(spec, &name), secret, enforced };
+            let drained = spec.drained || want.annotations.get(DRAIN).is_some_and(|said| said == "true");
+            let pool = Pool { place: place(spec), ask: ask(spec, &name), secret, enforced, drained };
             (name, pool)
         })
         .collect()
@@ -79,7 +83,11 @@ impl Daemon {
             if thread.config.mode != Mode::Enforce || self.is_suspended(thread) {
                 continue;
             }
-            let listens = thread.pools.iter().filter(|(_, pool)| pool.enforced && pool.ask.source == Source::ScaleSet);
+            // GitHub gives jobs to whom it hears, so a drained pool must fall silent.
+            let listens = thread
+                .pools
+                .iter()
+                .filter(|(_, pool)| pool.enforced && !pool.drained && pool.ask.source == Source::ScaleSet);
             wanted.extend(listens.map(|(name, pool)| ((line, name.clone()), (pool.place.clone(), pool.ask.clone()))));
         }
         for (key, ear) in &mut self.listeners {
