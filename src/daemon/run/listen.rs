@@ -9,10 +9,11 @@ use crate::daemon::record::{Level, Mode};
 use crate::daemon::runners::BudgetRecord;
 use crate::daemon::source::Reading;
 use crate::daemon::work::{self, Listened};
+use crate::github::book::{is_for, is_of_pool};
 use crate::github::budget::Budget;
 use crate::github::demand::{Ask, Source};
 use crate::github::place::{Place, SecretRef};
-use crate::github::webhook::JobEvent;
+use crate::github::webhook::{JobEvent, JobState};
 use crate::kinds::runner_pool::NAME;
 use crate::kinds::runner_pool::look::DRAIN;
 use crate::kinds::runner_pool::spec::{RunnerPoolSpec, ask, place};
@@ -63,6 +64,22 @@ pub(super) fn pools(reading: &Reading, mode: Mode) -> BTreeMap<String, Pool> {
             (name, pool)
         })
         .collect()
+}
+
+impl Pool {
+    /// Whether a webhook's news is about this pool: a job that its runners could take, or one that they have or had. An
+    /// organisation's webhook tells of every job of it, and most are for others' runners.
+    fn is_moved_by(&self, event: &JobEvent) -> bool {
+        let JobEvent { job, state, .. } = event;
+        let waits = match state {
+            JobState::Queued => is_for(job, &self.ask),
+            // One that is cancelled before it got a runner was waited for.
+            JobState::Completed => job.runner.is_none() && is_for(job, &self.ask),
+            JobState::Waiting | JobState::InProgress => false,
+        };
+        let has = job.runner.as_deref().is_some_and(|name| is_of_pool(name, &self.ask.pool));
+        self.ask.source == Source::Webhook && concerns(&self.place.scope, event) && (waits || has)
+    }
 }
 
 impl Thread {
@@ -186,8 +203,7 @@ impl Daemon {
         }
         let mut looks = 0;
         for thread in &mut self.threads {
-            let mut pools = thread.pools.values();
-            if pools.any(|pool| pool.ask.source == Source::Webhook && concerns(&pool.place.scope, event)) {
+            if thread.pools.values().any(|pool| pool.is_moved_by(event)) {
                 self.places[thread.place].cache.forget_github();
                 thread.hurry(now);
                 looks += 1;
@@ -217,5 +233,44 @@ impl Daemon {
         });
         all.dedup_by(|b, a| (&a.api, &a.account, &a.resource) == (&b.api, &b.account, &b.resource));
         all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::github::demand::Job;
+    use crate::github::place::{Auth, PUBLIC_API, Scope};
+
+    #[test]
+    fn a_webhook_is_about_a_pool_that_could_take_the_job_or_has_it() {
+        let auth = Auth::Token(SecretRef::Env("TOKEN".into()));
+        let place = Place { api: PUBLIC_API.into(), scope: Scope::Organization("acme".into()), auth };
+        let ask = Ask { pool: "ci".into(), labels: vec!["linux".into()], source: Source::Webhook, ..Ask::default() };
+        let pool = Pool { place, ask, secret: None, enforced: true, drained: false };
+        let event = |state, labels: &[&str], runner: Option<&str>| {
+            let labels = labels.iter().map(|label| (*label).to_owned()).collect();
+            let job =
+                Job { repository: "acme/app".into(), labels, runner: runner.map(str::to_owned), ..Job::default() };
+            let (api, delivery) = (PUBLIC_API.to_owned(), String::new());
+            JobEvent { delivery, api, enterprise: None, job, state, started: None, completed: None, conclusion: None }
+        };
+        let ours = Some("ci-50000-ab12t3w0q1");
+        for (state, labels, runner, moved) in [
+            (JobState::Queued, ["Linux"], None, true),
+            (JobState::Queued, ["ubuntu-latest"], None, false),
+            (JobState::Waiting, ["linux"], None, false),
+            (JobState::InProgress, ["linux"], Some("elses-1"), false),
+            (JobState::InProgress, ["linux"], ours, true),
+            (JobState::Completed, ["linux"], ours, true),
+            (JobState::Completed, ["linux"], Some("ci-big-50000-ab12t3w0q1"), false),
+            (JobState::Completed, ["linux"], None, true),
+            (JobState::Completed, ["ubuntu-latest"], None, false),
+        ] {
+            assert_eq!(pool.is_moved_by(&event(state, &labels, runner)), moved, "{state:?} {labels:?} {runner:?}");
+        }
+        let mut other = event(JobState::Queued, &["linux"], None);
+        other.job.repository = "elsewhere/app".into();
+        assert!(!pool.is_moved_by(&other));
     }
 }
