@@ -95,7 +95,7 @@ fn read(lab: &Lab, daemon: &Running, delivery: &Delivery) -> Result<Hooked, Stri
 
 async fn hear(lab: &Lab, daemon: &Running, delivery: &Delivery) -> Result<String, String> {
     match read(lab, daemon, delivery)? {
-        Hooked::Job(event) => daemon.shared.ask(Wish::Heard { event }).await,
+        Hooked::Job { event, by } => daemon.shared.ask(Wish::Heard { event, by }).await,
         other @ (Hooked::Ping | Hooked::Pushed { .. } | Hooked::Other) => panic!("a job's: {other:?}"),
     }
 }
@@ -366,6 +366,22 @@ fn a_drained_pool_does_not_listen() {
         daemon.written.write(&text);
         daemon.pass(10).await;
         assert_eq!(story.calls(), ["listen 3", "hang up", "listen 3"]);
+        daemon.stop().await;
+    });
+}
+
+#[test]
+fn a_pools_secret_is_good_for_jobs_of_its_own_scope() {
+    on_virtual_time(async {
+        let lab = Lab::homelab();
+        ready(&lab).await;
+        signs(&lab);
+        let daemon = Running::shaped(&lab, &pool("demand: Webhook"), |_| {}, |_| {});
+        daemon.until(120, "the pool was looked at", |s| s.pools.values().any(|p| p.assigned == Some(0))).await;
+        lab.sim.queue_job("acme/other", &["self-hosted", "linux"], Duration::from_secs(60));
+        let hooks = lab.sim.take_webhooks();
+        let said = hear(&lab, &daemon, hooks.first().expect("GitHub tells of it")).await;
+        assert!(said.as_ref().is_err_and(|why| why.contains("is not for jobs of acme/other")), "{said:?}");
         daemon.stop().await;
     });
 }

@@ -191,15 +191,25 @@ impl Daemon {
         self.listen(now);
     }
 
-    /// A webhook told of a job.
-    pub(super) fn heard(&mut self, event: &JobEvent, now: u64) -> String {
+    /// A webhook told of a job. `by`: the pool's secret that it was signed with, which is good for jobs where such a pool is.
+    pub(super) fn heard(&mut self, event: &JobEvent, by: Option<&SecretRef>, now: u64) -> Result<String, String> {
+        let mut pools = self.threads.iter().flat_map(|thread| thread.pools.values());
+        let vouches = |secret: &SecretRef| {
+            let is_of =
+                |pool: &Pool| pool.place.api.eq_ignore_ascii_case(&event.api) && concerns(&pool.place.scope, event);
+            pools.any(|pool| pool.secret.as_ref() == Some(secret) && is_of(pool))
+        };
+        if !by.is_none_or(vouches) {
+            let repository = &event.job.repository;
+            return Err(format!("the pool whose secret signed it is not for jobs of {repository} at {}", event.api));
+        }
         let mut news = false;
         for place in &self.places {
             // Each hub keeps its own book.
             news |= place.github.heard(event);
         }
         if !news {
-            return "that was known".to_owned();
+            return Ok("that was known".to_owned());
         }
         let mut looks = 0;
         for thread in &mut self.threads {
@@ -209,7 +219,7 @@ impl Daemon {
                 looks += 1;
             }
         }
-        if looks == 0 { "it is no pool's".to_owned() } else { "heard".to_owned() }
+        Ok(if looks == 0 { "it is no pool's".to_owned() } else { "heard".to_owned() })
     }
 
     /// Where the secrets stand with which GitHub signs webhooks.
