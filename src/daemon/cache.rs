@@ -44,6 +44,8 @@ struct Memory {
     /// When we last sent something for a guest.
     ours: BTreeMap<VmId, VecDeque<u64>>,
     rota: Rota,
+    /// How often GitHub had something new: what was asked before is not remembered after.
+    github: u64,
 }
 
 /// The memory of one cluster.
@@ -157,13 +159,13 @@ impl Cache {
         if !OnGitHub::is_github(&query.path) {
             self.pace.turn(&*self.clock, haste).await;
         }
-        let began = self.clock.now_ms();
+        let (began, github) = (self.clock.now_ms(), self.memory().github);
         let answer = self.api.get(query).await;
         self.count("GET", &query.path, answer.as_ref().err(), began);
         if let Ok(value) = &answer
             && !is_fleeting(query)
         {
-            self.remember(query, value);
+            self.remember(query, value, github);
         }
         answer
     }
@@ -176,10 +178,14 @@ impl Cache {
         }
     }
 
-    fn remember(&self, query: &Query, value: &Value) {
+    /// `github`: how often GitHub had something new when it was asked.
+    fn remember(&self, query: &Query, value: &Value, github: u64) {
         let now = self.clock.now_ms();
         let text = text(query, value);
         let mut memory = self.memory();
+        if OnGitHub::is_github(&query.path) && memory.github != github {
+            return;
+        }
         let used_ms = memory.known.get(query).map_or(now, |known| known.used_ms);
         memory.known.insert(query.clone(), Known { text, read_ms: now, used_ms });
     }
@@ -233,7 +239,9 @@ impl Cache {
 
     /// Forgets what GitHub said: it has something new.
     pub fn forget_github(&self) {
-        self.memory().known.retain(|query, _| !OnGitHub::is_github(&query.path));
+        let mut memory = self.memory();
+        memory.github += 1;
+        memory.known.retain(|query, _| !OnGitHub::is_github(&query.path));
     }
 
     /// Forgets all: somebody asks for a look that owes nothing to memory.
@@ -533,6 +541,35 @@ mod tests {
         look.get(&config(100)).await.expect("an answer");
         let told = sorts.0.lock().expect("nobody failed").clone();
         assert_eq!(told[3..], ["repos/acme/app GET", "orgs/acme DELETE", "c GET"]);
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_was_asked_for_before_the_news_is_not_remembered() {
+        /// GitHub has something new while it answers.
+        struct Meanwhile(Mutex<Option<std::sync::Weak<Cache>>>, AtomicUsize);
+        impl Api for Meanwhile {
+            fn get<'a>(&'a self, _: &'a Query) -> BoxFuture<'a, Result<Value, PveError>> {
+                let count = self.1.fetch_add(1, Ordering::Relaxed);
+                let cache = self.0.lock().expect("nobody failed").take().and_then(|cache| cache.upgrade());
+                Box::pin(async move {
+                    cache.iter().for_each(|cache| cache.forget_github());
+                    Ok(json!(count))
+                })
+            }
+            fn send<'a>(&'a self, _: &'a Call) -> BoxFuture<'a, Result<Value, PveError>> {
+                Box::pin(async { Ok(Value::Null) })
+            }
+        }
+        let (api, sim) = (Arc::new(Meanwhile(Mutex::default(), AtomicUsize::new(0))), Sim::new(Baseline::Homelab));
+        let cache = Arc::new(Cache::new("c", Arc::clone(&api) as _, Arc::new(sim.clock()), Arc::new(NoMeter)));
+        *api.0.lock().expect("nobody failed") = Some(Arc::downgrade(&cache));
+        let look = Look { cache, haste: Haste::Now };
+        let runners = Query::new("/github/repos/acme/app/runners");
+        let mut answers = Vec::new();
+        for _ in 0..3 {
+            answers.push(look.get(&runners).await.expect("an answer"));
+        }
+        assert_eq!(answers, [json!(0), json!(1), json!(1)]);
     }
 
     #[test]

@@ -109,7 +109,7 @@ pub struct WatchConfig {
     /// How often each managed VM is read in full, and each container six times as often, as far as the requests allow:
     /// PVE's log tells of a change of a VM's configuration, and of none of a container's.
     pub scan: Span,
-    /// Runs in progress at once on one cluster.
+    /// Runs at once on one cluster that may take long, as clones do; what is quick is not held up by them.
     pub runs: usize,
 }
 

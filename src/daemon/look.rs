@@ -145,29 +145,37 @@ impl Known {
     }
 }
 
-/// Parts what may take long from what does not, so that a change of a minute does not wait for a clone of an hour. What needs
-/// one another stays together.
-pub fn part(
-    objects: BTreeMap<ResourceRef, u64>,
+/// Those objects of which a run may take long, and those that they need or that need them: they stay together.
+pub fn slow<'a>(
+    objects: impl Iterator<Item = &'a ResourceRef> + Clone,
     known: &BTreeMap<ResourceRef, Known>,
-) -> Vec<BTreeMap<ResourceRef, u64>> {
+) -> BTreeSet<ResourceRef> {
     let of = |object: &ResourceRef| known.get(object);
-    let mut slow: BTreeSet<ResourceRef> = objects.keys().filter(|o| of(o).is_some_and(|k| k.long)).cloned().collect();
+    let mut slow: BTreeSet<ResourceRef> = objects.clone().filter(|o| of(o).is_some_and(|k| k.long)).cloned().collect();
     // Who needs one of these, or is needed by one, goes along; and so on.
     loop {
         let needed: Vec<&ResourceRef> = slow.iter().filter_map(of).flat_map(|k| &k.after).collect();
-        let joins = |o: &&ResourceRef| {
+        let joins = |o: &&'a ResourceRef| {
             let needs = of(o).is_some_and(|k| k.after.iter().any(|first| slow.contains(first)));
             !slow.contains(*o) && (needs || needed.contains(o))
         };
-        let more: Vec<ResourceRef> = objects.keys().filter(joins).cloned().collect();
+        let more: Vec<ResourceRef> = objects.clone().filter(joins).cloned().collect();
         if more.is_empty() {
-            break;
+            return slow;
         }
         slow.extend(more);
     }
+}
+
+/// Parts what may take long from what does not, so that a change of a minute does not wait for a clone of an hour: the quick
+/// ones first, and whether a part is slow.
+pub fn part(
+    objects: BTreeMap<ResourceRef, u64>,
+    known: &BTreeMap<ResourceRef, Known>,
+) -> Vec<(BTreeMap<ResourceRef, u64>, bool)> {
+    let slow = slow(objects.keys(), known);
     let (slow, quick): (BTreeMap<_, _>, BTreeMap<_, _>) = objects.into_iter().partition(|(o, _)| slow.contains(o));
-    [quick, slow].into_iter().filter(|part| !part.is_empty()).collect()
+    [(quick, false), (slow, true)].into_iter().filter(|(part, _)| !part.is_empty()).collect()
 }
 
 /// An object as it was just seen. `before` keeps the times of what did not change, and its last error while it differs.
@@ -291,8 +299,8 @@ mod tests {
         .into();
         let objects = |names: &[&str]| names.iter().map(|n| (of(n), 0)).collect::<BTreeMap<_, _>>();
         let parts = part(objects(&["pool", "clone", "tenant", "other"]), &all);
-        assert_eq!(parts, [objects(&["other"]), objects(&["clone", "pool", "tenant"])]);
-        assert_eq!(part(objects(&["pool", "other"]), &all), [objects(&["other", "pool"])]);
+        assert_eq!(parts, [(objects(&["other"]), false), (objects(&["clone", "pool", "tenant"]), true)]);
+        assert_eq!(part(objects(&["pool", "other"]), &all), [(objects(&["other", "pool"]), false)]);
         assert_eq!(part(objects(&["unheard-of"]), &all).len(), 1);
         assert!(part(BTreeMap::new(), &all).is_empty());
     }

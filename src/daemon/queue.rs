@@ -149,15 +149,15 @@ impl Queue {
         keys.iter().for_each(|key| self.drop(key, now_ms));
     }
 
-    /// All that is due of the source whose turn it is among those that `may` run. It counts as running until [`Queue::done`].
-    pub fn next(&mut self, now_ms: u64, may: impl Fn(&str) -> bool) -> Option<Batch> {
+    /// All that is due and `may` run of the source whose turn it is. It counts as running until [`Queue::done`].
+    pub fn next(&mut self, now_ms: u64, may: impl Fn(&Key) -> bool) -> Option<Batch> {
         let due = |entry: &Entry| matches!(entry.stand, Stand::Waiting { due_ms, .. } if due_ms <= now_ms);
-        let sources: BTreeSet<&str> =
-            self.entries.iter().filter(|(_, e)| due(e)).map(|(k, _)| k.source.as_str()).filter(|s| may(s)).collect();
+        let mine = self.entries.iter().filter(|(key, entry)| due(entry) && may(key));
+        let sources: BTreeSet<&str> = mine.map(|(key, _)| key.source.as_str()).collect();
         let after = self.last.as_deref().and_then(|last| sources.iter().find(|s| **s > last));
         let source = (*after.or_else(|| sources.first())?).to_owned();
         let mut objects = BTreeMap::new();
-        for (key, entry) in self.entries.iter_mut().filter(|(k, e)| k.source == source && due(e)) {
+        for (key, entry) in self.entries.iter_mut().filter(|(k, e)| k.source == source && due(e) && may(k)) {
             if let Stand::Waiting { since_ms, .. } = entry.stand {
                 self.touched.insert(key.clone());
                 objects.insert(key.object.clone(), now_ms.saturating_sub(since_ms));
@@ -195,7 +195,7 @@ impl Queue {
     }
 
     /// The keys of a source that are remembered.
-    pub fn of_source<'a>(&'a self, source: &'a str) -> impl Iterator<Item = &'a Key> + 'a {
+    pub fn of_source<'a>(&'a self, source: &'a str) -> impl Iterator<Item = &'a Key> + Clone + 'a {
         self.entries.keys().filter(move |key| key.source == source)
     }
 
@@ -219,12 +219,12 @@ impl Queue {
     }
 
     /// When the next key is due; `None`: nothing waits.
-    pub fn wake_ms(&self, may: impl Fn(&str) -> bool) -> Option<u64> {
+    pub fn wake_ms(&self, may: impl Fn(&Key) -> bool) -> Option<u64> {
         let due = |entry: &Entry| match entry.stand {
             Stand::Waiting { due_ms, .. } => Some(due_ms),
             Stand::Running { .. } | Stand::Idle { .. } => None,
         };
-        self.entries.iter().filter(|(k, _)| may(&k.source)).filter_map(|(_, e)| due(e)).min()
+        self.entries.iter().filter_map(|(k, e)| due(e).filter(|_| may(k))).min()
     }
 
     /// Forgets what was idle for long, so that memory does not grow with everything that ever was.
@@ -320,7 +320,7 @@ mod tests {
         Key { source: source.into(), object: ResourceRef::new("VirtualMachine", name) }
     }
 
-    fn all(_: &str) -> bool {
+    fn all(_: &Key) -> bool {
         true
     }
 
@@ -389,7 +389,7 @@ mod tests {
             served.push(queue.next(round, all).expect("due").source);
         }
         assert_eq!(served, ["a", "b", "c", "a", "b", "c"]);
-        assert_eq!(queue.next(9, |source| source == "z"), None);
+        assert_eq!(queue.next(9, |key| key.source == "z"), None);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::daemon::look::{self, Known};
 use crate::daemon::meter::{Ear, Meter};
 use crate::daemon::pace::Haste;
 use crate::daemon::proposal;
-use crate::daemon::queue::{Batch, Queue};
+use crate::daemon::queue::{Batch, Key, Queue};
 use crate::daemon::record::{DriftRecord, Level, RunRecord, SourceRecord};
 use crate::daemon::shared::{Asked, Shared};
 use crate::daemon::signs::Signs;
@@ -179,6 +179,8 @@ struct Daemon {
     listeners: BTreeMap<(usize, String), listen::Ear>,
     /// Runs in progress on each cluster.
     running: Vec<usize>,
+    /// Those among them that may take long: of these there are only so many at once.
+    slow: Vec<BTreeSet<String>>,
     runs: u64,
     /// What ended so far, counted: tells before from after within one millisecond.
     moments: u64,
@@ -193,6 +195,7 @@ pub async fn run(setup: Setup) -> End {
     let Setup { asked: mut asks, mut signal, .. } = setup;
     let mut daemon = Daemon {
         running: vec![0; setup.places.len()],
+        slow: vec![BTreeSet::new(); setup.places.len()],
         signs: vec![Signs::default(); setup.places.len()],
         poll_failures: vec![0; setup.places.len()],
         polled: vec![false; setup.places.len()],
@@ -262,6 +265,11 @@ async fn over(ends: &mut Option<(Signal, BoxFuture<'_, ()>)>) -> Signal {
         }
         None => futures::future::pending().await,
     }
+}
+
+/// Whether a run of a key may begin.
+fn is_free(may: &BTreeMap<String, BTreeSet<ResourceRef>>, key: &Key) -> bool {
+    may.get(&key.source).is_some_and(|held| !held.contains(&key.object))
 }
 
 impl Daemon {
@@ -373,13 +381,17 @@ impl Daemon {
         thread.config.suspend || self.suspended.of(&thread.config.name).is_some()
     }
 
-    /// Whether runs of a source may begin.
-    fn may_run(&self, source: &str) -> bool {
-        let thread = self.threads.iter().find(|t| t.config.name == source);
-        !self.ending
-            && thread.is_some_and(|t| {
-                !self.is_suspended(t) && self.running[t.place] < self.watch.runs && t.reading.is_some()
-            })
+    /// The sources of which runs may begin, each with the objects that wait all the same: where a cluster has as many long runs
+    /// as it may, only what is quick begins.
+    fn may_run(&self) -> BTreeMap<String, BTreeSet<ResourceRef>> {
+        let ready = |t: &&Thread| !self.ending && !self.is_suspended(t) && t.reading.is_some();
+        let held = |t: &Thread| {
+            if self.slow[t.place].len() < self.watch.runs {
+                return BTreeSet::new();
+            }
+            look::slow(self.queue.of_source(&t.config.name).map(|key| &key.object), &t.known)
+        };
+        self.threads.iter().filter(ready).map(|t| (t.config.name.clone(), held(t))).collect()
     }
 
     /// When something is due that nobody will tell us of.
@@ -392,7 +404,8 @@ impl Daemon {
             .iter()
             .filter(|t| !t.looking && t.reading.is_some() && self.polled[t.place])
             .filter_map(|t| t.look_ms);
-        let queue = self.queue.wake_ms(|source| self.may_run(source));
+        let may = self.may_run();
+        let queue = self.queue.wake_ms(|key| is_free(&may, key));
         looks.chain(queue).chain(self.listens_ms()).min().unwrap_or(u64::MAX).max(now)
     }
 
@@ -402,15 +415,14 @@ impl Daemon {
             self.listen(now);
             self.looks(now);
             loop {
-                let sources = self.threads.iter().map(|t| t.config.name.clone());
-                let may: BTreeSet<String> = sources.filter(|source| self.may_run(source)).collect();
-                let Some(batch) = self.queue.next(now, |source| may.contains(source)) else { break };
+                let may = self.may_run();
+                let Some(batch) = self.queue.next(now, |key| is_free(&may, key)) else { break };
                 batch.objects.values().for_each(|waited| self.meter.waited(*waited));
                 let Batch { source, objects } = batch;
                 let thread = self.threads.iter().find(|t| t.config.name == source);
                 let parts = thread.map(|t| look::part(objects, &t.known)).unwrap_or_default();
-                for objects in parts {
-                    self.start(Batch { source: source.clone(), objects }, None, now);
+                for (objects, slow) in parts {
+                    self.start(Batch { source: source.clone(), objects }, None, slow, now);
                 }
             }
         }
@@ -478,8 +490,8 @@ impl Daemon {
         Settings { partial, prune, root_ticket, links, ways, left_lock, ..Settings::default() }
     }
 
-    /// Begins a run.
-    fn start(&mut self, batch: Batch, approved: Option<String>, now: u64) {
+    /// Begins a run. `slow`: it may take long.
+    fn start(&mut self, batch: Batch, approved: Option<String>, slow: bool, now: u64) {
         let Some(line) = self.threads.iter().position(|t| t.config.name == batch.source) else { return };
         let thread = &self.threads[line];
         let Some(reading) = thread.reading.clone() else { return };
@@ -509,6 +521,9 @@ impl Daemon {
         self.shared.write().running.insert(id.clone(), record);
         let place = &self.places[thread.place];
         self.running[thread.place] += 1;
+        if slow {
+            self.slow[thread.place].insert(id.clone());
+        }
         let guests = self.guests_of(&batch.source, &objects);
         let errand = Errand { id, line, batch, proposal: approved, revision, guests, settings, consent };
         self.work.push(work::run(errand, reading, place, Arc::clone(&self.clock), self.shared.clone()));
@@ -589,7 +604,8 @@ impl Daemon {
             .threads
             .iter()
             .any(|t| t.looking || t.reading.is_some() && t.failures == 0 && t.look_ms.is_some_and(|at| at <= now));
-        let due = self.queue.wake_ms(|source| self.may_run(source)).is_some_and(|at| at <= now);
+        let may = self.may_run();
+        let due = self.queue.wake_ms(|key| is_free(&may, key)).is_some_and(|at| at <= now);
         self.threads.iter().all(looked) && idle && !pending && !due
     }
 }

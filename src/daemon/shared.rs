@@ -2,6 +2,7 @@
 //! of the state, the loop; a reader holds the lock for as long as it copies.
 
 use crate::daemon::record::State;
+use crate::github::place::SecretRef;
 use crate::github::webhook::JobEvent;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::sync::{mpsc, oneshot};
@@ -69,6 +70,8 @@ pub enum Wish {
     Heard {
         /// What it told.
         event: Box<JobEvent>,
+        /// The pool's secret that it was signed with; `None`: the daemon's own.
+        by: Option<SecretRef>,
     },
 }
 

@@ -95,7 +95,7 @@ fn read(lab: &Lab, daemon: &Running, delivery: &Delivery) -> Result<Hooked, Stri
 
 async fn hear(lab: &Lab, daemon: &Running, delivery: &Delivery) -> Result<String, String> {
     match read(lab, daemon, delivery)? {
-        Hooked::Job(event) => daemon.shared.ask(Wish::Heard { event }).await,
+        Hooked::Job { event, by } => daemon.shared.ask(Wish::Heard { event, by }).await,
         other @ (Hooked::Ping | Hooked::Pushed { .. } | Hooked::Other) => panic!("a job's: {other:?}"),
     }
 }
@@ -183,8 +183,13 @@ fn in_a_set_of_hundreds_it_takes_little_longer() {
 #[derive(Default)]
 struct Story {
     turns: Mutex<VecDeque<Turn>>,
+    /// Who answers a call that waits.
+    late: Mutex<Option<tokio::sync::oneshot::Sender<Answer>>>,
     heard: Mutex<Vec<String>>,
 }
+
+/// What a call is answered, found when it is.
+type Answer = Box<dyn FnOnce() -> Turn + Send>;
 
 #[derive(Clone, Copy)]
 enum Turn {
@@ -203,6 +208,12 @@ impl Story {
         self.heard.lock().expect("nobody failed with it").clone()
     }
 
+    /// Answers the call that waits.
+    fn end_turn(&self, answer: Answer) {
+        let late = self.late.lock().expect("nobody failed with it").take().expect("a call waits");
+        assert!(late.send(answer).is_ok(), "somebody waits for it");
+    }
+
     fn count(&self, call: &str) -> usize {
         self.calls().iter().filter(|one| *one == call).count()
     }
@@ -211,14 +222,17 @@ impl Story {
 impl GitHub for Story {
     fn listen<'a>(&'a self, _: &'a Place, ask: &'a Ask) -> BoxFuture<'a, Result<bool, PveError>> {
         self.heard.lock().expect("nobody failed with it").push(format!("listen {}", ask.max));
-        let turn = self.turns.lock().expect("nobody failed with it").pop_front();
+        let (late, answer) = tokio::sync::oneshot::channel::<Answer>();
+        match self.turns.lock().expect("nobody failed with it").pop_front() {
+            Some(turn) => assert!(late.send(Box::new(move || turn)).is_ok(), "it is there"),
+            None => *self.late.lock().expect("nobody failed with it") = Some(late),
+        }
         Box::pin(async move {
-            match turn {
-                Some(Turn::News) => Ok(true),
-                Some(Turn::Nothing) => Ok(false),
-                Some(Turn::Fails) => Err(PveError::Lost { request: "GET /queue".into(), cause: "reset".into() }),
-                Some(Turn::Bug) => panic!("a bug of the hub"),
-                None => std::future::pending().await,
+            match answer.await.expect("whoever is dropped waits no more")() {
+                Turn::News => Ok(true),
+                Turn::Nothing => Ok(false),
+                Turn::Fails => Err(PveError::Lost { request: "GET /queue".into(), cause: "reset".into() }),
+                Turn::Bug => panic!("a bug of the hub"),
             }
         })
     }
@@ -306,6 +320,68 @@ fn who_is_suspended_or_may_only_look_does_not_listen() {
         daemon.shared.ask(Wish::Resume { source: "lab".into(), by: "anna".into() }).await.expect("resumed");
         daemon.pass(10).await;
         assert_eq!(story.calls(), ["listen 3", "hang up", "listen 3"]);
+        daemon.stop().await;
+    });
+}
+
+#[test]
+fn who_is_told_to_end_right_when_a_turn_ends_hangs_up_all_the_same() {
+    on_virtual_time(async {
+        let lab = Lab::homelab();
+        ready(&lab).await;
+        for turn in [Turn::News, Turn::Nothing, Turn::Fails] {
+            let story = Story::of([]);
+            let daemon = listening(&lab, Mode::Enforce, &story);
+            daemon.pass(10).await;
+            assert_eq!(story.calls(), ["listen 3"]);
+            // Both at one time: the daemon reads that the pool is gone when the turn has ended, and takes that in first.
+            let written = daemon.written.clone();
+            story.end_turn(Box::new(move || {
+                written.write(TEMPLATE);
+                turn
+            }));
+            daemon.pass(10).await;
+            assert_eq!(story.calls(), ["listen 3", "hang up"]);
+            daemon.written.write(&pool("demand: ScaleSet"));
+            daemon.pass(10).await;
+            assert_eq!(story.calls(), ["listen 3", "hang up", "listen 3"]);
+            assert_eq!(daemon.stop().await, End::Asked(Signal::Stop, true));
+        }
+    });
+}
+
+#[test]
+fn a_drained_pool_does_not_listen() {
+    on_virtual_time(async {
+        let lab = Lab::homelab();
+        ready(&lab).await;
+        let story = Story::of([]);
+        let daemon = listening(&lab, Mode::Enforce, &story);
+        daemon.pass(10).await;
+        let text = pool("demand: ScaleSet");
+        let drained = "metadata: {name: ci, annotations: {pvectl/runners-drain: \"true\"}}";
+        daemon.written.write(&text.replace("metadata: {name: ci}", drained));
+        daemon.pass(10).await;
+        assert_eq!(story.calls(), ["listen 3", "hang up"]);
+        daemon.written.write(&text);
+        daemon.pass(10).await;
+        assert_eq!(story.calls(), ["listen 3", "hang up", "listen 3"]);
+        daemon.stop().await;
+    });
+}
+
+#[test]
+fn a_pools_secret_is_good_for_jobs_of_its_own_scope() {
+    on_virtual_time(async {
+        let lab = Lab::homelab();
+        ready(&lab).await;
+        signs(&lab);
+        let daemon = Running::shaped(&lab, &pool("demand: Webhook"), |_| {}, |_| {});
+        daemon.until(120, "the pool was looked at", |s| s.pools.values().any(|p| p.assigned == Some(0))).await;
+        lab.sim.queue_job("acme/other", &["self-hosted", "linux"], Duration::from_secs(60));
+        let hooks = lab.sim.take_webhooks();
+        let said = hear(&lab, &daemon, hooks.first().expect("GitHub tells of it")).await;
+        assert!(said.as_ref().is_err_and(|why| why.contains("is not for jobs of acme/other")), "{said:?}");
         daemon.stop().await;
     });
 }

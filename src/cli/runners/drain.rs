@@ -26,17 +26,17 @@ pub fn drain(global: &Global, args: &Drain) -> Ended {
     let (mut tree, all) = read(&[], &args.files)?;
     let session = job::open(global, &tree)?;
     let ended = block_on(async {
-        let (pool, machine) = {
+        let (pool, machine, there) = {
             let scene = survey(&session, &tree, &all).await?;
             let pools = scene.pools();
             match find(&pools, &args.name)? {
-                Found::Pool(of) => (ResourceRef::new(NAME, of.name), None),
+                Found::Pool(of) => (ResourceRef::new(NAME, of.name), None, names(of)),
                 Found::Machine(of, machine) => {
                     let pool = ResourceRef::new(NAME, of.name);
                     if !is_over(machine) && !machine.marks.drained {
                         mark(&session, of, machine).await?;
                     }
-                    (pool, Some(machine.name.clone()))
+                    (pool, Some(machine.name.clone()), BTreeSet::from([machine.name.clone()]))
                 }
             }
         };
@@ -44,6 +44,14 @@ pub fn drain(global: &Global, args: &Drain) -> Ended {
             && let Some(want) = tree.desired.resources.get_mut(&pool)
         {
             want.annotations.insert(DRAIN.to_owned(), "true".to_owned());
+        }
+        if machine.is_none() && !global.quiet {
+            // First: beside such a daemon it is why new machines come while the old ones go.
+            let _ = writeln!(
+                anstream::stderr(),
+                "hint: a daemon that enforces the pool makes machines again; to keep it drained, write `{DRAIN}: \"true\"` into \
+                 its manifest's annotations"
+            );
         }
         let job = Job {
             global,
@@ -60,7 +68,8 @@ pub fn drain(global: &Global, args: &Drain) -> Ended {
         };
         let Some(only) = only else { return Ok(exit::DONE) };
         let drive = Drive { session: &session, tree: &tree, only, job, timeout: args.timeout };
-        let meant = |one: &&MachineStanding| machine.as_ref().is_none_or(|name| one.name == *name);
+        // Those that were there: what a daemon makes meanwhile is no reason to wait for ever.
+        let meant = |one: &&MachineStanding| there.contains(&one.name);
         let works = |one: &MachineStanding| one.stage == Stage::Busy;
         let end = |of: &Of<'_>| {
             let open = of.stands.machines.iter().filter(meant).any(|one| !is_over(one) && (args.wait || !works(one)));
@@ -76,17 +85,14 @@ pub fn drain(global: &Global, args: &Drain) -> Ended {
                 "Not gone before the end of its job: {count} ({names}); --wait waits for that."
             );
         }
-        if machine.is_none() && !global.quiet {
-            let _ = writeln!(
-                anstream::stderr(),
-                "hint: a daemon that enforces the pool makes machines again; to keep it drained, write `{DRAIN}: \"true\"` into \
-                 its manifest's annotations"
-            );
-        }
         Ok(exit::DONE)
     })?;
     session.close()?;
     ended
+}
+
+fn names(of: &Of<'_>) -> BTreeSet<String> {
+    of.stands.machines.iter().map(|machine| machine.name.clone()).collect()
 }
 
 /// It takes no job any more.

@@ -28,7 +28,12 @@ pub enum Hooked {
         branch: String,
     },
     /// Something became of a job.
-    Job(Box<JobEvent>),
+    Job {
+        /// What.
+        event: Box<JobEvent>,
+        /// Whose secret vouches for it: good for jobs of such pools alone. `None`: the daemon's own.
+        by: Option<SecretRef>,
+    },
     /// Something that is not for us.
     Other,
 }
@@ -63,10 +68,10 @@ pub async fn github(Of(site): Of<Arc<Site>>, headers: HeaderMap, body: Bytes) ->
             });
             (StatusCode::ACCEPTED, "heard\n".to_owned())
         }
-        Ok(Hooked::Job(event)) => {
+        Ok(Hooked::Job { event, by }) => {
             let shared = site.shared.clone();
             tokio::spawn(async move {
-                match shared.ask(Wish::Heard { event }).await {
+                match shared.ask(Wish::Heard { event, by }).await {
                     Ok(said) => tracing::debug!("a job's webhook: {said}"),
                     Err(why) => {
                         tracing::warn!("a job was not heard: {why}; it is found when queued jobs are asked for")

@@ -79,7 +79,7 @@ impl Daemon {
                 drop(thread.pokes.try_send(Poke::Asked));
                 Ok(format!("source {source} is read and compared anew"))
             }
-            Wish::Heard { event } => Ok(self.heard(&event, now)),
+            Wish::Heard { event, by } => self.heard(&event, by.as_ref(), now),
             Wish::Pushed { urls, branch } => {
                 for thread in &self.threads {
                     drop(thread.pokes.try_send(Poke::Pushed(urls.clone(), branch.clone())));
@@ -128,7 +128,7 @@ impl Daemon {
             }
         }
         self.tell(&record.source, None, Level::Normal, "Approved", format!("proposal {id}, by {by}"), None);
-        self.start(batch, Some(id.to_owned()), now);
+        self.start(batch, Some(id.to_owned()), true, now);
         Ok(format!("proposal {id} is approved and begins; watch it with: pvectl events"))
     }
 }

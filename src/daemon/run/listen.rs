@@ -9,11 +9,13 @@ use crate::daemon::record::{Level, Mode};
 use crate::daemon::runners::BudgetRecord;
 use crate::daemon::source::Reading;
 use crate::daemon::work::{self, Listened};
+use crate::github::book::{is_for, is_of_pool};
 use crate::github::budget::Budget;
 use crate::github::demand::{Ask, Source};
 use crate::github::place::{Place, SecretRef};
-use crate::github::webhook::JobEvent;
+use crate::github::webhook::{JobEvent, JobState};
 use crate::kinds::runner_pool::NAME;
+use crate::kinds::runner_pool::look::DRAIN;
 use crate::kinds::runner_pool::spec::{RunnerPoolSpec, ask, place};
 use crate::resource::reference::ResourceRef;
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,6 +31,8 @@ pub(super) struct Pool {
     secret: Option<SecretRef>,
     /// Its manifest lets it be changed.
     enforced: bool,
+    /// Its manifest says that it takes no job any more.
+    drained: bool,
 }
 
 /// A listener, and what ends its turn.
@@ -55,10 +59,27 @@ pub(super) fn pools(reading: &Reading, mode: Mode) -> BTreeMap<String, Pool> {
             let name = want.resource.name.clone();
             let enforced = look::mode(mode, &reading.desired, &want.resource) == Mode::Enforce;
             let secret = spec.github.webhook_secret.clone();
-            let pool = Pool { place: place(spec), ask: ask(spec, &name), secret, enforced };
+            let drained = spec.drained || want.annotations.get(DRAIN).is_some_and(|said| said == "true");
+            let pool = Pool { place: place(spec), ask: ask(spec, &name), secret, enforced, drained };
             (name, pool)
         })
         .collect()
+}
+
+impl Pool {
+    /// Whether a webhook's news is about this pool: a job that its runners could take, or one that they have or had. An
+    /// organisation's webhook tells of every job of it, and most are for others' runners.
+    fn is_moved_by(&self, event: &JobEvent) -> bool {
+        let JobEvent { job, state, .. } = event;
+        let waits = match state {
+            JobState::Queued => is_for(job, &self.ask),
+            // One that is cancelled before it got a runner was waited for.
+            JobState::Completed => job.runner.is_none() && is_for(job, &self.ask),
+            JobState::Waiting | JobState::InProgress => false,
+        };
+        let has = job.runner.as_deref().is_some_and(|name| is_of_pool(name, &self.ask.pool));
+        self.ask.source == Source::Webhook && concerns(&self.place.scope, event) && (waits || has)
+    }
 }
 
 impl Thread {
@@ -79,7 +100,11 @@ impl Daemon {
             if thread.config.mode != Mode::Enforce || self.is_suspended(thread) {
                 continue;
             }
-            let listens = thread.pools.iter().filter(|(_, pool)| pool.enforced && pool.ask.source == Source::ScaleSet);
+            // GitHub gives jobs to whom it hears, so a drained pool must fall silent.
+            let listens = thread
+                .pools
+                .iter()
+                .filter(|(_, pool)| pool.enforced && !pool.drained && pool.ask.source == Source::ScaleSet);
             wanted.extend(listens.map(|(name, pool)| ((line, name.clone()), (pool.place.clone(), pool.ask.clone()))));
         }
         for (key, ear) in &mut self.listeners {
@@ -127,6 +152,13 @@ impl Daemon {
             Listened::Failed(why) => (None, why),
         };
         let Some(ear) = self.listeners.get_mut(&key) else { return };
+        if ear.listener.has_ended() {
+            // Its turn was over before it was told to end: nobody but us hangs up.
+            let Listener { place, ask, .. } = ear.listener.clone();
+            let github = Arc::clone(&self.places[self.threads[key.0].place].github);
+            self.work.push(work::hang_up(key, github, (place, ask)));
+            return;
+        }
         let told = ear.listener.ended(well, self.moments, now);
         match told {
             Told::Nothing => {}
@@ -159,26 +191,35 @@ impl Daemon {
         self.listen(now);
     }
 
-    /// A webhook told of a job.
-    pub(super) fn heard(&mut self, event: &JobEvent, now: u64) -> String {
+    /// A webhook told of a job. `by`: the pool's secret that it was signed with, which is good for jobs where such a pool is.
+    pub(super) fn heard(&mut self, event: &JobEvent, by: Option<&SecretRef>, now: u64) -> Result<String, String> {
+        let mut pools = self.threads.iter().flat_map(|thread| thread.pools.values());
+        let vouches = |secret: &SecretRef| {
+            let is_of =
+                |pool: &Pool| pool.place.api.eq_ignore_ascii_case(&event.api) && concerns(&pool.place.scope, event);
+            pools.any(|pool| pool.secret.as_ref() == Some(secret) && is_of(pool))
+        };
+        if !by.is_none_or(vouches) {
+            let repository = &event.job.repository;
+            return Err(format!("the pool whose secret signed it is not for jobs of {repository} at {}", event.api));
+        }
         let mut news = false;
         for place in &self.places {
             // Each hub keeps its own book.
             news |= place.github.heard(event);
         }
         if !news {
-            return "that was known".to_owned();
+            return Ok("that was known".to_owned());
         }
         let mut looks = 0;
         for thread in &mut self.threads {
-            let mut pools = thread.pools.values();
-            if pools.any(|pool| pool.ask.source == Source::Webhook && concerns(&pool.place.scope, event)) {
+            if thread.pools.values().any(|pool| pool.is_moved_by(event)) {
                 self.places[thread.place].cache.forget_github();
                 thread.hurry(now);
                 looks += 1;
             }
         }
-        if looks == 0 { "it is no pool's".to_owned() } else { "heard".to_owned() }
+        Ok(if looks == 0 { "it is no pool's".to_owned() } else { "heard".to_owned() })
     }
 
     /// Where the secrets stand with which GitHub signs webhooks.
@@ -195,11 +236,51 @@ impl Daemon {
             BudgetRecord { api, account, resource, limit, remaining, reset_ms, limited_until_ms }
         };
         let mut all: Vec<BudgetRecord> = self.places.iter().flat_map(|place| place.github.budgets()).map(one).collect();
-        // Of two clusters with the same account the one that knows of fewer is the newer.
+        // Of two clusters with the same account the one with the later hour is the newer; in the same hour, who knows of fewer.
         all.sort_by(|a, b| {
-            (&a.api, &a.account, &a.resource, a.remaining).cmp(&(&b.api, &b.account, &b.resource, b.remaining))
+            let account = (&a.api, &a.account, &a.resource).cmp(&(&b.api, &b.account, &b.resource));
+            account.then(b.reset_ms.cmp(&a.reset_ms)).then(a.remaining.cmp(&b.remaining))
         });
         all.dedup_by(|b, a| (&a.api, &a.account, &a.resource) == (&b.api, &b.account, &b.resource));
         all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::github::demand::Job;
+    use crate::github::place::{Auth, PUBLIC_API, Scope};
+
+    #[test]
+    fn a_webhook_is_about_a_pool_that_could_take_the_job_or_has_it() {
+        let auth = Auth::Token(SecretRef::Env("TOKEN".into()));
+        let place = Place { api: PUBLIC_API.into(), scope: Scope::Organization("acme".into()), auth };
+        let ask = Ask { pool: "ci".into(), labels: vec!["linux".into()], source: Source::Webhook, ..Ask::default() };
+        let pool = Pool { place, ask, secret: None, enforced: true, drained: false };
+        let event = |state, labels: &[&str], runner: Option<&str>| {
+            let labels = labels.iter().map(|label| (*label).to_owned()).collect();
+            let job =
+                Job { repository: "acme/app".into(), labels, runner: runner.map(str::to_owned), ..Job::default() };
+            let (api, delivery) = (PUBLIC_API.to_owned(), String::new());
+            JobEvent { delivery, api, enterprise: None, job, state, started: None, completed: None, conclusion: None }
+        };
+        let ours = Some("ci-50000-ab12t3w0q1");
+        for (state, labels, runner, moved) in [
+            (JobState::Queued, ["Linux"], None, true),
+            (JobState::Queued, ["ubuntu-latest"], None, false),
+            (JobState::Waiting, ["linux"], None, false),
+            (JobState::InProgress, ["linux"], Some("elses-1"), false),
+            (JobState::InProgress, ["linux"], ours, true),
+            (JobState::Completed, ["linux"], ours, true),
+            (JobState::Completed, ["linux"], Some("ci-big-50000-ab12t3w0q1"), false),
+            (JobState::Completed, ["linux"], None, true),
+            (JobState::Completed, ["ubuntu-latest"], None, false),
+        ] {
+            assert_eq!(pool.is_moved_by(&event(state, &labels, runner)), moved, "{state:?} {labels:?} {runner:?}");
+        }
+        let mut other = event(JobState::Queued, &["linux"], None);
+        other.job.repository = "elsewhere/app".into();
+        assert!(!pool.is_moved_by(&other));
     }
 }

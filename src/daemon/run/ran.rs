@@ -15,6 +15,7 @@ impl Daemon {
         let thread = &mut self.threads[line];
         let source = thread.config.name.clone();
         self.running[thread.place] -= 1;
+        self.slow[thread.place].remove(&id);
         self.places[thread.place].cache.forget(&guests);
         thread.ran.extend(batch.objects.keys().map(|object| (object.clone(), self.moments)));
         thread.look_ms = Some(now);

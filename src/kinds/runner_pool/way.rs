@@ -132,7 +132,7 @@ pub fn start(spec: &RunnerPoolSpec, name: &str) -> Start {
 }
 
 /// How a machine is logged in to.
-fn login(spec: &RunnerPoolSpec, name: &str, address: IpAddr) -> Option<Login> {
+pub fn login(spec: &RunnerPoolSpec, name: &str, address: IpAddr) -> Option<Login> {
     let ssh = spec.bootstrap.ssh.as_ref()?;
     let spot = |text: &str| Spot::new(Path::new(text));
     let host_keys = match (&ssh.known_hosts, &ssh.host_key) {
