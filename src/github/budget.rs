@@ -129,7 +129,7 @@ impl Sent {
     pub(super) fn all(&self) -> Vec<Requests> {
         let of = |((account, class, method, status), count): (&(Account, Class, &'static str, Option<u16>), &u64)| {
             let Account { api, name } = account.clone();
-            Requests { api, account: name, resource: class.name(), method: *method, status: *status, count: *count }
+            Requests { api, account: name, resource: class.name(), method, status: *status, count: *count }
         };
         self.0.iter().map(of).collect()
     }
