@@ -10,13 +10,16 @@ use serde_json::Value;
 const PREFIX: &str = "pvectl/";
 const IGNORE_FIELDS: &str = "pvectl/ignore-fields";
 /// Those with a closed list of values.
-const CHOICES: [(&str, &[&str]); 5] = [
+const CHOICES: [(&str, &[&str]); 6] = [
     ("pvectl/paused", &["true", "false"]),
     ("pvectl/mode", &["Observe", "Propose", "Enforce"]),
     ("pvectl/deletion-policy", &["Retain", "Delete"]),
     ("pvectl/take-over", &["true", "false"]),
     ("pvectl/allow-lockout", &["true", "false"]),
+    ("pvectl/runners-drain", &["true", "false"]),
 ];
+/// So many idle runners, whatever a pool's spec says.
+const RUNNERS_IDLE: &str = "pvectl/runners-idle";
 
 /// The fields of `pvectl/ignore-fields`.
 pub fn ignored(document: &Document) -> Vec<String> {
@@ -42,11 +45,17 @@ pub fn check(document: &Document, schema: &Value) -> Vec<Diagnostic> {
         } else if name == IGNORE_FIELDS {
             let unknown = ignored(document).into_iter().filter_map(|field| leads_nowhere(document, schema, &field));
             found.extend(unknown.map(at));
+        } else if name == RUNNERS_IDLE {
+            if value.parse::<u32>().is_err() {
+                let message = format!("`{name}` cannot be the string `{value}`");
+                found.push(at(Diagnostic::error("unknown-value", message).help("a number, as a string: \"3\"")));
+            }
         } else if name == CHECKS {
             let wrong = Checks::by_names(value).err().map(|why| Diagnostic::error("unknown-value", why));
             found.extend(wrong.map(at));
         } else {
-            let known: Vec<&str> = CHOICES.iter().map(|(known, _)| *known).chain([IGNORE_FIELDS, CHECKS]).collect();
+            let others = [IGNORE_FIELDS, CHECKS, RUNNERS_IDLE];
+            let known: Vec<&str> = CHOICES.iter().map(|(known, _)| *known).chain(others).collect();
             let near = nearest(name, known.iter().copied()).map(|near| format!("did you mean `{near}`? "));
             let help = format!("{}annotations: {}", near.unwrap_or_default(), known.join(", "));
             found.push(at(Diagnostic::error("unknown-annotation", format!("unknown annotation `{name}`")).help(help)));

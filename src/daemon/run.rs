@@ -9,8 +9,9 @@ use crate::daemon::look::{self, Known};
 use crate::daemon::meter::{Ear, Meter};
 use crate::daemon::pace::Haste;
 use crate::daemon::proposal;
-use crate::daemon::queue::{Batch, Key, Queue};
+use crate::daemon::queue::{Batch, Queue};
 use crate::daemon::record::{DriftRecord, Level, RunRecord, SourceRecord};
+use crate::daemon::run::ran::is_free;
 use crate::daemon::shared::{Asked, Shared};
 use crate::daemon::signs::Signs;
 use crate::daemon::source::{Reading, Source};
@@ -267,11 +268,6 @@ async fn over(ends: &mut Option<(Signal, BoxFuture<'_, ()>)>) -> Signal {
     }
 }
 
-/// Whether a run of a key may begin.
-fn is_free(may: &BTreeMap<String, BTreeSet<ResourceRef>>, key: &Key) -> bool {
-    may.get(&key.source).is_some_and(|held| !held.contains(&key.object))
-}
-
 impl Daemon {
     /// The time. Where the clock was set back, everything that was planned by it goes back with it: nothing waits for longer.
     fn now(&mut self) -> u64 {
@@ -379,19 +375,6 @@ impl Daemon {
 
     fn is_suspended(&self, thread: &Thread) -> bool {
         thread.config.suspend || self.suspended.of(&thread.config.name).is_some()
-    }
-
-    /// The sources of which runs may begin, each with the objects that wait all the same: where a cluster has as many long runs
-    /// as it may, only what is quick begins.
-    fn may_run(&self) -> BTreeMap<String, BTreeSet<ResourceRef>> {
-        let ready = |t: &&Thread| !self.ending && !self.is_suspended(t) && t.reading.is_some();
-        let held = |t: &Thread| {
-            if self.slow[t.place].len() < self.watch.runs {
-                return BTreeSet::new();
-            }
-            look::slow(self.queue.of_source(&t.config.name).map(|key| &key.object), &t.known)
-        };
-        self.threads.iter().filter(ready).map(|t| (t.config.name.clone(), held(t))).collect()
     }
 
     /// When something is due that nobody will tell us of.

@@ -1,14 +1,34 @@
-//! What a run did.
+//! Which runs may begin, and what one did.
 
-use super::Daemon;
+use super::{Daemon, Thread};
 
+use crate::daemon::look;
 use crate::daemon::queue::{Ended, Key};
 use crate::daemon::record::Level;
 use crate::daemon::work::Ran;
 use crate::engine::reconcile::Halt;
+use crate::resource::reference::ResourceRef;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Whether a run of a key may begin.
+pub(super) fn is_free(may: &BTreeMap<String, BTreeSet<ResourceRef>>, key: &Key) -> bool {
+    may.get(&key.source).is_some_and(|held| !held.contains(&key.object))
+}
+
 impl Daemon {
+    /// The sources of which runs may begin, each with the objects that wait all the same: where a cluster has as many long runs
+    /// as it may, only what is quick begins.
+    pub(super) fn may_run(&self) -> BTreeMap<String, BTreeSet<ResourceRef>> {
+        let ready = |t: &&Thread| !self.ending && !self.is_suspended(t) && t.reading.is_some();
+        let held = |t: &Thread| {
+            if self.slow[t.place].len() < self.watch.runs {
+                return BTreeSet::new();
+            }
+            look::slow(self.queue.of_source(&t.config.name).map(|key| &key.object), &t.known)
+        };
+        self.threads.iter().filter(ready).map(|t| (t.config.name.clone(), held(t))).collect()
+    }
+
     /// A run has ended.
     pub(super) fn ran(&mut self, ran: Ran, now: u64) {
         let Ran { id, line, batch, proposal, guests, began_ms, did, ended } = ran;
