@@ -166,15 +166,12 @@ impl Api for Ground {
         if killed {
             return Box::pin(async { Err(dead(&query.path)) });
         }
-<<<<<<< HEAD
         self.note("GET", &query.path, &query.params);
-=======
         let blind = *self.blind.lock().expect("nobody panics with it");
         if blind.is_some_and(|path| query.path == path) {
             let (request, reason) = (query.to_string(), "got timeout".to_owned());
             return Box::pin(async move { Err(PveError::Refused { request, status: 500, reason, errors: [].into() }) });
         }
->>>>>>> i8-fixkind
         self.door.get(query)
     }
 

@@ -1,6 +1,7 @@
 //! Runner pools on the simulator and its GitHub, on virtual time: a thousand jobs with something going wrong all the time, and a
 //! small farm with something going wrong at every request of both sides.
 
+use crate::apidoc::say;
 use crate::faults::Cut;
 use crate::world::{ALL, Lab, desired, differences, plain, run, stopped};
 use futures::future::BoxFuture;
@@ -244,7 +245,7 @@ fn a_job_gets_a_machine_of_its_own_and_nothing_is_left() {
     assert_eq!(farm.api.most.lock().expect("nobody panics with it").0, 1);
     // Everything but PVE's tasks, the boot, and GitHub's own seconds.
     let waited = job.started_ms.expect("it was started").saturating_sub(job.queued_ms);
-    println!("from the job to its first second: {waited} ms");
+    say(&format!("from the job to its first second: {waited} ms"));
 }
 
 #[test]
@@ -327,12 +328,12 @@ fn a_thousand_jobs_with_something_wrong_all_the_time() {
     let mut waits: Vec<u64> =
         jobs.iter().map(|job| job.started_ms.unwrap_or(0).saturating_sub(job.queued_ms) / 1000).collect();
     waits.sort_unstable();
-    println!(
+    say(&format!(
         "{JOBS} jobs in {} minutes, at most {most} machines and {registered} registrations at once, {ever} registrations in all; waited for a runner: half {} s, most {} s",
         (ended - start) / 60,
         waits[waits.len() / 2],
         waits[waits.len() * 95 / 100]
-    );
+    ));
 }
 
 /// What happens to one request.
@@ -409,7 +410,8 @@ fn whatever_goes_wrong_with_a_request_no_job_is_lost_and_nothing_is_left() {
         mishaps().into_iter().map(Wound::Fault).chain([Cut::Before, Cut::After].map(Wound::Killed)).collect();
     let (farm, wrong) = to_its_end(small(), None);
     assert_eq!(wrong, None);
-    let of_pve = farm.lab.sim.request_log().into_iter().skip(farm.before).map(|(method, path)| format!("{method} {path}"));
+    let of_pve =
+        farm.lab.sim.request_log().into_iter().skip(farm.before).map(|(method, path)| format!("{method} {path}"));
     let of_github = farm
         .lab
         .sim
@@ -458,7 +460,7 @@ fn whatever_goes_wrong_with_a_request_no_job_is_lost_and_nothing_is_left() {
     wrong.iter_mut().for_each(|why| why.truncate(2500));
     let total = wrong.len();
     wrong.truncate(8);
-    println!("{} requests, {cases} cases", requests.len());
+    say(&format!("{} requests, {cases} cases", requests.len()));
     assert!(wrong.is_empty(), "{total} of {cases} cases went wrong:\n{}", wrong.join("\n\n"));
     assert!(!only.is_empty() || cases >= 250, "only {cases} cases");
 }
