@@ -2,7 +2,7 @@
 
 use crate::plan::assemble::Plan;
 use crate::resource::reference::ResourceRef;
-use crate::resource::step::{Action, Impact, Problem};
+use crate::resource::step::{Action, Delta, Impact, Problem};
 use std::collections::BTreeSet;
 
 /// What the person at the keyboard has agreed to.
@@ -63,8 +63,9 @@ pub fn gate(plan: &Plan, consent: &Consent) -> Vec<Refusal> {
             refusals.extend(losing.map(|s| Refusal::DataLoss(delta.resource.clone(), s.title.clone())));
         }
     }
-    // What waits deletes nothing yet.
-    let deletes = plan.deltas.iter().filter(|d| d.action == Action::Delete && !d.steps.is_empty()).count();
+    // What waits deletes nothing yet; what is against it may be gone when somebody agrees.
+    let deletes = |d: &&Delta| d.action == Action::Delete && !(d.steps.is_empty() && d.problems.is_empty());
+    let deletes = plan.deltas.iter().filter(deletes).count();
     // What a policy does to each guest is no object of the set.
     let objects = plan.deltas.iter().filter(|d| !d.resource.is_member()).count();
     let limit = consent.max_deletes.unwrap_or_else(|| 5.max(objects / 10));
