@@ -12,7 +12,6 @@ use crate::github::operation::Operation;
 use crate::github::place::Place;
 use crate::github::polled::{Heard, Polled};
 use crate::github::registry::{Newcomer, Registry};
-use crate::github::runner::Runner;
 use crate::github::scale_set::Way;
 use crate::github::tenant::Tenants;
 use crate::github::webhook::JobEvent;
@@ -88,25 +87,11 @@ impl Hub {
         self.line.sent().all()
     }
 
-    async fn runners(&self, place: &Place) -> Result<Vec<Runner>, Fault> {
-        let begun = self.line.now();
-        let runners = self.registry.list(&self.line, place).await?;
-        self.polled.listed(place, &runners, begun);
-        Ok(runners)
-    }
-
     async fn demand(&self, place: &Place, ask: &Ask) -> Result<Demand, Fault> {
         match ask.source {
             Source::ScaleSet => self.ears.demand(&self.way(place), ask).await,
             Source::Webhook => self.heard.demand(&self.line, place, ask).await,
-            Source::Polling => {
-                // What was asked a moment ago is held against the runners that are there now: a look reads both side by side,
-                // and would else count a job whose runner it sees no more.
-                if self.polled.is_kept(place, ask, self.line.now()) {
-                    self.runners(place).await?;
-                }
-                self.polled.demand(&self.line, place, ask).await
-            }
+            Source::Polling => self.polled.demand(&self.line, place, ask).await,
         }
     }
 
@@ -128,7 +113,12 @@ impl Hub {
     async fn run(&self, place: &Place, operation: &Operation) -> Result<Value, Fault> {
         let (line, registry) = (&self.line, &self.registry);
         match operation {
-            Operation::Runners => Ok(to_value(&self.runners(place).await?)),
+            Operation::Runners => {
+                let begun = line.now();
+                let runners = registry.list(line, place).await?;
+                self.polled.listed(place, &runners, begun);
+                Ok(to_value(&runners))
+            }
             Operation::Demand(ask) => Ok(to_value(&self.demand(place, ask).await?)),
             Operation::JustInTime { name, labels, group, folder, scale_set } => {
                 self.just_in_time(place, &Newcomer { name, labels, group, folder }, scale_set.as_deref()).await

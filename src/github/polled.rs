@@ -156,11 +156,6 @@ impl Polled {
         self.kept.lock().expect("no holder of this lock panics")
     }
 
-    /// Whether an answer is kept, and would be told again.
-    pub(super) fn is_kept(&self, place: &Place, ask: &Ask, now: i64) -> bool {
-        self.kept().get(&(place.clone(), ask.clone())).is_some_and(|kept| kept.until > now)
-    }
-
     fn remembered(&self, key: &(Place, Ask), now: i64) -> Option<Result<Demand, Fault>> {
         self.kept().get(key).filter(|kept| kept.until > now).map(Kept::told)
     }

@@ -226,7 +226,12 @@ fn target(seen: &Seen<'_>, decision: &Decision) -> u32 {
     // GitHub's statistics may be older than its list.
     let assigned = match (seen.spec.demand, &seen.demand) {
         (DemandMode::Idle, _) | (_, Err(_)) => busy,
-        (DemandMode::ScaleSet | DemandMode::Webhook | DemandMode::Polling, Ok(demand)) => demand.assigned.max(busy),
+        // What was polled may be older than the list, too: the jobs of machines that are done just now are in it still.
+        (DemandMode::Polling, Ok(demand)) => demand
+            .assigned
+            .saturating_sub(count(decision, |stage| stage == Stage::Ended || stage == Stage::Leaving))
+            .max(busy),
+        (DemandMode::ScaleSet | DemandMode::Webhook, Ok(demand)) => demand.assigned.max(busy),
     };
     decision.idle_wanted.saturating_add(assigned).min(seen.spec.size.max)
 }
